@@ -1,0 +1,46 @@
+"""What the commands share: one line for an error, one style of progress bar.
+
+The commands use typer because a command is then a typed function whose signature and docstring are its help page;
+rich, which typer brings along, draws the progress bars and tables.
+"""
+
+import sys
+from collections.abc import Callable
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from dgex.errors import DgexError
+
+stderr = Console(stderr=True)
+
+
+def command_line(help: str) -> typer.Typer:
+    """A typer application that leaves errors to ``run``."""
+    return typer.Typer(help=help, add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
+
+
+def run(app: Callable[[], object]) -> None:
+    """Runs a typer application; a ``DgexError`` becomes one line on stderr and exit status 2."""
+    try:
+        app()
+    except DgexError as error:
+        # Not through rich: it would wrap the line and read [brackets] as markup.
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
+
+
+def progress(*fields: str) -> Progress:
+    """A progress bar on stderr; ``fields`` are rich format strings shown after the count, e.g. ``"{task.fields[loss]}"``."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        *(TextColumn(field) for field in fields),
+        TimeRemainingColumn(),
+        console=stderr,
+    )

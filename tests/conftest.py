@@ -1,0 +1,21 @@
+"""Fixtures for all tests: where the real data lies, and a float32-strict JAX."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+# Several fake devices must be asked for before JAX starts its backend.
+os.environ.setdefault("JAX_NUM_CPU_DEVICES", "4")
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real data; the test is skipped, with the reason, where it is absent."""
+    folder = Path(os.environ.get("DGEX_SHARED", ROOT.parent / "shared"))
+    if not (folder / "data").is_dir():
+        pytest.skip(f"real data not found in {folder}; set DGEX_SHARED to the folder that holds data/")
+    return folder
