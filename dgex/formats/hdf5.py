@@ -1,0 +1,44 @@
+"""Opening HDF5 files of others: whatever is wrong with one comes out as a line of text."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import h5py
+
+from dgex.errors import DgexError
+
+
+@contextmanager
+def open_hdf5(path: str | os.PathLike[str]) -> Iterator[h5py.File]:
+    """The HDF5 file at ``path``, for reading.
+
+    Raises:
+      DgexError: there is no such file, it is not HDF5 (GCT text is recognised), or it is truncated or damaged, be it
+        noticed on opening or on a read inside the ``with`` block.
+    """
+    path = Path(path)
+    try:
+        with path.open("rb") as file:
+            start = file.read(4)
+    except OSError as error:
+        raise DgexError(f"{path}: cannot be read ({error.strerror}); check the name and its rights") from error
+    if start in (b"#1.2", b"#1.3"):
+        raise DgexError(f"{path}: is GCT text, whatever its name says; convert it to GCTX")
+    if not h5py.is_hdf5(path):
+        raise DgexError(f"{path}: is not an HDF5 file; check that it is the right file and complete")
+    try:
+        with h5py.File(path, "r") as file:
+            yield file
+    except (OSError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise DgexError(f"{path}: is truncated or damaged ({reason}); fetch or make it again") from error
+
+
+def dataset_at(file: h5py.File, name: str) -> h5py.Dataset:
+    """The HDF5 data set ``name`` of an open file, or a DgexError if there is none."""
+    member = file.get(name)
+    if not isinstance(member, h5py.Dataset):
+        raise DgexError(f"{file.filename}: has no /{name}; it is not a file of the expected kind, or incomplete")
+    return member
