@@ -35,7 +35,7 @@ def run(app: Callable[[], object]) -> None:
 
 
 def progress(*fields: str) -> Progress:
-    """A progress bar on stderr; ``fields`` are rich format strings shown after the count, e.g. ``"{task.fields[loss]}"``."""
+    """A progress bar on stderr; ``fields`` such as ``"{task.fields[loss]}"`` are shown after the count."""
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(bar_width=24),

@@ -1,0 +1,42 @@
+"""Checkpoints of a training run, kept by Orbax."""
+
+from pathlib import Path
+from typing import TypeVar
+
+import jax
+from orbax.checkpoint import v1 as ocp
+
+Tree = TypeVar("Tree")
+
+
+def open_checkpoints(directory: Path, minimum_interval_secs: int) -> ocp.training.Checkpointer:
+    """The checkpoints of one run; a context manager.
+
+    Only the latest is kept: a run's best parameters are part of its state, so the best epoch survives however seldom
+    checkpoints are written. What a killed process left unfinished is removed.
+
+    Args:
+      directory: made if absent.
+      minimum_interval_secs: ``save`` does nothing sooner than this after the checkpoint before.
+    """
+    return ocp.training.Checkpointer(
+        directory.absolute(),
+        save_decision_policy=ocp.training.save_decision_policies.ContinuousCheckpointingPolicy(
+            minimum_interval_secs=minimum_interval_secs
+        ),
+        preservation_policy=ocp.training.preservation_policies.LatestN(1),
+        cleanup_tmp_directories=True,
+    )
+
+
+def save(checkpoints: ocp.training.Checkpointer, epoch: int, state: object, *, force: bool = False) -> None:
+    """Starts to save the state after ``epoch``, if one is due or with ``force``; writing goes on in the background."""
+    checkpoints.save_async(epoch, state, force=force)
+
+
+def restore_latest(checkpoints: ocp.training.Checkpointer, like: Tree) -> tuple[int, Tree]:
+    """The epoch and state of the latest checkpoint, placed as ``like`` is; ``(0, like)`` if there is none."""
+    if checkpoints.latest is None:
+        return 0, like
+    abstract = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding), like)
+    return checkpoints.latest.step, checkpoints.load(checkpoints.latest, abstract)

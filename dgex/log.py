@@ -1,0 +1,48 @@
+"""The training log: one CSV row an epoch, and nothing in it that a rerun would change (no times)."""
+
+import csv
+from pathlib import Path
+from typing import NamedTuple
+
+from dgex.atomic import replacing
+from dgex.errors import DgexError
+
+
+class Epoch(NamedTuple):
+    """One epoch's row. Errors are on the scale of the training data: z-scores, for a prepared file."""
+
+    epoch: int  # counted from 1
+    learning_rate: float
+    train_loss: float  # the protocol's loss, mean over the epoch's steps, with dropout
+    train_mae: float  # MAE over the epoch's steps, with dropout and moving weights
+    monitor_mae: float  # MAE on the plateau rule's training samples after the epoch; NaN without that rule
+    validation_mae: float  # MAE on the validation samples after the epoch
+
+
+def write_log(path: Path, rows: list[Epoch]) -> None:
+    """Writes a whole log; floats as their shortest exact decimal form, so reading gives back the same bits."""
+    with replacing(path) as partial, partial.open("w", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows([Epoch._fields, *rows])
+
+
+def append_log(path: Path, row: Epoch) -> None:
+    """Adds one row to a log."""
+    with path.open("a", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerow(row)
+
+
+def read_log(path: Path, epochs: int) -> list[Epoch]:
+    """The first ``epochs`` rows; anything after them, such as a line cut short by a kill, is not looked at.
+
+    Raises:
+      DgexError: the log is missing, or has fewer rows, or one that is no epoch.
+    """
+    try:
+        with path.open(newline="") as file:
+            lines = [line for line, _ in zip(csv.reader(file), range(epochs + 1), strict=False)][1:]
+        rows = [Epoch(int(epoch), *map(float, values)) for epoch, *values in lines]
+    except (OSError, ValueError, TypeError) as error:
+        raise DgexError(f"{path}: not a training log ({error}); delete the folder and train again") from error
+    if [row.epoch for row in rows] != list(range(1, epochs + 1)):
+        raise DgexError(f"{path}: does not reach its checkpoint's epoch {epochs}; delete the folder and train again")
+    return rows

@@ -1,0 +1,92 @@
+"""How a network is trained: optimiser, learning-rate rule, loss, batch and epochs, as frozen data."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from dgex.errors import DgexError
+from dgex.optimizers import OPTIMIZERS
+
+LOSSES = ("mae", "mse", "sse")
+
+
+@dataclass(frozen=True)
+class Plateau:
+    """Lowers the learning rate whenever the MAE on a fixed sample of the training data rises from one epoch to the
+    next."""
+
+    factor: float = 0.9
+    floor: float = 1e-5
+    monitor_samples: int = 5000
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """A training protocol.
+
+    Attributes:
+      optimizer: a name of ``dgex.optimizers.OPTIMIZERS``.
+      loss: "mae" or "mse", means over genes and samples, or "sse", the squared error summed over genes, mean over
+        samples.
+      learning_rate: the rate of the first epoch.
+      batch: samples a step, over all devices together.
+      epochs: passes over the training data.
+      drops: (epoch, factor): from that epoch (counted from 0) the rate is learning_rate * factor; the last one reached
+        counts.
+      plateau: a rule that lowers the rate by looking at the error.
+
+    Raises:
+      DgexError: a field is out of its range.
+    """
+
+    optimizer: str
+    loss: str
+    learning_rate: float
+    batch: int
+    epochs: int
+    drops: tuple[tuple[int, float], ...] = ()
+    plateau: Plateau | None = None
+
+    def __post_init__(self) -> None:
+        if self.optimizer not in OPTIMIZERS:
+            raise DgexError(f"unknown optimiser {self.optimizer!r}; known: {', '.join(OPTIMIZERS)}")
+        if self.loss not in LOSSES:
+            raise DgexError(f"unknown loss {self.loss!r}; known: {', '.join(LOSSES)}")
+        if not self.learning_rate > 0:
+            raise DgexError(f"the learning rate must be positive, not {self.learning_rate}")
+        if min(self.batch, self.epochs) < 1:
+            raise DgexError(f"batch and epochs must be at least 1, not {self.batch} and {self.epochs}")
+
+
+def learning_rate(protocol: Protocol, monitor: Sequence[float]) -> float:
+    """The rate of the next epoch, from the monitor MAE of every epoch done (NaN without a plateau rule)."""
+    rate = protocol.learning_rate
+    for epoch, factor in protocol.drops:
+        if len(monitor) >= epoch:
+            rate = protocol.learning_rate * factor
+    if protocol.plateau:
+        for before, after in zip(monitor, monitor[1:], strict=False):
+            if after > before:
+                rate = max(rate * protocol.plateau.factor, protocol.plateau.floor)
+    return rate
+
+
+# The TAAF-D-GEX repository's example: Keras 2's Nadam at a constant rate; its schedule was written down but never used.
+EXAMPLE = Protocol("keras_nadam", "mae", 5e-4, batch=64, epochs=600)
+EXAMPLE_SCHEDULED = replace(EXAMPLE, drops=((401, 1e-1), (476, 1e-2), (551, 1e-3), (576, 5e-4)))
+
+# D-GEX with two or three hidden layers, and with one. pylearn2's linear output layer sums the squared error over the
+# targets, so these rates go with "sse": with the mean over 9,520 genes they would be nearly four orders of magnitude
+# too small.
+DGEX = Protocol("dgex_sgd", "sse", 3e-4, batch=200, epochs=1000, plateau=Plateau())
+DGEX_ONE_LAYER = replace(DGEX, learning_rate=5e-4)
+
+# For the default run: EXAMPLE, shorter.
+QUICK = replace(EXAMPLE, epochs=100)
+
+PROTOCOLS: dict[str, Protocol] = {
+    "example": EXAMPLE,
+    "example-scheduled": EXAMPLE_SCHEDULED,
+    "dgex": DGEX,
+    "dgex-one-layer": DGEX_ONE_LAYER,
+    "quick": QUICK,
+}

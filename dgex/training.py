@@ -1,0 +1,293 @@
+"""Training: a pure step, an epoch of steps as one compiled scan, and one readable loop over epochs.
+
+``train_step`` of one batch on one device, a scan of it over an epoch's batches, and ``parallel.lift`` of that scan over
+the devices are three layers, each made of the one before. Data order is a pure function of (seed, epoch), dropout of
+(seed, step, row of the global batch); neither knows how many devices there are, so their number changes only rounding.
+"""
+
+import functools
+import json
+import math
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+
+from dgex import parallel
+from dgex.atomic import replacing
+from dgex.batches import Batches, Samples, epoch_order
+from dgex.checkpoints import open_checkpoints, restore_latest, save
+from dgex.errors import DgexError
+from dgex.log import Epoch, append_log, read_log, write_log
+from dgex.metrics import GeneStatistics, empty_statistics, finalize, statistics
+from dgex.networks import NetworkConfig, Perceptron, init_params
+from dgex.optimizers import optimizer as named_optimizer
+from dgex.protocols import Protocol, learning_rate
+
+Params = dict[str, Any]
+Metrics = dict[str, jax.Array]
+Step = Callable[..., tuple["TrainState", Metrics]]
+
+# Profile losses: predictions and targets [samples, genes] -> [samples].
+LOSSES: dict[str, Callable[[jax.Array, jax.Array], jax.Array]] = {
+    "mae": lambda prediction, target: jnp.mean(jnp.abs(prediction - target), axis=-1),
+    "mse": lambda prediction, target: jnp.mean((prediction - target) ** 2, axis=-1),
+    "sse": lambda prediction, target: jnp.sum((prediction - target) ** 2, axis=-1),
+}
+
+
+@struct.dataclass
+class TrainState:
+    """All that changes from step to step, and the seed that does not."""
+
+    seed: jax.Array  # u4 []
+    step: jax.Array  # i4 []  steps done
+    learning_rate: jax.Array  # f4 []  set once an epoch
+    params: Params  # f4
+    opt_state: Any
+
+
+def init_state(config: NetworkConfig, optimizer: str, seed: int) -> TrainState:
+    """The state before the first step."""
+    params = init_params(config, jax.random.key(seed))
+    return TrainState(
+        seed=jnp.uint32(seed),
+        step=jnp.int32(0),
+        learning_rate=jnp.float32(0),
+        params=params,
+        opt_state=named_optimizer(optimizer).init(params),
+    )
+
+
+def make_train_step(
+    config: NetworkConfig, optimizer: str, loss: str, average: Callable[[Any], Any] = lambda tree: tree
+) -> Step:
+    """The pure step ``(state, landmark, target, row, weight) -> (state, metrics)``.
+
+    Its arguments are one device's part of a global batch: z-scores ``[rows, landmarks]`` and ``[rows, targets]``, the
+    rows' numbers in the global batch ``i4 [rows]`` and their weights ``f4 [rows]`` (0 for padding). Its metrics are
+    scalars of the
+    global batch: "loss", "mae" (means over samples, with dropout) and "count" (samples).
+
+    Args:
+      config: the network.
+      optimizer: a name of ``dgex.optimizers.OPTIMIZERS``.
+      loss: a name of ``LOSSES``.
+      average: the mean over devices, where there are several. It is applied once, outside the differentiated function,
+        to sums over the device's rows; sums and count are averaged alike, so their quotient is exact for any split of
+        the rows.
+    """
+    network = Perceptron(config)
+    profile_loss = LOSSES[loss]
+    transform = named_optimizer(optimizer)
+
+    def train_step(
+        state: TrainState, landmark: jax.Array, target: jax.Array, row: jax.Array, weight: jax.Array
+    ) -> tuple[TrainState, Metrics]:
+        key = jax.random.fold_in(jax.random.key(state.seed), state.step)
+
+        def summed_loss(params: Params) -> tuple[jax.Array, jax.Array]:
+            def predict(profile: jax.Array, number: jax.Array) -> jax.Array:
+                rngs = {"dropout": jax.random.fold_in(key, number)}
+                return network.apply({"params": params}, profile, train=True, rngs=rngs)
+
+            prediction = jax.vmap(predict)(landmark, row)
+            return weight @ profile_loss(prediction, target), weight @ LOSSES["mae"](prediction, target)
+
+        (total, absolute), gradients = jax.value_and_grad(summed_loss, has_aux=True)(state.params)
+        gradients, total, absolute, count = average((gradients, total, absolute, weight.sum()))
+        gradients = jax.tree.map(lambda g: g / count, gradients)
+        updates, opt_state = transform.update(
+            gradients, state.opt_state, state.params, learning_rate=state.learning_rate
+        )
+        params = jax.tree.map(jnp.add, state.params, updates)
+        new_state = state.replace(step=state.step + 1, params=params, opt_state=opt_state)
+        return new_state, {"loss": total / count, "mae": absolute / count, "count": count}
+
+    return train_step
+
+
+@functools.cache
+def epoch_function(config: NetworkConfig, optimizer: str, loss: str, devices: tuple[jax.Device, ...]) -> Step:
+    """The compiled ``(state, landmark, target, batches) -> (state, metrics [steps])`` over a block on all devices.
+
+    The block, ``[samples, landmarks]`` and ``[samples, targets]``, lies whole on every device (``parallel.share``); the
+    state's memory is reused.
+    """
+    train_step = make_train_step(config, optimizer, loss, parallel.mean_over_devices)
+
+    def epoch(
+        state: TrainState, landmark: jax.Array, target: jax.Array, batches: Batches
+    ) -> tuple[TrainState, Metrics]:
+        def step(state: TrainState, batch: Batches) -> tuple[TrainState, Metrics]:
+            return train_step(state, landmark[batch.sample], target[batch.sample], batch.row, batch.weight)
+
+        return jax.lax.scan(step, state, batches)
+
+    return parallel.lift(epoch, devices, shared=3, donate=True)
+
+
+@functools.cache
+def evaluation_function(config: NetworkConfig, devices: tuple[jax.Device, ...]) -> Callable[..., GeneStatistics]:
+    """The compiled ``(params, landmark, target, batches) -> GeneStatistics`` of a block on all devices."""
+    network = Perceptron(config)
+
+    def evaluate(params: Params, landmark: jax.Array, target: jax.Array, batches: Batches) -> GeneStatistics:
+        def step(sums: GeneStatistics, batch: Batches) -> tuple[GeneStatistics, None]:
+            prediction = network.apply({"params": params}, landmark[batch.sample])
+            return sums + statistics(prediction, target[batch.sample], batch.weight), None
+
+        sums, _ = jax.lax.scan(step, empty_statistics(config.targets), batches)
+        return parallel.sum_over_devices(sums)
+
+    return parallel.lift(evaluate, devices, shared=3)
+
+
+def train_epoch(
+    state: TrainState, samples: Samples, config: NetworkConfig, protocol: Protocol, order: np.ndarray
+) -> tuple[TrainState, float, float]:
+    """One pass over the samples in the given order, and the mean loss and MAE of its steps. Consumes the state."""
+    run = epoch_function(config, protocol.optimizer, protocol.loss, samples.devices)
+    parts = []
+    for landmark, target, batches in samples.blocks(order, protocol.batch):
+        state, metrics = run(state, landmark, target, batches)
+        parts.append(metrics)
+    steps = jax.tree.map(lambda *leaves: np.concatenate(leaves).astype(np.float64), *parts)
+    return state, *(float(np.average(steps[name], weights=steps["count"])) for name in ("loss", "mae"))
+
+
+def evaluate(params: Params, samples: Samples, config: NetworkConfig, batch: int = 256) -> GeneStatistics:
+    """The per-gene sums of all samples, predicted without dropout."""
+    run = evaluation_function(config, samples.devices)
+    batch = max(batch, len(samples.devices))
+    sums = empty_statistics(config.targets)
+    for landmark, target, batches in samples.blocks(np.arange(len(samples)), batch):
+        sums = sums + run(params, landmark, target, batches)
+    return sums
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A finished training run.
+
+    Attributes:
+      params: the parameters after the best epoch.
+      log: one row an epoch.
+    """
+
+    params: Params
+    log: list[Epoch]
+
+    @property
+    def best_epoch(self) -> int:
+        """The epoch, counted from 1, with the lowest validation MAE; the first of equals."""
+        return min(self.log, key=lambda row: row.validation_mae).epoch
+
+
+def fit(
+    config: NetworkConfig,
+    protocol: Protocol,
+    train: Samples,
+    validation: Samples,
+    seed: int,
+    directory: Path | None = None,
+    *,
+    resume: bool = False,
+    on_epoch: Callable[[Epoch], None] = lambda row: None,
+    checkpoint_seconds: int = 30,
+) -> Fit:
+    """Trains a network and keeps the parameters of the epoch with the lowest validation MAE.
+
+    Args:
+      config: the network.
+      protocol: how to train it.
+      train, validation: z-scores, placed on the same devices.
+      seed: decides initial parameters, data order and dropout; with the same number of devices, every bit of the
+        result.
+      directory: where fit.json (what is trained), log.csv and checkpoints/ go; without it nothing is written.
+      resume: whether to go on with what ``directory`` holds. A run killed at any moment and resumed ends with the
+        parameters and log that it would have had.
+      on_epoch: called with every new row of the log.
+      checkpoint_seconds: least time between checkpoints; the last epoch always has one.
+
+    Raises:
+      DgexError: the loss is not finite; or the directory holds a run already (without ``resume``) or another run (with
+        it).
+    """
+    devices = train.devices
+    state = parallel.share(init_state(config, protocol.optimizer, seed), devices)
+    best = jax.tree.map(jnp.copy, state.params)
+    log: list[Epoch] = []
+    monitor = _monitor(protocol, train)
+    with ExitStack() as stack:
+        if directory:
+            identity = {
+                "network": asdict(config), "protocol": asdict(protocol), "seed": seed,
+                "samples": {"train": len(train), "validation": len(validation)},
+            }  # fmt: skip
+            _claim(directory, identity, resume)
+            checkpoints = stack.enter_context(open_checkpoints(directory / "checkpoints", checkpoint_seconds))
+            done, (state, best) = restore_latest(checkpoints, (state, best))
+            log = read_log(directory / "log.csv", done) if done else []
+            write_log(directory / "log.csv", log)
+        while len(log) < protocol.epochs:
+            rate = learning_rate(protocol, [row.monitor_mae for row in log])
+            # Placed like the rest of the state, or every epoch would be compiled for a new kind of input.
+            state = state.replace(learning_rate=parallel.share(np.float32(rate), devices))
+            order = epoch_order(seed, len(log), len(train))
+            state, train_loss, train_mae = train_epoch(state, train, config, protocol, order)
+            row = Epoch(
+                len(log) + 1, rate, train_loss, train_mae,
+                _mae(state.params, monitor, config) if monitor else math.nan,
+                _mae(state.params, validation, config),
+            )  # fmt: skip
+            if not (math.isfinite(row.train_loss) and math.isfinite(row.validation_mae)):
+                raise DgexError(
+                    f"training stopped: the loss is not finite in epoch {row.epoch} (seed {seed}, learning rate "
+                    f"{rate:g}); use a lower learning rate or look for extreme values in the data"
+                )
+            if all(row.validation_mae < earlier.validation_mae for earlier in log):
+                best = jax.tree.map(jnp.copy, state.params)
+            log.append(row)
+            if directory:
+                append_log(directory / "log.csv", row)
+                save(checkpoints, row.epoch, (state, best), force=row.epoch == protocol.epochs)
+            on_epoch(row)
+    return Fit(best, log)
+
+
+def _mae(params: Params, samples: Samples, config: NetworkConfig) -> float:
+    return float(finalize(evaluate(params, samples, config)).mae.mean())
+
+
+def _monitor(protocol: Protocol, train: Samples) -> Samples | None:
+    """The training samples that the plateau rule looks at; the same for every seed."""
+    if protocol.plateau is None:
+        return None
+    chosen = np.sort(np.random.default_rng(0).permutation(len(train))[: protocol.plateau.monitor_samples])
+    return train.take(chosen)
+
+
+def _claim(directory: Path, identity: dict[str, Any], resume: bool) -> None:
+    """Makes the directory this run's own, or sees that it is."""
+    path = directory / "fit.json"
+    wanted = json.dumps(identity, indent=1)
+    if not path.exists():
+        with replacing(path) as partial:
+            partial.write_text(wanted)
+        return
+    if not resume:
+        raise DgexError(f"{directory}: holds a run already; go on with it by --resume, or choose another folder")
+    found = path.read_text()
+    if found != wanted:
+        differs = [key for key, value in json.loads(wanted).items() if json.loads(found).get(key) != value]
+        raise DgexError(
+            f"{directory}: its checkpoint is of another run ({', '.join(differs)} differ from what is asked for); "
+            "choose another folder, or ask for the same run as before"
+        )
