@@ -10,8 +10,6 @@
 
 import hashlib
 import json
-from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +20,7 @@ import numpy as np
 from dgex.atomic import replacing
 from dgex.errors import DgexError
 from dgex.formats.hdf5 import dataset_at, open_hdf5
+from dgex.formats.matrix import first_repeated
 from dgex.genes import Genes, overlap
 from dgex.normalization import Scaler, fit_scaler, standardize
 
@@ -226,8 +225,3 @@ def _check(path: Path, dataset: Dataset) -> None:
         # Far above float32 rounding of log2 values, far below the shift another split's scaler would show.
         if not (np.allclose(fitted.mean, scaler.mean, atol=1e-4) and np.allclose(fitted.sd, scaler.sd, atol=1e-4)):
             refuse(f"/scaler/{side} is not that of the training samples")
-
-
-def first_repeated(ids: Sequence[str]) -> str | None:
-    """The first of ``ids`` that occurs again, if any."""
-    return next((name for name, count in Counter(ids).items() if count > 1), None)

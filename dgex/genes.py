@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from dgex.atomic import replacing
 from dgex.errors import DgexError
 
 
@@ -53,6 +54,13 @@ def read_gene_table(path: Path) -> Genes:
     if not rows:
         raise DgexError(f"{path}: the gene table is empty")
     return Genes(*zip(*rows.values(), strict=True))
+
+
+def write_gene_table(path: Path, genes: Genes) -> None:
+    """Writes the table that ``read_gene_table`` reads, whole or not at all; DgexError where that cannot be."""
+    lines = zip(genes.symbol, genes.ensembl, genes.probes, strict=True)
+    with replacing(path) as partial:
+        partial.write_text("".join("\t".join(line) + "\n" for line in lines), encoding="utf-8")
 
 
 def read_gene_tables(folder: Path) -> tuple[Genes, Genes]:

@@ -1,0 +1,95 @@
+"""GCTX, the Connectivity Map's HDF5 form of an expression table, read and written with h5py alone.
+
+``/0/DATA/0/matrix`` is stored samples x rows; ``/0/META/ROW`` and ``/0/META/COL`` hold one array per metadata field of
+the rows (genes or probe sets) and the columns (samples), the ids under ``id``. -666 means missing in metadata; in the
+matrix NaN does. See Enache et al., Bioinformatics 2019, doi 10.1093/bioinformatics/bty784.
+"""
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from dgex.atomic import replacing
+from dgex.errors import DgexError
+from dgex.formats.hdf5 import dataset_at, open_hdf5
+from dgex.formats.matrix import Expression, first_repeated
+
+MATRIX, ROWS, SAMPLES = "0/DATA/0/matrix", "0/META/ROW", "0/META/COL"
+MISSING = -666
+
+
+def read_gctx(path: Path) -> Expression:
+    """Reads a whole GCTX file.
+
+    Returns:
+      Values as float32 [samples, rows], at whatever scale the file has. An integer metadata field with missing entries
+      becomes float64.
+
+    Raises:
+      DgexError: the file is missing, truncated, not HDF5 (such as GCT text under a .gctx name) or not GCTX; the matrix
+        is not of floats, holds infinity, or does not fit the ids (a transposed one is recognised); an id is repeated.
+    """
+    with open_hdf5(path) as file:
+        matrix = dataset_at(file, MATRIX)
+        row_id, row_metadata = _read_metadata(file, ROWS)
+        sample_id, sample_metadata = _read_metadata(file, SAMPLES)
+        if matrix.dtype.kind != "f":
+            raise DgexError(f"{path}: /{MATRIX} holds {matrix.dtype}; write it as float32 or float64")
+        if matrix.shape != (len(sample_id), len(row_id)):
+            how = "transposed" if matrix.shape == (len(row_id), len(sample_id)) else f"of shape {matrix.shape}"
+            raise DgexError(
+                f"{path}: /{MATRIX} is {how}, its ids are those of {len(sample_id)} samples x {len(row_id)} rows; "
+                "store it as samples x rows"
+            )
+        values = matrix.astype(np.float32)[:]
+    if np.isinf(values).any():
+        raise DgexError(f"{path}: /{MATRIX} holds infinite values; use NaN for values not measured")
+    return Expression(values, row_id, sample_id, row_metadata, sample_metadata)
+
+
+def write_gctx(path: Path, expression: Expression) -> None:
+    """Writes a GCTX file, whole or not at all.
+
+    Raises:
+      DgexError: the folder cannot be written to, or the disk is full.
+    """
+    with replacing(path) as partial, h5py.File(partial, "w") as file:
+        file.attrs["version"] = "GCTX1.0"
+        file.attrs["src"] = path.name
+        file.create_dataset(MATRIX, data=expression.values, dtype="f4")
+        for group, ids, metadata in (
+            (ROWS, expression.row_id, expression.row_metadata),
+            (SAMPLES, expression.sample_id, expression.sample_metadata),
+        ):
+            for name, column in {"id": np.array(ids), **metadata}.items():
+                if column.dtype.kind == "U":
+                    strings = np.where(column == "", str(MISSING), column).astype(object)
+                    file.create_dataset(f"{group}/{name}", data=strings, dtype=h5py.string_dtype())
+                else:
+                    file.create_dataset(f"{group}/{name}", data=np.where(np.isnan(column), MISSING, column))
+
+
+def _read_metadata(file: h5py.File, group: str) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:
+    """The ids and the other metadata fields of one axis."""
+    ids = tuple(str(name) for name in _read_column(dataset_at(file, f"{group}/id")))
+    if repeated := first_repeated(ids):
+        raise DgexError(f"{file.filename}: /{group}/id holds {repeated} twice; make the ids unique")
+    metadata = {}
+    for name in file[group]:
+        if name != "id":
+            column = _read_column(dataset_at(file, f"{group}/{name}"))
+            if column.shape != (len(ids),):
+                raise DgexError(f"{file.filename}: /{group}/{name} has shape {column.shape} for {len(ids)} ids")
+            missing = column == (str(MISSING) if column.dtype.kind == "U" else MISSING)
+            if missing.any():
+                column = np.where(missing, "" if column.dtype.kind == "U" else np.nan, column)
+            metadata[name] = column
+    return ids, metadata
+
+
+def _read_column(member: h5py.Dataset) -> np.ndarray:
+    if h5py.check_string_dtype(member.dtype):
+        # Files of the field mix encodings; a title with an odd letter must not make the values unreadable.
+        return member.asstr("utf-8", "replace")[:].astype(str)
+    return member[:]
