@@ -21,9 +21,9 @@ class Batches:
     last step, are padding: weight 0.
     """
 
-    sample: np.ndarray  # i4  which sample of the block
-    row: np.ndarray  # i4  which row of the global batch; names the sample's dropout mask
-    weight: np.ndarray  # f4  1, or 0 for padding
+    sample: jax.Array | np.ndarray  # i4  which sample of the block
+    row: jax.Array | np.ndarray  # i4  which row of the global batch; names the sample's dropout mask
+    weight: jax.Array | np.ndarray  # f4  1, or 0 for padding
 
 
 def epoch_order(seed: int, epoch: int, samples: int) -> np.ndarray:

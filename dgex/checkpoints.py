@@ -6,6 +6,8 @@ from typing import TypeVar
 import jax
 from orbax.checkpoint import v1 as ocp
 
+from dgex.errors import DgexError
+
 Tree = TypeVar("Tree")
 
 
@@ -35,8 +37,19 @@ def save(checkpoints: ocp.training.Checkpointer, epoch: int, state: object, *, f
 
 
 def restore_latest(checkpoints: ocp.training.Checkpointer, like: Tree) -> tuple[int, Tree]:
-    """The epoch and state of the latest checkpoint, placed as ``like`` is; ``(0, like)`` if there is none."""
+    """The epoch and state of the latest checkpoint, placed as ``like`` is; ``(0, like)`` if there is none.
+
+    Raises:
+      DgexError: the checkpoint is damaged or not of this structure.
+    """
     if checkpoints.latest is None:
         return 0, like
+    step = checkpoints.latest.step
     abstract = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding), like)
-    return checkpoints.latest.step, checkpoints.load(checkpoints.latest, abstract)
+    try:
+        return step, checkpoints.load(step, abstract)
+    except (ValueError, KeyError, OSError) as error:
+        raise DgexError(
+            f"{checkpoints.directory}: the checkpoint of epoch {step} cannot be read (damaged, or written by another "
+            "version); delete the run's folder and train again"
+        ) from error

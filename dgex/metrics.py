@@ -30,7 +30,7 @@ class GeneStatistics:
         return jax.tree.map(jnp.add, self, other)
 
 
-def statistics(prediction: jax.Array, target: jax.Array, weight: jax.Array) -> GeneStatistics:
+def statistics(prediction: jax.Array, target: jax.Array, weight: jax.Array | np.ndarray) -> GeneStatistics:
     """Sums over the samples of a batch.
 
     Args:

@@ -3,8 +3,9 @@
 ``python -m dgex.networks PRESET`` prints a preset's layers and parameter counts.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import flax.linen as nn
 import jax
@@ -14,6 +15,7 @@ from dgex.activations import base_function
 from dgex.errors import DgexError
 from dgex.taaf import TAAF
 
+Params = dict[str, Any]
 Placement = Literal["none", "hidden", "all"]
 Init = Literal["glorot", "dgex"]
 ComputeDtype = Literal["float32", "bfloat16"]
@@ -103,13 +105,26 @@ class Perceptron(nn.Module):
 def symmetric_uniform(bound: float) -> jax.nn.initializers.Initializer:
     """An initialiser uniform in ``[-bound, bound)``."""
 
-    def init(key: jax.Array, shape: tuple[int, ...], dtype: jnp.dtype = jnp.float32, **_: object) -> jax.Array:
-        return jax.random.uniform(key, shape, dtype, -bound, bound)
+    def init(key: jax.Array, shape: Sequence[int], dtype: Any = None, out_sharding: Any = None) -> jax.Array:
+        return jax.random.uniform(key, shape, dtype, -bound, bound, out_sharding=out_sharding)
 
     return init
 
 
-def init_params(config: NetworkConfig, key: jax.Array) -> dict:
+def predict(
+    config: NetworkConfig, params: Params, landmark: jax.Array, dropout_key: jax.Array | None = None
+) -> jax.Array:
+    """Target z-scores ``[..., targets]``, float32, from landmark z-scores ``[..., landmarks]``.
+
+    With a key the hidden outputs are dropped out, as in training; without one the result is deterministic.
+    """
+    network = Perceptron(config)
+    if dropout_key is None:
+        return jnp.asarray(network.apply({"params": params}, landmark))
+    return jnp.asarray(network.apply({"params": params}, landmark, train=True, rngs={"dropout": dropout_key}))
+
+
+def init_params(config: NetworkConfig, key: jax.Array) -> Params:
     """Fresh float32 parameters, a plain nested dictionary ``{layer: {name: array}}``."""
     return Perceptron(config).init(key, jnp.zeros((1, config.landmarks), jnp.float32))["params"]
 

@@ -16,7 +16,7 @@ from dgex.errors import DgexError
 class KerasNadamState(NamedTuple):
     """State of ``scale_by_keras_nadam``."""
 
-    count: jax.Array  # i4 []  steps done
+    step: jax.Array  # i4 []  steps done
     momentum_product: jax.Array  # f4 []  product of the momentum schedule over the steps done
     mu: optax.Updates  # first moments, as the parameters
     nu: optax.Updates  # second moments, as the parameters
@@ -49,7 +49,7 @@ def scale_by_keras_nadam(b1: float = 0.9, b2: float = 0.999, eps: float = 1e-7) 
         updates: optax.Updates, state: KerasNadamState, params: optax.Params | None = None
     ) -> tuple[optax.Updates, KerasNadamState]:
         del params
-        t = state.count + 1
+        t = state.step + 1
         now, following = schedule(t), schedule(t + 1)
         product = state.momentum_product * now
         from_gradient = (1 - now) / (1 - product)

@@ -11,7 +11,7 @@ eight.
 """
 
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import jax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
@@ -45,7 +45,7 @@ def sum_over_devices(tree: Tree) -> Tree:
     return jax.lax.psum(tree, AXIS)
 
 
-def share(tree: Tree, over: Sequence[jax.Device]) -> Tree:
+def share(tree: Any, over: Sequence[jax.Device]) -> Any:
     """Places a whole copy of every array of a tree on each device, once, so that later calls move nothing."""
     return jax.device_put(tree, NamedSharding(Mesh(list(over), (AXIS,)), PartitionSpec()))
 

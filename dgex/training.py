@@ -10,7 +10,7 @@ import json
 import math
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +26,10 @@ from dgex.checkpoints import open_checkpoints, restore_latest, save
 from dgex.errors import DgexError
 from dgex.log import Epoch, append_log, read_log, write_log
 from dgex.metrics import GeneStatistics, empty_statistics, finalize, statistics
-from dgex.networks import NetworkConfig, Perceptron, init_params
+from dgex.networks import NetworkConfig, Params, init_params, predict
 from dgex.optimizers import optimizer as named_optimizer
 from dgex.protocols import Protocol, learning_rate
 
-Params = dict[str, Any]
 Metrics = dict[str, jax.Array]
 Step = Callable[..., tuple["TrainState", Metrics]]
 
@@ -83,7 +82,6 @@ def make_train_step(
         to sums over the device's rows; sums and count are averaged alike, so their quotient is exact for any split of
         the rows.
     """
-    network = Perceptron(config)
     profile_loss = LOSSES[loss]
     transform = named_optimizer(optimizer)
 
@@ -93,11 +91,9 @@ def make_train_step(
         key = jax.random.fold_in(jax.random.key(state.seed), state.step)
 
         def summed_loss(params: Params) -> tuple[jax.Array, jax.Array]:
-            def predict(profile: jax.Array, number: jax.Array) -> jax.Array:
-                rngs = {"dropout": jax.random.fold_in(key, number)}
-                return network.apply({"params": params}, profile, train=True, rngs=rngs)
-
-            prediction = jax.vmap(predict)(landmark, row)
+            # One key a row, so that a sample's mask does not depend on which device its row came to.
+            keys = jax.vmap(jax.random.fold_in, (None, 0))(key, row)
+            prediction = jax.vmap(predict, (None, None, 0, 0))(config, params, landmark, keys)
             return weight @ profile_loss(prediction, target), weight @ LOSSES["mae"](prediction, target)
 
         (total, absolute), gradients = jax.value_and_grad(summed_loss, has_aux=True)(state.params)
@@ -107,7 +103,7 @@ def make_train_step(
             gradients, state.opt_state, state.params, learning_rate=state.learning_rate
         )
         params = jax.tree.map(jnp.add, state.params, updates)
-        new_state = state.replace(step=state.step + 1, params=params, opt_state=opt_state)
+        new_state = replace(state, step=state.step + 1, params=params, opt_state=opt_state)
         return new_state, {"loss": total / count, "mae": absolute / count, "count": count}
 
     return train_step
@@ -136,11 +132,10 @@ def epoch_function(config: NetworkConfig, optimizer: str, loss: str, devices: tu
 @functools.cache
 def evaluation_function(config: NetworkConfig, devices: tuple[jax.Device, ...]) -> Callable[..., GeneStatistics]:
     """The compiled ``(params, landmark, target, batches) -> GeneStatistics`` of a block on all devices."""
-    network = Perceptron(config)
 
     def evaluate(params: Params, landmark: jax.Array, target: jax.Array, batches: Batches) -> GeneStatistics:
         def step(sums: GeneStatistics, batch: Batches) -> tuple[GeneStatistics, None]:
-            prediction = network.apply({"params": params}, landmark[batch.sample])
+            prediction = predict(config, params, landmark[batch.sample])
             return sums + statistics(prediction, target[batch.sample], batch.weight), None
 
         sums, _ = jax.lax.scan(step, empty_statistics(config.targets), batches)
@@ -159,7 +154,8 @@ def train_epoch(
         state, metrics = run(state, landmark, target, batches)
         parts.append(metrics)
     steps = jax.tree.map(lambda *leaves: np.concatenate(leaves).astype(np.float64), *parts)
-    return state, *(float(np.average(steps[name], weights=steps["count"])) for name in ("loss", "mae"))
+    loss, mae = (float(np.average(steps[name], weights=steps["count"])) for name in ("loss", "mae"))
+    return state, loss, mae
 
 
 def evaluate(params: Params, samples: Samples, config: NetworkConfig, batch: int = 256) -> GeneStatistics:
@@ -239,7 +235,7 @@ def fit(
         while len(log) < protocol.epochs:
             rate = learning_rate(protocol, [row.monitor_mae for row in log])
             # Placed like the rest of the state, or every epoch would be compiled for a new kind of input.
-            state = state.replace(learning_rate=parallel.share(np.float32(rate), devices))
+            state = replace(state, learning_rate=parallel.share(np.float32(rate), devices))
             order = epoch_order(seed, len(log), len(train))
             state, train_loss, train_mae = train_epoch(state, train, config, protocol, order)
             row = Epoch(
