@@ -12,6 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+Array = jax.Array | np.ndarray
+
 
 @struct.dataclass
 class GeneStatistics:
@@ -30,7 +32,7 @@ class GeneStatistics:
         return jax.tree.map(jnp.add, self, other)
 
 
-def statistics(prediction: jax.Array, target: jax.Array, weight: jax.Array | np.ndarray) -> GeneStatistics:
+def statistics(prediction: Array, target: Array, weight: Array) -> GeneStatistics:
     """Sums over the samples of a batch.
 
     Args:
@@ -100,13 +102,18 @@ def summarize(scores: GeneScores, sd: np.ndarray, genes: np.ndarray | None = Non
       sd: the genes' training SD in log2 units ``[genes]``.
       genes: which genes to average over, bool ``[genes]``; all by default.
 
-    Genes without a defined correlation or R2 (constant ones) are left out of those two means.
+    Genes without a defined correlation or R2 (constant ones) are left out of those two means; a mean of none is NaN.
     """
     kept = np.ones(len(sd), bool) if genes is None else genes
-    return {
-        "zscore_mae": float(np.mean(scores.mae[kept])),
-        "zscore_rmse": float(np.mean(scores.rmse[kept])),
-        "log2_mae": float(np.mean((scores.mae * sd)[kept])),
-        "pearson": float(np.nanmean(scores.pearson[kept])),
-        "r2": float(np.nanmean(scores.r2[kept])),
+    per_gene = {
+        "zscore_mae": scores.mae,
+        "zscore_rmse": scores.rmse,
+        "log2_mae": scores.mae * sd,
+        "pearson": scores.pearson,
+        "r2": scores.r2,
     }
+    means = {}
+    for name, values in per_gene.items():
+        defined = values[kept & ~np.isnan(values)]
+        means[name] = float(defined.mean()) if defined.size else float("nan")
+    return means

@@ -6,8 +6,8 @@ the devices are three layers, each made of the one before. Data order is a pure 
 """
 
 import functools
-import json
 import math
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
@@ -20,10 +20,10 @@ import numpy as np
 from flax import struct
 
 from dgex import parallel
-from dgex.atomic import replacing
 from dgex.batches import Batches, Samples, epoch_order
 from dgex.checkpoints import open_checkpoints, restore_latest, save
 from dgex.errors import DgexError
+from dgex.identity import claim
 from dgex.log import Epoch, append_log, read_log, write_log
 from dgex.metrics import GeneStatistics, empty_statistics, finalize, statistics
 from dgex.networks import NetworkConfig, Params, init_params, predict
@@ -195,7 +195,7 @@ def fit(
     directory: Path | None = None,
     *,
     resume: bool = False,
-    on_epoch: Callable[[Epoch], None] = lambda row: None,
+    on_epoch: Callable[[Epoch, float], None] = lambda row, seconds: None,
     checkpoint_seconds: int = 30,
 ) -> Fit:
     """Trains a network and keeps the parameters of the epoch with the lowest validation MAE.
@@ -209,7 +209,7 @@ def fit(
       directory: where fit.json (what is trained), log.csv and checkpoints/ go; without it nothing is written.
       resume: whether to go on with what ``directory`` holds. A run killed at any moment and resumed ends with the
         parameters and log that it would have had.
-      on_epoch: called with every new row of the log.
+      on_epoch: called with every new row of the log and the seconds that the epoch took.
       checkpoint_seconds: least time between checkpoints; the last epoch always has one.
 
     Raises:
@@ -227,12 +227,13 @@ def fit(
                 "network": asdict(config), "protocol": asdict(protocol), "seed": seed,
                 "samples": {"train": len(train), "validation": len(validation)},
             }  # fmt: skip
-            _claim(directory, identity, resume)
+            claim(directory / "fit.json", identity, resume)
             checkpoints = stack.enter_context(open_checkpoints(directory / "checkpoints", checkpoint_seconds))
             done, (state, best) = restore_latest(checkpoints, (state, best))
             log = read_log(directory / "log.csv", done) if done else []
             write_log(directory / "log.csv", log)
         while len(log) < protocol.epochs:
+            started = time.monotonic()
             rate = learning_rate(protocol, [row.monitor_mae for row in log])
             # Placed like the rest of the state, or every epoch would be compiled for a new kind of input.
             state = replace(state, learning_rate=parallel.share(np.float32(rate), devices))
@@ -254,7 +255,7 @@ def fit(
             if directory:
                 append_log(directory / "log.csv", row)
                 save(checkpoints, row.epoch, (state, best), force=row.epoch == protocol.epochs)
-            on_epoch(row)
+            on_epoch(row, time.monotonic() - started)
     return Fit(best, log)
 
 
@@ -268,22 +269,3 @@ def _monitor(protocol: Protocol, train: Samples) -> Samples | None:
         return None
     chosen = np.sort(np.random.default_rng(0).permutation(len(train))[: protocol.plateau.monitor_samples])
     return train.take(chosen)
-
-
-def _claim(directory: Path, identity: dict[str, Any], resume: bool) -> None:
-    """Makes the directory this run's own, or sees that it is."""
-    path = directory / "fit.json"
-    wanted = json.dumps(identity, indent=1)
-    if not path.exists():
-        with replacing(path) as partial:
-            partial.write_text(wanted)
-        return
-    if not resume:
-        raise DgexError(f"{directory}: holds a run already; go on with it by --resume, or choose another folder")
-    found = path.read_text()
-    if found != wanted:
-        differs = [key for key, value in json.loads(wanted).items() if json.loads(found).get(key) != value]
-        raise DgexError(
-            f"{directory}: its checkpoint is of another run ({', '.join(differs)} differ from what is asked for); "
-            "choose another folder, or ask for the same run as before"
-        )

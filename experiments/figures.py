@@ -1,0 +1,127 @@
+"""The comparison's figures: functions from results to matplotlib figures, and one that saves them as PNG and SVG."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+
+from dgex.activations import base_function
+from dgex.atomic import replacing
+from dgex.log import Epoch
+from dgex.taaf import PARAMETERS, taaf
+from experiments.protocols import LABELS
+
+# Okabe and Ito's palette, told apart by readers with any colour vision.
+COLOURS = {"tanh": "#D55E00", "sigmoid": "#0072B2", "taaf": "#009E73", "taaf_output": "#CC79A7"}
+
+matplotlib.rcParams.update(
+    {
+        "font.size": 9,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.titlesize": 10,
+        "legend.frameon": False,
+        "figure.dpi": 150,
+        "svg.hashsalt": "dgex",  # else every run's SVG differs from the last
+    }
+)
+
+
+def learning_curves(logs: Mapping[str, Sequence[Sequence[Epoch]]]) -> Figure:
+    """Training (dashed) and validation (solid) z-score MAE against the epoch; mean over seeds, with their range."""
+    figure = Figure(figsize=(7, 4.2), layout="constrained")
+    axes = figure.subplots()
+    for name, seeds in logs.items():
+        epochs = [row.epoch for row in seeds[0]]
+        for attribute, style in (("train_mae", "--"), ("validation_mae", "-")):
+            curves = np.array([[getattr(row, attribute) for row in log] for log in seeds])
+            label = LABELS[name] if style == "-" else None
+            axes.plot(epochs, curves.mean(axis=0), style, color=COLOURS[name], label=label, linewidth=1.3)
+            axes.fill_between(epochs, curves.min(axis=0), curves.max(axis=0), color=COLOURS[name], alpha=0.15, lw=0)
+    # The first epochs fall so far that a full axis would hide all that follows.
+    settled = [row.validation_mae for seeds in logs.values() for log in seeds for row in log[len(log) // 10 :]]
+    trained = [row.train_mae for seeds in logs.values() for log in seeds for row in log[len(log) // 10 :]]
+    low, high = min(settled + trained), max(settled + trained)
+    axes.set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))
+    axes.set(
+        xlabel="epoch", ylabel="z-score MAE", title="Learning curves: validation solid, training (dropout on) dashed"
+    )
+    axes.legend()
+    return figure
+
+
+def gene_errors(per_gene: Mapping[str, np.ndarray]) -> Figure:
+    """Each target's test error against that of the tanh network, one panel a network.
+
+    Args:
+      per_gene: z-score MAE ``[targets]``, mean over seeds, by network.
+    """
+    others = [name for name in COLOURS if name != "tanh"]
+    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    limit = max(per_gene[name].max() for name in COLOURS) * 1.03
+    low = min(per_gene[name].min() for name in COLOURS) * 0.9
+    for axes, name in zip(figure.subplots(1, len(others), sharex=True, sharey=True), others, strict=True):
+        x, y = per_gene["tanh"], per_gene[name]
+        axes.plot([low, limit], [low, limit], color="0.4", linewidth=0.8)
+        # Thousands of points: as an image inside the SVG.
+        axes.scatter(x, y, s=3, alpha=0.35, color=COLOURS[name], linewidths=0, rasterized=True)
+        axes.set(xlim=(low, limit), ylim=(low, limit), aspect="equal", xlabel="tanh, z-score MAE")
+        axes.set_title(f"{LABELS[name]}: lower in {np.mean(y < x):.1%} of {len(x):,} genes", fontsize=9)
+        axes.set_ylabel("z-score MAE")
+    return figure
+
+
+def taaf_parameters(params: Sequence[Mapping[str, Any]], title: str) -> Figure:
+    """Histograms of the learnt alpha, beta, gamma and delta, one row a layer, all seeds together.
+
+    Args:
+      params: a network's parameters, one tree a seed.
+      title: the network's name.
+    """
+    layers = [layer for layer in params[0] if layer.endswith("_taaf")]
+    figure = Figure(figsize=(9, 1.8 * len(layers) + 0.6), layout="constrained")
+    grid = figure.subplots(len(layers), len(PARAMETERS), squeeze=False)
+    for row, layer in zip(grid, layers, strict=True):
+        for axes, name in zip(row, PARAMETERS, strict=True):
+            values = np.concatenate([np.asarray(tree[layer][name]) for tree in params])
+            axes.hist(values, bins=40, color="#009E73")
+            axes.axvline({"alpha": 1, "beta": 1}.get(name, 0), color="0.2", linewidth=0.8, linestyle=":")
+            axes.set_title(f"{layer.removesuffix('_taaf')}: {name}")
+        row[0].set_ylabel("units")
+    figure.suptitle(f"{title}: learnt parameters (dotted: initial value)")
+    return figure
+
+
+def taaf_shapes(params: Mapping[str, Any], base: str, title: str, units: int = 24) -> Figure:
+    """A sample of learnt activation shapes, one panel a layer, and their base function in black.
+
+    Args:
+      params: a network's parameters.
+      base: the base function's name.
+      title: the network's name.
+      units: how many of a layer's units to draw, evenly spaced along their numbers.
+    """
+    layers = [layer for layer in params if layer.endswith("_taaf")]
+    figure = Figure(figsize=(3.2 * len(layers), 3.2), layout="constrained")
+    z = jnp.linspace(-6, 6, 241)
+    for axes, layer in zip(figure.subplots(1, len(layers), squeeze=False)[0], layers, strict=True):
+        alpha, beta, gamma, delta = (jnp.asarray(params[layer][name]) for name in PARAMETERS)
+        chosen = np.linspace(0, len(alpha) - 1, units).astype(int)
+        curves = taaf(z[:, None], alpha[chosen], beta[chosen], gamma[chosen], delta[chosen], base)
+        axes.plot(z, curves, color="#009E73", alpha=0.5, linewidth=0.8)
+        axes.plot(z, base_function(base)(z), color="black", linewidth=1.6, label=base)
+        axes.set(title=layer.removesuffix("_taaf"), xlabel="pre-activation z", ylabel="output")
+        axes.legend(loc="upper left")
+    figure.suptitle(f"{title}: {units} learnt activations a layer")
+    return figure
+
+
+def save(figure: Figure, folder: Path, name: str) -> None:
+    """Saves a figure as ``name.png`` and ``name.svg``."""
+    for suffix, metadata in (("png", {}), ("svg", {"Date": None})):
+        with replacing(folder / f"{name}.{suffix}") as partial:
+            figure.savefig(partial, format=suffix, metadata=metadata)
