@@ -13,7 +13,7 @@ It is fixed by what is known of such data, not by what any network makes of it, 
 - A landmark has one probe set, a target one to four, each with its own affinity. 47 % of the landmarks are targets as
   well, under other probe sets: D-GEX's tables have 445 such genes of 943.
 - The scanner sees background + signal * exp(proportional noise) + additive noise (Rocke and Durbin, J Comput Biol
-  2001), so that on the log2 scale weak genes are noisier, and flatten out at the background.
+  2001), so that on the log2 scale weak genes are noisier, and flatten out at the background; strong ones saturate.
 - One study's source lacks 1 % of the probe sets, as one of the real studies does.
 - 5 % of the profiles are another one put in again, as by a later study that reuses arrays, less than 1.0 away: the
   distance below which D-GEX calls two profiles one.
@@ -32,6 +32,7 @@ OVERLAP = 445 / 943
 PROBES_PER_TARGET = (0.6, 0.2, 0.13, 0.07)  # probabilities of 1, 2, 3, 4 probe sets; the real mean is 1.65
 SMALLEST_STUDY = 6  # profiles
 BACKGROUND = 40.0  # scanner units: log2 5.3
+SATURATION = 2.0**16 - 1  # of a 16-bit scanner
 ADDITIVE_SD = 6.0  # scanner units
 PROPORTIONAL_SD = 0.1  # natural log
 DUPLICATES = 0.05
@@ -115,12 +116,12 @@ def _measure(random: np.random.Generator, signal: np.ndarray) -> np.ndarray:
     proportional = np.exp(random.normal(0, PROPORTIONAL_SD, signal.shape))
     additive = random.normal(0, ADDITIVE_SD, signal.shape)
     intensity = BACKGROUND + 2 ** (signal + affinity) * proportional + additive
-    return np.log2(intensity.clip(1))
+    return np.log2(intensity.clip(1, SATURATION))
 
 
 def _leave_out_probes(random: np.random.Generator, values: np.ndarray, study: np.ndarray) -> None:
-    probes = random.random(values.shape[1]) < MISSING_PROBES
-    profiles = np.equal(study, random.integers(study.max() + 1))
+    probes = np.flatnonzero(random.random(values.shape[1]) < MISSING_PROBES)
+    profiles = np.flatnonzero(study == random.integers(study.max() + 1))
     values[np.ix_(profiles, probes)] = np.nan
 
 

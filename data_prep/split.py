@@ -33,8 +33,9 @@ def split_by_study(
 ) -> np.ndarray:
     """Assigns whole studies to the splits, so that none is in two.
 
-    In a random order of the studies, each goes to the split furthest below its share of the samples. Of 100 such
-    orders the one is taken whose split sizes come nearest to the fractions.
+    In a random order of the studies, the first opens the training split, the second validation, the third test, and
+    each other goes to the split furthest below its share of the samples. Of 100 such orders the one is taken whose
+    split sizes come nearest to the fractions.
 
     Args:
       studies: each sample's study.
@@ -43,7 +44,7 @@ def split_by_study(
       u1 [samples], positions in ``dgex.dataset.SPLITS``.
 
     Raises:
-      DgexError: a split stays empty.
+      DgexError: there are fewer studies than splits.
     """
     sizes = Counter(studies)
     share = np.array(fractions) * len(studies)
@@ -51,8 +52,8 @@ def split_by_study(
     best, smallest = {}, np.inf
     for _ in range(ORDERS):
         room, assigned = share.copy(), {}
-        for study in random.permutation(sorted(sizes)):
-            assigned[study] = int(np.argmax(room))
+        for position, study in enumerate(random.permutation(sorted(sizes))):
+            assigned[study] = position if position < len(SPLITS) else int(np.argmax(room))
             room[assigned[study]] -= sizes[study]
         if np.abs(room).sum() < smallest:
             best, smallest = assigned, np.abs(room).sum()

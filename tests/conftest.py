@@ -1,9 +1,12 @@
 """Fixtures for all tests: where the real data lies, and a float32-strict JAX."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from dgex.console import run
 
 # Several fake devices must be asked for before JAX starts its backend.
 os.environ.setdefault("JAX_NUM_CPU_DEVICES", "4")
@@ -19,3 +22,18 @@ def shared() -> Path:
     if not (folder / "data").is_dir():
         pytest.skip(f"real data not found in {folder}; set DGEX_SHARED to the folder that holds data/")
     return folder
+
+
+@pytest.fixture
+def refused(capsys: pytest.CaptureFixture[str]) -> Callable[[Callable[[], object]], str]:
+    """Runs a command that must end as bad input does, exit status 2 and one line on stderr, and gives that line."""
+
+    def line_of(command: Callable[[], object]) -> str:
+        with pytest.raises(SystemExit) as stopped:
+            run(command)
+        line = capsys.readouterr().err
+        assert stopped.value.code == 2
+        assert line.startswith("error: ") and line.count("\n") == 1 and line.endswith("\n")
+        return line
+
+    return line_of

@@ -27,8 +27,8 @@ def read_gctx(path: Path) -> Expression:
       becomes float64.
 
     Raises:
-      DgexError: the file is missing, truncated, not HDF5 (such as GCT text under a .gctx name) or not GCTX; the matrix
-        is not of floats, holds infinity, or does not fit the ids (a transposed one is recognised); an id is repeated.
+      DgexError: the file is missing, truncated, not HDF5 (such as GCT text under a .gctx name) or not GCTX; an id is
+        repeated; the matrix is empty, not of floats, holds infinity, or does not fit the ids (is transposed).
     """
     with open_hdf5(path) as file:
         matrix = dataset_at(file, MATRIX)
@@ -42,6 +42,8 @@ def read_gctx(path: Path) -> Expression:
                 f"{path}: /{MATRIX} is {how}, its ids are those of {len(sample_id)} samples x {len(row_id)} rows; "
                 "store it as samples x rows"
             )
+        if not matrix.size:
+            raise DgexError(f"{path}: /{MATRIX} is empty; check how the file was made")
         values = matrix.astype(np.float32)[:]
     if np.isinf(values).any():
         raise DgexError(f"{path}: /{MATRIX} holds infinite values; use NaN for values not measured")

@@ -36,9 +36,10 @@ def open_hdf5(path: str | os.PathLike[str]) -> Iterator[h5py.File]:
         raise DgexError(f"{path}: is truncated or damaged ({reason}); fetch or make it again") from error
 
 
-def dataset_at(file: h5py.File, name: str) -> h5py.Dataset:
-    """The HDF5 data set ``name`` of an open file, or a DgexError if there is none."""
-    member = file.get(name)
+def dataset_at(group: h5py.Group, name: str) -> h5py.Dataset:
+    """The HDF5 data set ``name`` of an open file or group, or a DgexError if there is none."""
+    member = group.get(name)
     if not isinstance(member, h5py.Dataset):
-        raise DgexError(f"{file.filename}: has no /{name}; it is not a file of the expected kind, or incomplete")
+        where = f"{group.name.rstrip('/')}/{name}"
+        raise DgexError(f"{group.file.filename}: has no {where}; it is incomplete or of another kind than expected")
     return member

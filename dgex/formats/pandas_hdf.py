@@ -55,7 +55,7 @@ def read_pandas_hdf(path: Path, key: str = "table") -> tuple[np.ndarray, np.ndar
 
 
 def _read_block(frame: h5py.Group, name: str) -> np.ndarray:
-    block = dataset_at(frame.file, f"{frame.name}/{name}")
+    block = dataset_at(frame, name)
     # pandas pickles object columns, and puts a dummy of one element where an array of none belongs.
     if block.dtype.kind != "f" or "shape" in block.attrs:
         held = "nothing" if "shape" in block.attrs else "pickled objects" if block.dtype.kind == "O" else block.dtype
@@ -65,7 +65,7 @@ def _read_block(frame: h5py.Group, name: str) -> np.ndarray:
 
 def _read_labels(frame: h5py.Group, name: str) -> Any:
     """Labels as an array of strings or numbers; None where they are pickled."""
-    labels = dataset_at(frame.file, f"{frame.name}/{name}")
+    labels = dataset_at(frame, name)
     if labels.dtype.kind == "O":
         return None
     return labels.asstr("utf-8", "replace")[:].astype(str) if labels.dtype.kind == "S" else labels[:]

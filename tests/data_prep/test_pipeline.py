@@ -1,0 +1,281 @@
+"""Preparation from end to end: against the arithmetic spelt out in float64, on real arrays, and on bad input."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.stats import rankdata
+
+from data_prep.__main__ import app
+from data_prep.pipeline import prepare
+from dgex.dataset import read_dataset, sha256_of
+from dgex.errors import DgexError
+from dgex.formats.gctx import read_gctx, write_gctx
+from dgex.formats.matrix import Expression
+from dgex.genes import Genes, write_gene_table
+
+NAN = np.nan
+LANDMARK = Genes(("E0", "E1", "E2"), ("A", "B", "C"), ("p0", "p1", "p2"))
+# E1 is a target too; E8's probe set is not in the source.
+TARGET = Genes(("E1", "E4", "E5", "E8", "E9"), tuple("BDEFG"), ("p3", "p4,p5,p6", "p7", "p99", "p8,p98"))
+PROBES = [[0], [1], [2], [3], [4, 5, 6], [7], [8]]
+
+
+@pytest.fixture
+def expression() -> Expression:
+    """Eight studies of five arrays; p10 belongs to no gene."""
+    values = np.random.default_rng(0).normal(8, 2, (40, 10)).astype(np.float32)
+    return Expression(
+        values,
+        row_id=tuple(f"p{i}" for i in [*range(9), 10]),
+        sample_id=tuple(f"GSM{i}" for i in range(40)),
+        sample_metadata={"study_id": np.repeat([f"GSE{i}" for i in range(8)], 5)},
+    )
+
+
+@pytest.fixture
+def folder(tmp_path, expression) -> Path:
+    write_gctx(tmp_path / "source.gctx", expression)
+    write_gene_table(tmp_path / "map_lm.txt", LANDMARK)
+    write_gene_table(tmp_path / "map_tg.txt", TARGET)
+    return tmp_path
+
+
+def prepared(folder, expression, split="study", name="prepared.h5"):
+    """The report and the data set that preparation of ``expression`` gives."""
+    write_gctx(folder / "source.gctx", expression)
+    report = prepare(folder / "source.gctx", folder, folder / name, split, seed=0, command="prepare")
+    return report, read_dataset(folder / name)
+
+
+def with_values(expression, *changes):
+    """The expression with ``values[index] = value`` for each change (index, value)."""
+    values = expression.values.copy()
+    for index, value in changes:
+        values[index] = value
+    return replace(expression, values=values)
+
+
+@pytest.mark.parametrize("split", ["study", "sample"])
+def test_values_are_those_of_the_arithmetic_spelt_out(folder, expression, split):
+    report, dataset = prepared(folder, expression, split)
+    wide = expression.values.astype(np.float64)
+    genes = np.stack([wide[:, rows].mean(axis=1) for rows in PROBES], axis=1)
+    training = dataset.split == 0
+    quantiles = np.sort(genes[training], axis=1).mean(axis=0)
+    normal = quantiles[rankdata(genes, axis=1).astype(int) - 1]
+    np.testing.assert_allclose(dataset.quantiles, quantiles, rtol=1e-6)
+    np.testing.assert_allclose(np.hstack([dataset.landmark, dataset.target]), normal, rtol=1e-6)
+    np.testing.assert_allclose(dataset.landmark_scaler.mean, normal[training, :3].mean(axis=0), rtol=1e-5)
+    np.testing.assert_allclose(dataset.target_scaler.sd, normal[training, 3:].std(axis=0), rtol=1e-5)
+    assert dataset.sample_id == expression.sample_id
+    assert dataset.landmark_genes == LANDMARK and dataset.target_genes == TARGET.take(np.array([0, 1, 2, 4]))
+    assert dataset.overlap.tolist() == [True, False, False, False]
+    assert report.targets_missing == ("E8",) and report.landmarks_missing == ()
+    assert report.split_samples == dict(zip(("train", "validation", "test"), np.bincount(dataset.split), strict=True))
+
+
+def test_studies_stay_whole(folder, expression):
+    _, dataset = prepared(folder, expression)
+    for study in set(dataset.study):
+        assert len(set(dataset.split[np.array(dataset.study) == study])) == 1
+
+
+def test_test_profiles_leave_no_trace_in_what_is_fitted(folder, expression):
+    _, first = prepared(folder, expression)
+    held_out = first.split == 2
+    _, second = prepared(folder, with_values(expression, (held_out, expression.values[held_out] * 1.5 + 1)))
+    np.testing.assert_array_equal(second.quantiles, first.quantiles)
+    np.testing.assert_array_equal(second.target_scaler.sd, first.target_scaler.sd)
+    np.testing.assert_array_equal(second.landmark_scaler.mean, first.landmark_scaler.mean)
+    np.testing.assert_array_equal(second.target[~held_out], first.target[~held_out])
+
+
+def test_a_later_copy_is_removed(folder, expression):
+    copy = with_values(expression, (13, expression.values[2] + 0.2), (14, expression.values[2] + 0.5))
+    report, dataset = prepared(folder, copy)
+    assert report.duplicates_removed == ("GSM13",)  # 0.2 * sqrt(9) is below 1.0, 0.5 * sqrt(9) above
+    assert "GSM13" not in dataset.sample_id and "GSM14" in dataset.sample_id
+
+
+def test_rows_of_no_gene_do_not_tell_duplicates_apart(folder, expression):
+    profile = expression.values[2].copy()
+    profile[9] += 100  # p10
+    with pytest.raises(DgexError, match="not on a log2 scale"):
+        prepared(folder, with_values(expression, (13, profile)))
+    profile[9] = 20
+    assert prepared(folder, with_values(expression, (13, profile)))[0].duplicates_removed == ("GSM13",)
+
+
+def test_an_unmeasured_probe_set_is_left_out_of_the_average(folder, expression):
+    _, dataset = prepared(folder, with_values(expression, ((slice(None), 4), NAN)))
+    wide = expression.values.astype(np.float64)
+    genes = np.stack([wide[:, [row for row in rows if row != 4]].mean(axis=1) for rows in PROBES], axis=1)
+    values = np.hstack([dataset.landmark, dataset.target])
+    np.testing.assert_array_equal(rankdata(values, axis=1), rankdata(genes, axis=1))
+
+
+def wider(expression: Expression, genes: int) -> tuple[Expression, Genes]:
+    """More targets, so that one gap is a small share of a profile."""
+    extra = np.random.default_rng(5).normal(8, 2, (len(expression.values), genes)).astype(np.float32)
+    names = tuple(f"x{i}" for i in range(genes))
+    return (
+        replace(expression, values=np.hstack([expression.values, extra]), row_id=expression.row_id + names),
+        Genes(TARGET.ensembl + names, TARGET.symbol + names, TARGET.probes + names),
+    )
+
+
+def test_a_gap_is_filled_with_the_training_mean(folder, expression):
+    expression, target = wider(expression, 20)
+    write_gene_table(folder / "map_tg.txt", target)
+    _, whole = prepared(folder, expression)
+    training = np.flatnonzero(whole.split == 0)
+    gaps = (training[0], np.flatnonzero(whole.split == 2)[0])
+    report, dataset = prepared(folder, with_values(expression, *(((sample, 7), NAN) for sample in gaps)))
+    assert (report.gaps_filled, report.genes_with_gaps, report.samples_with_gaps) == (2, 1, 2)
+    assert "2 values (0.1852%) of 1 genes in 2 samples" in str(report)  # of 40 x 27
+    gene = dataset.target_genes.ensembl.index("E5")
+    mean = dataset.target[training[1:], gene].astype(np.float64).mean()
+    for sample in gaps:
+        np.testing.assert_allclose(dataset.target[sample, gene], mean, rtol=1e-6)
+    np.testing.assert_allclose(dataset.zscores("test")[1][0, gene], 0, atol=1e-5)
+
+
+def test_a_gene_unmeasured_in_most_of_training_is_missing(folder, expression):
+    expression, target = wider(expression, 20)
+    write_gene_table(folder / "map_tg.txt", target)
+    _, whole = prepared(folder, expression)
+    training = np.flatnonzero(whole.split == 0)
+    half = len(training) // 2
+    enough, too_many = ((training[:half], 7), NAN), ((training[: half + 1], 7), NAN)
+    assert prepared(folder, with_values(expression, enough))[0].targets_missing == ("E8",)
+    assert prepared(folder, with_values(expression, too_many))[0].targets_missing == ("E5", "E8")
+
+
+def test_an_incomplete_profile_is_removed(folder, expression):
+    expression, target = wider(expression, 23)  # 30 measured genes
+    write_gene_table(folder / "map_tg.txt", target)
+    gaps = ((4, slice(10, 13)), NAN), ((6, slice(10, 14)), NAN)
+    report, dataset = prepared(folder, with_values(expression, *gaps))
+    assert report.incomplete_removed == ("GSM6",)
+    assert "GSM4" in dataset.sample_id and "GSM6" not in dataset.sample_id
+
+
+def test_provenance_names_the_sources_without_their_folders(folder, expression):
+    report, dataset = prepared(folder, expression)
+    provenance = dataset.provenance
+    assert provenance["sources"] == {
+        name: sha256_of(folder / name) for name in ("source.gctx", "map_lm.txt", "map_tg.txt")
+    }
+    assert (provenance["seed"], provenance["command"]) == (0, "prepare")
+    assert provenance["versions"]["numpy"] == np.__version__
+    assert provenance["preparation"]["targets_missing"] == list(report.targets_missing)
+    assert str(folder) not in json.dumps(provenance)
+
+
+def run_prepare(folder, *more, source="source.gctx"):
+    arguments = ["prepare", f"{folder / source}", "--genes", f"{folder}", "-o", f"{folder / 'prepared.h5'}", *more]
+    return lambda: app(arguments)
+
+
+def test_the_command_gives_the_same_bytes_from_anywhere(folder, capsys, monkeypatch):
+    with pytest.raises(SystemExit, match="0"):
+        run_prepare(folder)()
+    printed = capsys.readouterr().out
+    assert "samples kept        40: train 30 (6 studies), validation 5 (1 studies), test 5 (1 studies)" in printed
+    assert "target genes        4 found, missing: 1 (E8)" in printed
+    first = (folder / "prepared.h5").read_bytes()
+    (folder / "prepared.h5").unlink()
+    monkeypatch.chdir(folder)
+    with pytest.raises(SystemExit, match="0"):
+        app(["prepare", "source.gctx", "--genes", ".", "-o", "prepared.h5"])
+    assert (folder / "prepared.h5").read_bytes() == first
+
+
+def test_simulated_sources_can_be_prepared(tmp_path, capsys):
+    for arguments in (
+        ["simulate", "-o", f"{tmp_path}"],
+        ["prepare", f"{tmp_path / 'simulated.gctx'}", "--genes", f"{tmp_path}", "-o", f"{tmp_path / 'prepared.h5'}"],
+    ):
+        with pytest.raises(SystemExit, match="0"):
+            app(arguments)
+    assert "duplicates removed  100\n" in capsys.readouterr().out
+    dataset = read_dataset(tmp_path / "prepared.h5")
+    assert (dataset.landmark.shape[1], dataset.target.shape[1], dataset.overlap.sum()) == (200, 1000, 94)
+
+
+@pytest.mark.parametrize("split", ["study", "sample"])
+def test_real_compendium(shared, tmp_path, split):
+    data = shared / "data"
+    source = data / "geo" / "geo_compendium_n704x16687.gctx"
+    report = prepare(source, data / "genes", tmp_path / "prepared.h5", split, seed=0, command="prepare")
+    dataset = read_dataset(tmp_path / "prepared.h5")
+    assert (report.samples_read, report.duplicates_removed, report.incomplete_removed) == (704, (), ())
+    assert (report.landmarks_found, report.targets_found, dataset.overlap.sum()) == (943, 9520, 445)
+    assert (report.gaps_filled, report.genes_with_gaps, report.samples_with_gaps) == (49 * 25, 49, 25)
+    assert abs(report.split_samples["test"] - 70) < 6
+    filled = np.array(dataset.study) == "GSE7621"
+    assert filled.sum() == 25
+    # A profile without gaps has the reference distribution, up to its ties.
+    values = np.hstack([dataset.landmark, dataset.target])[~filled]
+    np.testing.assert_allclose(values.mean(axis=1), dataset.quantiles.mean(), atol=1e-4)
+
+
+def change(**fields):
+    """A bad input: the source with these fields."""
+    return lambda folder: write_gctx(folder / "source.gctx", replace(read_gctx(folder / "source.gctx"), **fields))
+
+
+def rewrite(name, content):
+    return lambda folder: (folder / name).write_bytes(content)
+
+
+def scaled(folder):
+    expression = read_gctx(folder / "source.gctx")
+    write_gctx(folder / "source.gctx", replace(expression, values=2**expression.values))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "complaint"),
+    [
+        (lambda folder: (folder / "source.gctx").unlink(), "No such file"),
+        (rewrite("source.gctx", b"id\tGSM1\n"), "not an HDF5 file"),
+        (rewrite("source.gctx", b"#1.3\n1\t1\t0\t0\n"), "GCT text"),
+        (change(row_id=("p0",) * 10), "p0 twice"),
+        (change(sample_id=("GSM1",) * 40), "GSM1 twice"),
+        (change(row_id=tuple(f"q{i}" for i in range(10))), "no landmark gene"),
+        (change(values=np.full((40, 10), np.inf)), "infinite"),
+        (change(values=np.full((40, 10), np.nan)), "no landmark gene"),
+        (scaled, "not on a log2 scale"),
+        (change(sample_metadata={}), "40 of 40 samples have no study_id"),
+        (change(sample_metadata={"study_id": np.array([""] * 3 + ["GSE1"] * 37)}), "3 of 40 samples have no study_id"),
+        (change(sample_metadata={"study_id": np.array(["GSE1"] * 40)}), "1 studies are too few"),
+        (lambda folder: (folder / "map_lm.txt").unlink(), "map_lm.txt"),
+        (rewrite("map_tg.txt", b"A\tE1\n"), "map_tg.txt, line 1"),
+    ],
+)
+def test_bad_input_is_refused_and_leaves_nothing(folder, refused, spoil, complaint):
+    spoil(folder)
+    before = sorted(folder.iterdir())
+    assert complaint in refused(run_prepare(folder))
+    assert sorted(folder.iterdir()) == before
+
+
+def test_without_studies_samples_can_still_be_split(folder, expression):
+    report, dataset = prepared(folder, replace(expression, sample_metadata={}), split="sample")
+    assert report.split_samples == {"train": 32, "validation": 4, "test": 4}
+    assert set(dataset.study) == {""}
+
+
+@pytest.mark.parametrize("output", ["source.gctx/prepared.h5", "."])
+def test_an_unwritable_output_is_refused_before_the_work(folder, refused, output):
+    before = sorted(folder.iterdir())
+    (folder / "source.gctx").write_bytes(b"not even read")
+    assert "cannot be written" in refused(run_prepare(folder, "-o", f"{folder / output}"))
+    assert sorted(folder.iterdir()) == before
+
+
+def test_simulating_into_a_file_is_refused(folder, refused):
+    assert "cannot be written" in refused(lambda: app(["simulate", "-o", f"{folder / 'map_lm.txt'}"]))

@@ -1,0 +1,194 @@
+"""The prepared file: what is written comes back, and nothing that contradicts itself is let in."""
+
+import hashlib
+from dataclasses import replace
+
+import h5py
+import numpy as np
+import pytest
+
+from dgex.dataset import SPLITS, Dataset, read_dataset, sha256_of, write_dataset
+from dgex.genes import Genes
+from dgex.normalization import fit_scaler
+
+SPLIT = np.array([0, 2, 0, 1, 0, 0, 2, 1], np.uint8)
+
+
+def genes(first: int, count: int) -> Genes:
+    numbers = range(first, first + count)
+    return Genes(*(tuple(f"{letter}{i}" for i in numbers) for letter in ("ENSG", "symbol", "probe")))
+
+
+@pytest.fixture
+def dataset() -> Dataset:
+    random = np.random.default_rng(0)
+    landmark = random.normal(8, 2, (8, 3)).astype(np.float32)
+    target = random.normal(8, 2, (8, 5)).astype(np.float32)
+    return Dataset(
+        landmark=landmark,
+        target=target,
+        sample_id=tuple("abcdefgh"),
+        study=("GSE1",) * 6 + ("GSE2", "Müller"),
+        split=SPLIT,
+        landmark_genes=genes(0, 3),
+        target_genes=genes(2, 5),
+        landmark_scaler=fit_scaler(landmark[SPLIT == 0]),
+        target_scaler=fit_scaler(target[SPLIT == 0]),
+        quantiles=np.arange(8, dtype=np.float32),
+        provenance={
+            "seed": 3,
+            "command": "prepare it",
+            "sources": {"a.gctx": "00ff"},
+            "versions": {"numpy": "2"},
+            "preparation": {"split": "study", "missing": ["ENSG9"]},
+        },
+    )
+
+
+@pytest.fixture
+def path(dataset, tmp_path):
+    write_dataset(tmp_path / "prepared.h5", dataset)
+    return tmp_path / "prepared.h5"
+
+
+def test_reads_back_what_was_written(dataset, path):
+    read = read_dataset(path)
+    for name in ("sample_id", "study", "landmark_genes", "target_genes", "provenance"):
+        assert getattr(read, name) == getattr(dataset, name)
+    for name, dtype in {"landmark": "f4", "target": "f4", "split": "u1", "quantiles": "f4"}.items():
+        np.testing.assert_array_equal(getattr(read, name), getattr(dataset, name), strict=True)
+        assert getattr(read, name).dtype == dtype
+    np.testing.assert_array_equal(read.target_scaler.sd, dataset.target_scaler.sd)
+    assert read.overlap.tolist() == [True, False, False, False, False]
+
+
+def test_layout_is_the_documented_one(path):
+    with h5py.File(path) as file:
+        assert file.attrs["schema_version"] == 1
+        assert file["gene/target/ensembl"].asstr()[0] == "ENSG2"
+        assert file["landmark"].shape == (8, 3) and file["scaler/landmark/mean"].shape == (3,)
+
+
+def test_equal_data_give_equal_bytes(dataset, path, tmp_path):
+    write_dataset(tmp_path / "again.h5", dataset)
+    assert (tmp_path / "again.h5").read_bytes() == path.read_bytes()
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_zscores_use_the_training_mean_and_sd(dataset, split):
+    rows = SPLIT == SPLITS.index(split)
+    for values, scores in zip((dataset.landmark, dataset.target), dataset.zscores(split), strict=True):
+        wide = values.astype(np.float64)
+        training = wide[SPLIT == 0]
+        np.testing.assert_allclose(scores, ((wide - training.mean(0)) / training.std(0))[rows], atol=1e-5)
+        assert scores.dtype == np.float32 and scores.flags.c_contiguous
+
+
+def test_sha256_is_of_the_bytes(tmp_path):
+    (tmp_path / "file").write_bytes(b"abc")
+    assert sha256_of(tmp_path / "file") == hashlib.sha256(b"abc").hexdigest()
+
+
+def put(name, values):
+    """A damage: a member of the file replaced."""
+
+    def damage(file):
+        del file[name]
+        if values is not None:
+            file[name] = values
+
+    return damage
+
+
+def poke(name, index, value):
+    """A damage: one element of a member changed."""
+
+    def damage(file):
+        file[name][index] = value
+
+    return damage
+
+
+def attribute(name, value):
+    def damage(file):
+        del file.attrs[name]
+        if value is not None:
+            file.attrs[name] = value
+
+    return damage
+
+
+@pytest.mark.parametrize(
+    ("damage", "complaint"),
+    [
+        (attribute("schema_version", 2), "schema version 2"),
+        (attribute("schema_version", None), "not a prepared data set"),
+        (attribute("sources", None), "provenance"),
+        (attribute("versions", "{"), "provenance"),
+        (put("scaler/target/sd", None), "no /scaler/target/sd"),
+        (put("target", np.zeros((8, 4), "f4")), "/gene/target/ensembl has shape (5,)"),
+        (put("target", np.zeros((7, 5), "f4")), "/target has shape (7, 5)"),
+        (put("landmark", np.zeros(8, "f4")), "/landmark has shape (8,)"),
+        (put("landmark", np.zeros((8, 3))), "/landmark holds f8"),
+        (put("split", np.zeros(8, "f4")), "/split holds f4"),
+        (put("sample/id", np.arange(8)), "/sample/id holds i8"),
+        (poke("target", (2, 1), np.nan), "/target holds NaN"),
+        (poke("landmark", (2, 1), np.inf), "/landmark holds NaN or infinite"),
+        (poke("scaler/landmark/mean", 0, np.nan), "/scaler/landmark/mean holds NaN"),
+        (poke("sample/id", 3, "a"), "/sample/id holds a twice"),
+        (poke("gene/target/ensembl", 1, "ENSG2"), "/gene/target/ensembl holds ENSG2 twice"),
+        (poke("split", 0, 3), "/split holds other values"),
+        (poke("split", np.array([3, 7]), 0), "no validation samples"),
+        (poke("quantiles", 2, -1), "/quantiles are not ascending"),
+        (poke("scaler/target/sd", 4, 0), "/scaler/target/sd is not positive"),
+        (poke("scaler/target/sd", 4, 5), "/scaler/target is not that of the training samples"),
+        (poke("scaler/landmark/mean", 0, 5), "/scaler/landmark is not that of the training samples"),
+    ],
+)
+def test_damaged_files_are_refused(path, refused, damage, complaint):
+    with h5py.File(path, "r+") as file:
+        damage(file)
+    line = refused(lambda: read_dataset(path))
+    assert str(path) in line and complaint in line
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        (None, "No such file"),
+        (b"", "not an HDF5 file"),
+        (b"id,sample\n", "not an HDF5 file"),
+        (b"#1.3\n2\t3\t0\t0\n", "GCT text"),
+    ],
+)
+def test_other_files_are_refused(tmp_path, refused, content, complaint):
+    path = tmp_path / "prepared.h5"
+    if content is not None:
+        path.write_bytes(content)
+    assert complaint in refused(lambda: read_dataset(path))
+
+
+def test_a_gctx_file_is_told_apart(shared, refused):
+    path = shared / "data" / "gct" / "mini_gctoo_for_testing.gctx"
+    assert "is a GCTX file" in refused(lambda: read_dataset(path))
+
+
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.99])
+def test_truncated_files_are_refused(path, refused, share):
+    content = path.read_bytes()
+    path.write_bytes(content[: int(share * len(content))])
+    assert "truncated or damaged" in refused(lambda: read_dataset(path))
+
+
+def test_a_flipped_value_is_noticed(path, dataset, refused):
+    content = path.read_bytes()
+    path.write_bytes(content.replace(dataset.target.tobytes()[:16], b"0123456789abcdef"))
+    assert "truncated or damaged" in refused(lambda: read_dataset(path))
+
+
+def test_nothing_stays_where_writing_fails(tmp_path, dataset, refused):
+    with pytest.raises(KeyError):
+        write_dataset(tmp_path / "prepared.h5", replace(dataset, provenance={}))
+    (tmp_path / "prepared.h5").mkdir()
+    assert "cannot be written" in refused(lambda: write_dataset(tmp_path / "prepared.h5", dataset))
+    assert [entry.name for entry in tmp_path.iterdir()] == ["prepared.h5"]

@@ -1,0 +1,97 @@
+"""The reader of pandas' HDF5 files, against pandas itself."""
+
+import warnings
+
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+
+from dgex.formats.pandas_hdf import read_pandas_hdf
+
+VALUES = np.random.default_rng(0).normal(size=(4, 3))
+NARROW = VALUES.astype(np.float32)
+LETTERS = ["w", "x", "y", "z"]
+
+
+def write(frame, path, **options):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", pd.errors.PerformanceWarning)  # pandas warns that it pickles
+        frame.to_hdf(path, key="table", **options)
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        pd.DataFrame(NARROW, index=LETTERS, columns=["a", "b", "c"]),
+        pd.DataFrame(VALUES),
+        pd.DataFrame(NARROW, columns=["ENSG1", "Ä", "日本"]),
+        pd.DataFrame(VALUES, index=[0.5, 1.5, 2.5, 3.5], columns=[7, 5, 6]),
+        pd.DataFrame(VALUES, index=pd.Index(LETTERS, dtype=object), columns=pd.Index(["a", "b", "c"], dtype=object)),
+        pd.DataFrame(VALUES, index=LETTERS, columns=["c", "a", "b"])[["b", "c"]],
+        pd.DataFrame({"a": NARROW[:, 0], "b": VALUES[:, 1], "c": NARROW[:, 2]}, index=LETTERS),
+        pd.DataFrame({3: VALUES[:, 0], 1: NARROW[:, 1], 2: VALUES[:, 2]}),
+        pd.DataFrame(VALUES[:1, :1]),
+        pd.DataFrame(np.full((2, 2), np.nan)),
+    ],
+)
+def test_frames_are_read_as_pandas_reads_them(tmp_path, frame):
+    write(frame, tmp_path / "frame.h5")
+    values, rows, columns = read_pandas_hdf(tmp_path / "frame.h5")
+    expected = pd.read_hdf(tmp_path / "frame.h5", "table")
+    np.testing.assert_array_equal(values, expected.to_numpy(), strict=True)
+    assert rows.tolist() == expected.index.tolist()
+    assert columns.tolist() == expected.columns.tolist()
+
+
+def test_compressed_frames_and_other_keys(tmp_path):
+    pd.DataFrame(VALUES).to_hdf(tmp_path / "frame.h5", key="deep/er", complib="zlib", complevel=5)
+    np.testing.assert_array_equal(read_pandas_hdf(tmp_path / "frame.h5", "deep/er")[0], VALUES)
+
+
+def test_pickled_labels_become_positions(tmp_path):
+    write(pd.DataFrame(NARROW, index=LETTERS, columns=pd.Index(["a", 1, None], dtype=object)), tmp_path / "frame.h5")
+    values, rows, columns = read_pandas_hdf(tmp_path / "frame.h5")
+    np.testing.assert_array_equal(values, NARROW)
+    assert rows.tolist() == LETTERS and columns.tolist() == [0, 1, 2]
+
+
+def test_labels_of_an_older_encoding_do_not_stop_the_reader(tmp_path):
+    write(pd.DataFrame(NARROW), tmp_path / "frame.h5")
+    with h5py.File(tmp_path / "frame.h5", "r+") as file:
+        del file["table/axis0"]
+        file["table/axis0"] = np.array([b"M\xfcller", b"b", b"c"])
+    assert read_pandas_hdf(tmp_path / "frame.h5")[2].tolist() == ["M\N{REPLACEMENT CHARACTER}ller", "b", "c"]
+
+
+@pytest.mark.parametrize(
+    ("frame", "options", "complaint"),
+    [
+        (pd.DataFrame(VALUES), {"format": "table"}, "frame_table, not a fixed frame"),
+        (pd.Series(VALUES[0]), {}, "series, not a fixed frame"),
+        (pd.DataFrame({"a": ["x", "y"], "b": [1.0, 2.0]}), {}, "pickled objects"),
+        (pd.DataFrame({"a": [1, 2]}), {}, "holds int64"),
+        (pd.DataFrame(VALUES[:0], columns=["a", "b", "c"]), {}, "holds nothing"),
+        (pd.DataFrame(index=LETTERS), {}, "is empty"),
+        (pd.DataFrame(VALUES, columns=pd.MultiIndex.from_product([["a"], [1, 2, 3]])), {}, "no /table/axis0"),
+        (pd.DataFrame({"a": NARROW[:, 0], 1: VALUES[:, 1]}), {}, "pickled or repeated"),
+    ],
+)
+def test_other_frames_are_refused(tmp_path, refused, frame, options, complaint):
+    write(frame, tmp_path / "frame.h5", **options)
+    line = refused(lambda: read_pandas_hdf(tmp_path / "frame.h5"))
+    assert complaint in line and str(tmp_path) in line
+
+
+def test_other_files_are_refused(tmp_path, refused):
+    path = tmp_path / "frame.h5"
+    write(pd.DataFrame(VALUES), path)
+    assert "has no data frame 'other'; give the key of one of: table" in refused(lambda: read_pandas_hdf(path, "other"))
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    assert "truncated or damaged" in refused(lambda: read_pandas_hdf(path))
+    with h5py.File(path, "w") as file:
+        file.create_group("table")
+    assert "no pandas object" in refused(lambda: read_pandas_hdf(path))
+    path.unlink()
+    assert "No such file" in refused(lambda: read_pandas_hdf(path))
