@@ -17,6 +17,7 @@ reproduces the example of the TAAF-D-GEX repository from its four files; see ``e
 """
 
 import shlex
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -82,14 +83,15 @@ def main(
         raise DgexError(f"{len(over)} devices cannot share a batch of {plan.protocol.batch}; use --devices")
     sha256 = sha256_of(data)
     claim(output / "compare.json", {"data": sha256, **asdict(plan)}, resume)
-    screen = Console()
+    # Wide enough for the table: a narrower terminal wraps whole lines, which beats every cell cut in pieces.
+    screen = Console(width=max(136, shutil.get_terminal_size().columns), highlight=False)
 
     train, validation = dataset.zscores("train"), dataset.zscores("validation")
     ridge, penalties = ridge_path(train, validation)
     baselines = {"mean": mean_predictor(*train), "ridge": ridge}
     for name, model in baselines.items():
         error = np.abs(model.predict(validation[0]) - validation[1]).mean()
-        screen.print(f"{LABELS[name]}: validation z-score MAE {error:.4f}", highlight=False)
+        screen.print(f"{LABELS[name]}: validation z-score MAE {error:.4f}")
 
     samples = {"train": place(*train, over), "validation": place(*validation, over)}
     fits = train_all(
@@ -109,7 +111,7 @@ def main(
     per_gene = {name: np.mean([run["test"].mae for run in runs], axis=0) for name, runs in scores.items()}
     write_outputs(output, results, dataset, fits, per_gene)
     _print_table(screen, table(results))
-    screen.print(f"report: {output / 'report.html'}", highlight=False)
+    screen.print(f"report: {output / 'report.html'}")
 
 
 def _linear_scores(model: LinearModel, samples: Mapping[str, Samples]) -> dict[str, GeneScores]:
@@ -124,11 +126,13 @@ def _network_scores(config: NetworkConfig, fit: Fit, samples: Mapping[str, Sampl
 
 
 def _print_table(screen: Console, rows: Sequence[Sequence[str]]) -> None:
+    """Prints the columns that say which network is better; results.md has them all."""
+    shown = [column for column, name in enumerate(rows[0]) if name not in ("parameters", "best epoch")]
     drawn = Table(show_edge=False)
-    for column, name in enumerate(rows[0]):
-        drawn.add_column(name, justify="right" if column else "left", no_wrap=False)
+    for column in shown:
+        drawn.add_column(rows[0][column], justify="right" if column else "left")
     for row in rows[1:]:
-        drawn.add_row(*row)
+        drawn.add_row(*(row[column] for column in shown))
     screen.print(drawn)
 
 

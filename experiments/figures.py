@@ -70,7 +70,7 @@ def gene_errors(per_gene: Mapping[str, np.ndarray]) -> Figure:
         # Thousands of points: as an image inside the SVG.
         axes.scatter(x, y, s=3, alpha=0.35, color=COLOURS[name], linewidths=0, rasterized=True)
         axes.set(xlim=(low, limit), ylim=(low, limit), aspect="equal", xlabel="tanh, z-score MAE")
-        axes.set_title(f"{LABELS[name]}: lower in {np.mean(y < x):.1%} of {len(x):,} genes", fontsize=9)
+        axes.set_title(f"{LABELS[name]}\nlower in {np.mean(y < x):.1%} of {len(x):,} genes", fontsize=9)
         axes.set_ylabel("z-score MAE")
     return figure
 

@@ -1,0 +1,44 @@
+# make reproduce | test | test-slow | setup | clean; every target sets up what it needs.
+
+PYTHON ?= python3
+BIN := .venv/bin
+
+# make reproduce DATA=path/to/prepared.h5 runs the comparison on your own data; RUN names its folder under results/.
+DATA ?= data/simulated.h5
+RUN ?= $(basename $(notdir $(DATA)))
+
+.PHONY: setup reproduce test test-slow clean
+.DELETE_ON_ERROR:
+
+setup: .venv/ready
+
+.venv/ready: requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "error: dgex needs Python 3.11 or newer; name one with make PYTHON=..." >&2; exit 2; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+.venv/ready-dev: .venv/ready
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+# The embedded default: a simulated compendium, prepared like a real one.
+data/simulated.h5: $(wildcard data_prep/*.py) | .venv/ready
+	$(BIN)/python -m data_prep simulate --seed 0 -o data/simulated
+	$(BIN)/python -m data_prep prepare data/simulated/simulated.gctx --genes data/simulated --split study --seed 0 -o $@
+
+reproduce: .venv/ready $(DATA)
+	$(BIN)/python -m experiments.compare --data $(DATA) --protocol quick --seeds 3 --resume -o results/$(RUN)
+
+test: .venv/ready-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pytest
+
+test-slow: .venv/ready-dev
+	$(BIN)/pytest -m slow
+
+clean:
+	rm -rf .venv data results build *.egg-info
