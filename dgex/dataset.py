@@ -17,9 +17,8 @@ from typing import Any
 import h5py
 import numpy as np
 
-from dgex.atomic import replacing
 from dgex.errors import DgexError
-from dgex.formats.hdf5 import dataset_at, open_hdf5
+from dgex.formats.hdf5 import create_hdf5, dataset_at, open_hdf5
 from dgex.formats.matrix import first_repeated
 from dgex.genes import Genes, overlap
 from dgex.normalization import Scaler, fit_scaler, standardize
@@ -90,7 +89,7 @@ def write_dataset(path: Path, dataset: Dataset) -> None:
     Raises:
       DgexError: the folder cannot be written to, or the disk is full.
     """
-    with replacing(path) as partial, h5py.File(partial, "w") as file:
+    with create_hdf5(path, dataset.landmark.nbytes + dataset.target.nbytes) as file:
         for name, values in _members(dataset).items():
             kind, _ = MEMBERS[name]
             if kind == "str":

@@ -10,9 +10,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from dgex.atomic import replacing
 from dgex.errors import DgexError
-from dgex.formats.hdf5 import dataset_at, open_hdf5
+from dgex.formats.hdf5 import create_hdf5, dataset_at, open_hdf5
 from dgex.formats.matrix import Expression, first_repeated
 
 MATRIX, ROWS, SAMPLES = "0/DATA/0/matrix", "0/META/ROW", "0/META/COL"
@@ -56,7 +55,7 @@ def write_gctx(path: Path, expression: Expression) -> None:
     Raises:
       DgexError: the folder cannot be written to, or the disk is full.
     """
-    with replacing(path) as partial, h5py.File(partial, "w") as file:
+    with create_hdf5(path, expression.values.nbytes) as file:
         file.attrs["version"] = "GCTX1.0"
         file.attrs["src"] = path.name
         file.create_dataset(MATRIX, data=expression.values, dtype="f4")

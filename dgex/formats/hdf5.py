@@ -1,13 +1,17 @@
-"""Opening HDF5 files of others: whatever is wrong with one comes out as a line of text."""
+"""Opening and making HDF5 files: whatever goes wrong comes out as a line of text."""
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import h5py
 
+from dgex.atomic import replacing
 from dgex.errors import DgexError
+
+SLACK = 2**24  # bytes, for ids, metadata and HDF5's own records
 
 
 @contextmanager
@@ -34,6 +38,26 @@ def open_hdf5(path: str | os.PathLike[str]) -> Iterator[h5py.File]:
     except (OSError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise DgexError(f"{path}: is truncated or damaged ({reason}); fetch or make it again") from error
+
+
+@contextmanager
+def create_hdf5(path: str | os.PathLike[str], nbytes: int) -> Iterator[h5py.File]:
+    """A new HDF5 file, which becomes ``path`` if the ``with`` block ends well and vanishes otherwise.
+
+    Args:
+      nbytes: of the arrays to be written. HDF5 does not survive a disk that runs full, the process dies on it, so the
+        room is looked for beforehand.
+
+    Raises:
+      DgexError: the disk has no room, or the folder cannot be made or written to.
+    """
+    with replacing(path) as partial:
+        free = shutil.disk_usage(partial.parent).free
+        if free < nbytes + SLACK:
+            needed = (nbytes + SLACK) / 2**20
+            raise DgexError(f"{path}: needs {needed:.0f} MiB, the disk has {free / 2**20:.0f} MiB left; make room")
+        with h5py.File(partial, "w") as file:
+            yield file
 
 
 def dataset_at(group: h5py.Group, name: str) -> h5py.Dataset:

@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import replace
+from types import SimpleNamespace
 
 import h5py
 import numpy as np
@@ -184,6 +185,12 @@ def test_a_flipped_value_is_noticed(path, dataset, refused):
     content = path.read_bytes()
     path.write_bytes(content.replace(dataset.target.tobytes()[:16], b"0123456789abcdef"))
     assert "truncated or damaged" in refused(lambda: read_dataset(path))
+
+
+def test_a_full_disk_is_noticed_beforehand(tmp_path, dataset, refused, monkeypatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=2**20))
+    assert "the disk has 1 MiB left" in refused(lambda: write_dataset(tmp_path / "prepared.h5", dataset))
+    assert not list(tmp_path.iterdir())
 
 
 def test_nothing_stays_where_writing_fails(tmp_path, dataset, refused):
