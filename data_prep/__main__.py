@@ -10,7 +10,7 @@ from data_prep import pipeline
 from data_prep.simulate import simulate as draw
 from dgex.console import command_line, run, stderr
 from dgex.formats.gctx import write_gctx
-from dgex.genes import write_gene_table
+from dgex.genes import gene_table_paths, write_gene_table
 
 app = command_line("From public expression data to one prepared HDF5 file.")
 
@@ -28,7 +28,7 @@ def prepare(
     source: Annotated[Path, typer.Argument(help="GCTX file of log2 values, rows named by probe set.")],
     genes: Annotated[Path, typer.Option(help="Folder of the gene tables map_lm.txt and map_tg.txt.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="The prepared file to write.")],
-    split: Annotated[Split, typer.Option(help="What goes whole into training, validation or test.")] = Split.study,
+    split: Annotated[Split, typer.Option(help="Divide by whole studies, or sample by sample.")] = Split.study,
     seed: Seed = 0,
 ) -> None:
     """Remove duplicates, average probe sets, split, normalise, and write one prepared file."""
@@ -51,8 +51,8 @@ def simulate(
     with stderr.status("simulating"):
         expression, landmark, target = draw(seed=seed)
         write_gctx(source, expression)
-        write_gene_table(output / "map_lm.txt", landmark)
-        write_gene_table(output / "map_tg.txt", target)
+        for path, genes in zip(gene_table_paths(output), (landmark, target), strict=True):
+            write_gene_table(path, genes)
     samples, rows = expression.values.shape
     print(f"{source}: {samples} profiles of {rows} probe sets; {len(landmark)} landmark and {len(target)} target genes")
 

@@ -36,9 +36,9 @@ def keep_unique(values: np.ndarray, block: int = 1024) -> np.ndarray:
     for first in range(0, len(values), block):
         last = min(first + block, len(values))
         norms = square[first:last, None] + square[None, :last]
-        distance = norms - 2 * (centered[first:last] @ centered[:last].T)
+        squared = norms - 2 * (centered[first:last] @ centered[:last].T)
         # np.nonzero is ordered by the later profile, then by the earlier: whether i is kept is settled before j asks.
-        for row, i in zip(*np.nonzero(distance < DISTANCE**2 + error * (1 + norms)), strict=True):
+        for row, i in zip(*np.nonzero(squared < DISTANCE**2 + error * (1 + norms)), strict=True):
             j = first + row
             if i < j and keep[i] and keep[j] and _is_same(values[i], values[j]):
                 keep[j] = False

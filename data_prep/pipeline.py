@@ -29,7 +29,7 @@ from dgex.dataset import SPLITS, Dataset, sha256_of, write_dataset
 from dgex.errors import DgexError
 from dgex.formats.gctx import read_gctx
 from dgex.formats.matrix import Expression
-from dgex.genes import read_gene_tables
+from dgex.genes import gene_table_paths, read_gene_tables
 from dgex.normalization import fit_quantiles, fit_scaler, to_quantiles
 
 MOST_MISSING_OF_A_PROFILE = 0.1
@@ -95,11 +95,12 @@ def prepare(source: Path, genes_dir: Path, output: Path, split: str, seed: int, 
         status.update("averaging probe sets")
         probes = find_probes(expression.row_id, landmark_genes) + find_probes(expression.row_id, target_genes)
         values = average_probes(expression.values, probes)
-        for table, found in zip(("landmark", "target"), _by_side(~np.isnan(values), len(landmark_genes)), strict=True):
-            if not found.any():
+        sides = _by_side(np.isnan(values), len(landmark_genes))
+        for table, missing in zip(gene_table_paths(genes_dir), sides, strict=True):
+            if missing.all():
                 raise DgexError(
-                    f"{source}: has values for no {table} gene of {genes_dir}; its rows are named like "
-                    f"{expression.row_id[0]}, use gene tables that name their probe sets so"
+                    f"{source}: has values for no gene of {table}; its rows are named like {expression.row_id[0]}, use "
+                    "gene tables that name probe sets so"
                 )
 
         status.update("looking for duplicates")
@@ -152,16 +153,9 @@ def prepare(source: Path, genes_dir: Path, output: Path, split: str, seed: int, 
                 provenance={
                     "seed": seed,
                     "command": command,
-                    "sources": {
-                        path.name: sha256_of(path)
-                        for path in (source, genes_dir / "map_lm.txt", genes_dir / "map_tg.txt")
-                    },
-                    "versions": {
-                        "python": platform.python_version(),
-                        "numpy": np.__version__,
-                        "h5py": h5py.__version__,
-                        "dgex": dgex.__version__,
-                    },
+                    "sources": {path.name: sha256_of(path) for path in (source, *gene_table_paths(genes_dir))},
+                    "versions": {"python": platform.python_version()}
+                    | {package.__name__: package.__version__ for package in (np, h5py, dgex)},
                     "preparation": {"split": split, "gaps": GAP_RULE, **asdict(report)},
                 },
             ),

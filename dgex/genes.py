@@ -63,9 +63,15 @@ def write_gene_table(path: Path, genes: Genes) -> None:
         partial.write_text("".join("\t".join(line) + "\n" for line in lines), encoding="utf-8")
 
 
+def gene_table_paths(folder: Path) -> tuple[Path, Path]:
+    """Where a folder keeps its landmark and its target table, by D-GEX's names."""
+    return folder / "map_lm.txt", folder / "map_tg.txt"
+
+
 def read_gene_tables(folder: Path) -> tuple[Genes, Genes]:
-    """The landmark genes of ``folder/map_lm.txt`` and the target genes of ``folder/map_tg.txt``."""
-    return read_gene_table(folder / "map_lm.txt"), read_gene_table(folder / "map_tg.txt")
+    """The landmark and the target genes of a folder; errors as ``read_gene_table``."""
+    landmark, target = gene_table_paths(folder)
+    return read_gene_table(landmark), read_gene_table(target)
 
 
 def overlap(landmark: Genes, target: Genes) -> np.ndarray:
