@@ -50,7 +50,8 @@ def test_pairs_close_to_the_threshold_where_float32_products_err_by_more_than_it
     values = random.normal(0, 100, (300, 4000)).astype(np.float32)
     values[150:] = [near(random, profile, distance) for profile in values[:150].astype(np.float64)]
     square = (values**2).sum(axis=1)
-    assert np.abs((square[:150] + square[150:] - 2 * (values[:150] @ values[150:].T).diagonal()) - distance**2).max() > 1
+    by_products = square[:150] + square[150:] - 2 * (values[:150] @ values[150:].T).diagonal()
+    assert np.abs(by_products - distance**2).max() > 1
     assert keep_unique(values, block=128).tolist() == [True] * 150 + [kept] * 150
 
 
