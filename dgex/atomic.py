@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from dgex.errors import DgexError
@@ -24,8 +24,9 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         yield partial
         os.replace(partial, path)
     except OSError as error:
-        # h5py raises OSError without errno for its own failures; its text is all there is.
-        reason = error.strerror or str(error).splitlines()[0]
+        # h5py's own failures have no errno, and may have several lines of text.
+        reason = (error.strerror or str(error)).splitlines()[0]
         raise DgexError(f"{path}: cannot be written ({reason}); check the folder's rights and free space") from error
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink()
