@@ -4,7 +4,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 # make reproduce DATA=path/to/prepared.h5 runs the comparison on your own data; RUN names its folder under results/.
-DATA ?= data/simulated.h5
+SIMULATED := data/simulated.h5
+DATA ?= $(SIMULATED)
 RUN ?= $(basename $(notdir $(DATA)))
 
 .PHONY: setup reproduce test test-slow clean
@@ -24,11 +25,11 @@ setup: .venv/ready
 	@touch $@
 
 # The embedded default: a simulated compendium, prepared like a real one.
-data/simulated.h5: $(wildcard data_prep/*.py) | .venv/ready
+$(SIMULATED): $(wildcard data_prep/*.py) | .venv/ready
 	$(BIN)/python -m data_prep simulate --seed 0 -o data/simulated
 	$(BIN)/python -m data_prep prepare data/simulated/simulated.gctx --genes data/simulated --split study --seed 0 -o $@
 
-reproduce: .venv/ready $(DATA)
+reproduce: .venv/ready $(filter $(SIMULATED),$(DATA))
 	$(BIN)/python -m experiments.compare --data $(DATA) --protocol quick --seeds 3 --resume -o results/$(RUN)
 
 test: .venv/ready-dev
