@@ -1,0 +1,90 @@
+"""What the machine can do at best: the matrix products of a training step alone, its update alone, and a copy."""
+
+from collections.abc import Callable
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dgex.networks import NetworkConfig, Params
+from dgex.optimizers import optimizer as named_optimizer
+
+
+def flop_of_products(config: NetworkConfig, batch: int) -> int:
+    """Floating-point operations of a step's matrix products.
+
+    Every weight takes a multiplication and an addition a sample in each of three products: output, gradient of the
+    weights, gradient of the input. The first layer needs no gradient of its input.
+    """
+    sizes = (config.landmarks, *config.hidden, config.targets)
+    weights = [inputs * units for inputs, units in zip(sizes, sizes[1:], strict=False)]
+    return 2 * batch * (3 * sum(weights) - weights[0])
+
+
+def products_alone(config: NetworkConfig, batch: int, steps: int) -> Callable[[], object]:
+    """The products of ``steps`` training steps and nothing else: the same shapes, transpositions, dtype and precision.
+
+    The fair ceiling for a step of this network: the rate of large square matrices says little about 200 rows.
+    """
+    sizes = (config.landmarks, *config.hidden, config.targets)
+    keys = iter(jax.random.split(jax.random.key(0), 2 * len(sizes)))
+    normal = partial(jax.random.normal, dtype=jnp.dtype(config.compute_dtype))
+    values = [normal(next(keys), (batch, size)) for size in sizes]
+    kernels = [normal(next(keys), shape) for shape in zip(sizes, sizes[1:], strict=False)]
+    dot = partial(jnp.dot, precision=config.matmul_precision)
+
+    # The results before are given back to be written over, as fresh memory would cost as much time as the products.
+    @partial(jax.jit, donate_argnums=0, keep_unused=True)
+    def products(before: object, values: list[jax.Array], kernels: list[jax.Array]) -> object:
+        outputs = [dot(x, kernel) for x, kernel in zip(values, kernels, strict=False)]
+        weight_gradients = [dot(x.T, g) for x, g in zip(values, values[1:], strict=False)]
+        input_gradients = [dot(g, kernel.T) for g, kernel in zip(values[2:], kernels[1:], strict=True)]
+        return outputs, weight_gradients, input_gradients
+
+    results = jax.eval_shape(products, None, values, kernels)
+    results = jax.tree.map(lambda result: jnp.zeros(result.shape, result.dtype), results)
+
+    def run() -> None:
+        nonlocal results
+        for _ in range(steps):
+            results = products(results, values, kernels)
+        jax.block_until_ready(results)
+
+    return run
+
+
+def update_alone(optimizer: str, params: Params, steps: int) -> Callable[[], object]:
+    """The optimiser's updates of ``steps`` training steps, as one compiled loop like that of an epoch."""
+    transform = named_optimizer(optimizer)
+    gradients = jax.tree.map(lambda p: jnp.asarray(p) * 1e-3, params)
+    state = jax.tree.map(jnp.copy, (params, transform.init(params)))
+
+    @partial(jax.jit, donate_argnums=0)
+    def updates(state: tuple, gradients: Params) -> tuple:
+        def update(_: int, state: tuple) -> tuple:
+            params, opt_state = state
+            step, opt_state = transform.update(gradients, opt_state, params, learning_rate=jnp.float32(1e-6))
+            return jax.tree.map(jnp.add, params, step), opt_state
+
+        return jax.lax.fori_loop(0, steps, update, state)
+
+    def run() -> None:
+        nonlocal state
+        state = jax.block_until_ready(updates(state, gradients))
+
+    return run
+
+
+def copies(megabytes: int, times: int) -> Callable[[], object]:
+    """Reads and writes an array of that size, in place, so many times."""
+    negate = jax.jit(jnp.negative, donate_argnums=0)
+    array = jnp.ones(megabytes * 1_000_000 // np.dtype(np.float32).itemsize, jnp.float32)
+
+    def run() -> None:
+        nonlocal array
+        for _ in range(times):
+            array = negate(array)
+        array.block_until_ready()
+
+    return run
