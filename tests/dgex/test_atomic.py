@@ -1,0 +1,45 @@
+"""Files that are either whole or not there."""
+
+import pytest
+
+from dgex.atomic import replacing
+from dgex.errors import DgexError
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_replaces_and_makes_folders(tmp_path):
+    path = tmp_path / "new" / "file"
+    for text in ("first", "second"):
+        with replacing(path) as partial:
+            partial.write_text(text)
+            assert not path.exists() or path.read_text() == "first"
+        assert path.read_text() == text
+    assert names(path.parent) == ["file"]
+
+
+def test_failure_leaves_the_old_file_alone(tmp_path):
+    path = tmp_path / "file"
+    path.write_text("old")
+    with pytest.raises(ZeroDivisionError), replacing(path) as partial:
+        partial.write_text("half")
+        _ = 1 / 0
+    assert path.read_text() == "old"
+    assert names(tmp_path) == ["file"]
+
+
+def test_unwritable_target(tmp_path):
+    folder = tmp_path / "folder"
+    (folder / "inside").mkdir(parents=True)
+    with pytest.raises(DgexError, match=r"folder: cannot be written \(.+\); check"), replacing(folder) as partial:
+        partial.write_text("text")
+    assert names(tmp_path) == ["folder"]
+
+
+@pytest.mark.parametrize("below", ["file/out", "file/more/out"])
+def test_a_file_where_a_folder_should_be(tmp_path, below):
+    (tmp_path / "file").write_text("text")
+    with pytest.raises(DgexError, match=rf"{below}: cannot be written"), replacing(tmp_path / below):
+        pass

@@ -1,0 +1,96 @@
+"""Which samples make up which step, for any number of devices and any size of block."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from dgex import parallel
+from dgex.batches import Samples, epoch_order, index_batches, place
+from dgex.errors import DgexError
+
+
+def global_batches(batches):
+    """The samples of every step in the order of their rows, whatever device they were dealt to."""
+    steps = []
+    for step in range(batches.sample.shape[1]):
+        sample, row, weight = (np.ravel(part[:, step]) for part in (batches.sample, batches.row, batches.weight))
+        assert set(weight) <= {0, 1}
+        real = weight == 1
+        assert np.array_equal(np.sort(row[real]), np.arange(real.sum()))
+        steps.append(sample[real][np.argsort(row[real])].tolist())
+    return steps
+
+
+@pytest.mark.parametrize("devices", [1, 2, 3, 4])
+@pytest.mark.parametrize(("samples", "batch"), [(20, 5), (23, 5), (3, 7), (8, 4), (1, 4)])
+def test_same_global_batches_on_any_number_of_devices(samples, batch, devices):
+    order = np.random.default_rng(0).permutation(samples)
+    batches = index_batches(order, batch, devices)
+    expected = [order[start : start + batch].tolist() for start in range(0, samples, batch)]
+    assert global_batches(batches) == expected
+    shape = (devices, len(expected), -(-batch // devices))
+    assert {(part.shape, part.dtype.kind) for part in (batches.sample, batches.row)} == {(shape, "i")}
+    assert batches.weight.shape == shape and batches.weight.dtype == np.float32
+    assert batches.sample.max() < samples  # padding points at a real sample, so that it can be gathered
+
+
+def test_a_device_takes_consecutive_rows():
+    batches = index_batches(np.arange(10), 6, 3)
+    np.testing.assert_array_equal(batches.row[:, 0], [[0, 1], [2, 3], [4, 5]])
+
+
+def test_more_devices_than_samples_in_a_batch():
+    with pytest.raises(DgexError, match="4 devices cannot share a batch of 3; use fewer devices or a larger batch"):
+        index_batches(np.arange(10), 3, 4)
+
+
+def test_order_is_a_pure_function_of_seed_and_epoch():
+    np.testing.assert_array_equal(epoch_order(3, 7, 500), epoch_order(3, 7, 500))
+    orders = {(seed, epoch): epoch_order(seed, epoch, 500) for seed in range(3) for epoch in range(3)}
+    for order in orders.values():
+        np.testing.assert_array_equal(np.sort(order), np.arange(500))
+    assert len({order.tobytes() for order in orders.values()}) == 9
+
+
+def epoch_of(samples, order, batch):
+    """The landmarks and targets of every global batch of an epoch, and the number of blocks."""
+    steps, blocks = [], 0
+    for landmark, target, batches in samples.blocks(order, batch):
+        blocks += 1
+        landmark, target = np.asarray(landmark), np.asarray(target)
+        assert len(landmark) == len(target) <= max(samples.block, batch)
+        steps += [(landmark[step].tolist(), target[step].tolist()) for step in global_batches(batches)]
+    return steps, blocks
+
+
+@pytest.mark.parametrize(("block", "blocks"), [(23, 1), (22, 3), (10, 5), (3, 5)])
+def test_streamed_blocks_give_the_same_batches(block, blocks):
+    rng = np.random.default_rng(0)
+    landmark, target = rng.normal(size=(23, 2)).astype("f4"), rng.normal(size=(23, 3)).astype("f4")
+    order, batch = rng.permutation(23), 5
+    samples = Samples(landmark, target, parallel.devices(2), block)
+    chosen = [order[start : start + batch] for start in range(0, 23, batch)]
+    expected = [(landmark[rows].tolist(), target[rows].tolist()) for rows in chosen]
+    assert epoch_of(samples, order, batch) == (expected, blocks)
+
+
+def test_resident_block_is_placed_once():
+    samples = place(np.ones((4, 2), "f4"), np.ones((4, 3), "f4"), parallel.devices(2))
+    (first,), (second,) = (list(samples.blocks(np.arange(4), 2)) for _ in range(2))
+    assert first[0] is second[0] and first[1] is second[1]
+    assert first[0].sharding.device_set == set(parallel.devices(2))
+
+
+def test_take():
+    samples = place(np.arange(8, dtype="f4").reshape(4, 2), np.arange(4, dtype="f4")[:, None], parallel.devices(1))
+    assert len(samples) == 4
+    taken = samples.take(np.array([3, 1]))
+    assert (taken.landmark.tolist(), taken.target.tolist()) == ([[6, 7], [2, 3]], [[3], [1]])
+
+
+@pytest.mark.parametrize(("stats", "block"), [(None, 50), ({}, 50), ({"bytes_limit": 4000}, 80)])
+def test_block_is_a_share_of_the_memory(stats, block):
+    """40 % of 4000 bytes, at 2 + 3 values of 4 bytes a sample."""
+    device = SimpleNamespace(memory_stats=lambda: stats)
+    assert place(np.ones((50, 2), "f4"), np.ones((50, 3), "f4"), (device,)).block == block

@@ -1,0 +1,48 @@
+"""How a command ends: exit status and what stands on stderr."""
+
+import pytest
+
+from dgex import console
+from dgex.errors import DgexError
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "line"),
+    [
+        (DgexError("a.h5: no [red]split[/red]; prepare it again " + "x" * 200), 2, None),
+        (KeyboardInterrupt(), 130, "interrupted\n"),
+    ],
+)
+def test_errors_are_one_line(capsys, error, status, line):
+    def app():
+        raise error
+
+    with pytest.raises(SystemExit) as stop:
+        console.run(app)
+    assert stop.value.code == status
+    assert capsys.readouterr() == ("", line or f"error: {error}\n")
+
+
+def test_other_errors_keep_their_traceback():
+    with pytest.raises(ZeroDivisionError):
+        console.run(lambda: 1 / 0)
+
+
+@pytest.mark.parametrize(("arguments", "status"), [(["3"], 0), (["x"], 2), ([], 2), (["0"], 2)])
+def test_typer_application(capsys, arguments, status):
+    app = console.command_line("Divides.")
+
+    @app.command()
+    def divide(number: int) -> None:
+        if number == 0:
+            raise DgexError("0: cannot divide by it; give another number")
+        print(6 // number)
+
+    with pytest.raises(SystemExit) as stop:
+        console.run(lambda: app(arguments))
+    assert stop.value.code == status
+    captured = capsys.readouterr()
+    assert captured.out == ("2\n" if status == 0 else captured.out)
+    assert "Traceback" not in captured.err
+    if arguments == ["0"]:
+        assert captured.err == "error: 0: cannot divide by it; give another number\n"

@@ -1,0 +1,90 @@
+"""A step over several devices equals one device's step on the joined batch.
+
+With SGD, whose step is proportional to the gradient: a sum in place of a mean, or a mean of the devices' means over
+uneven parts, shows at once. Adam and Nadam divide the gradient's scale out and would hide it.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dgex import parallel
+from dgex.batches import index_batches
+from dgex.errors import DgexError
+from dgex.networks import NetworkConfig
+from dgex.training import epoch_function, init_state, make_train_step
+
+SAMPLES, BATCH, RATE = 10, 4, 0.3
+
+
+@pytest.fixture(scope="module")
+def data():
+    rng = np.random.default_rng(0)
+    return rng.normal(size=(SAMPLES, 6)).astype("f4"), rng.normal(size=(SAMPLES, 5)).astype("f4")
+
+
+@pytest.fixture(scope="module", params=[0.0, 0.5], ids=["plain", "dropout"])
+def joined(request, data):
+    """The network, its first state, and its last and its metrics from plain jit on whole batches of 4, 4 and 2."""
+    config = NetworkConfig(6, 5, (8, 7), taaf="hidden", dropout=request.param)
+    step = jax.jit(make_train_step(config, "sgd", "mse"))
+    first_state = jax.device_get(jax.jit(init_state, static_argnums=(0, 1))(config, "sgd", 3))
+    state = first_state = first_state.replace(learning_rate=np.float32(RATE))
+    metrics = []
+    for first in range(0, SAMPLES, BATCH):
+        landmark, target = (part[first : first + BATCH] for part in data)
+        rows = np.arange(len(landmark), dtype=np.int32)
+        state, scores = jax.block_until_ready(step(state, landmark, target, rows, np.ones(len(rows), "f4")))
+        metrics.append(scores)
+    return config, first_state, state, metrics
+
+
+# 2 divides the batch; 3 leaves padding in every step; with 4, half of the devices have nothing in the last step.
+@pytest.mark.parametrize("count", [1, 2, 3, 4])
+def test_equals_jit_on_the_joined_batch(joined, data, count):
+    config, first_state, expected, expected_metrics = joined
+    devices = parallel.devices(count)
+    run = epoch_function(config, "sgd", "mse", devices)
+    placed = parallel.share((first_state, *data), devices)
+    state, metrics = jax.block_until_ready(run(*placed, index_batches(np.arange(SAMPLES), BATCH, count)))
+
+    moved = jax.tree.map(lambda a, b: float(np.abs(a - b).max()), expected.params, first_state.params)
+    assert min(jax.tree.leaves(moved)) > 1e-3
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=1e-6), state.params, expected.params)
+    assert int(state.step) == 3
+    for name in ("loss", "mae"):
+        np.testing.assert_allclose(metrics[name], [scores[name] for scores in expected_metrics], rtol=1e-6)
+    # What the metrics are weighted by over an epoch is proportional to the samples of the steps.
+    np.testing.assert_allclose(metrics["count"] / metrics["count"].sum(), [0.4, 0.4, 0.2], rtol=1e-6)
+
+
+def test_collectives():
+    devices = parallel.devices(4)
+    values = np.array([[1.0, 2], [3, 4], [5, 6], [9, 8]], "f4")
+
+    def collect(offset, mine):
+        return parallel.mean_over_devices(mine + offset), parallel.sum_over_devices({"a": mine})
+
+    mean, total = jax.block_until_ready(parallel.lift(collect, devices, shared=1)(jnp.float32(10), values))
+    np.testing.assert_array_equal(mean, [14.5, 15])
+    np.testing.assert_array_equal(total["a"], [18, 20])
+
+
+def test_share_puts_the_whole_array_on_every_device():
+    devices = parallel.devices(3)
+    shared = parallel.share({"a": np.arange(4.0, dtype="f4")}, devices)["a"]
+    assert shared.sharding.device_set == set(devices)
+    assert [shard.data.tolist() for shard in shared.addressable_shards] == [[0, 1, 2, 3]] * 3
+
+
+def test_devices():
+    present = jax.local_devices()
+    assert parallel.devices() == tuple(present)
+    assert parallel.devices(2) == tuple(present[:2])
+
+
+@pytest.mark.parametrize("count", [0, -1, 1000])
+def test_devices_that_are_not_there(count):
+    with pytest.raises(DgexError, match=f"{count} devices asked for, but this process sees 4; choose 1 to 4"):
+        parallel.devices(count)
