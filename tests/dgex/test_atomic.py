@@ -20,6 +20,15 @@ def test_replaces_and_makes_folders(tmp_path):
     assert names(path.parent) == ["file"]
 
 
+def test_a_reader_of_the_old_file_is_not_disturbed(tmp_path):
+    path = tmp_path / "file"
+    path.write_text("old")
+    with path.open() as reader:
+        with replacing(path) as partial:
+            partial.write_text("new")
+        assert reader.read() == "old"
+
+
 def test_failure_leaves_the_old_file_alone(tmp_path):
     path = tmp_path / "file"
     path.write_text("old")
