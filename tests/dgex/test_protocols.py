@@ -12,7 +12,6 @@ from dgex.protocols import (
     EXAMPLE,
     EXAMPLE_SCHEDULED,
     PROTOCOLS,
-    QUICK,
     Plateau,
     Protocol,
     learning_rate,
@@ -22,7 +21,6 @@ from dgex.protocols import (
 def test_example_is_the_readme_s():
     assert EXAMPLE == Protocol("keras_nadam", "mae", 5e-4, 64, 600)
     assert {learning_rate(EXAMPLE, [math.nan] * done) for done in range(600)} == {5e-4}
-    assert replace(QUICK, epochs=600) == EXAMPLE
 
 
 @pytest.mark.parametrize(
