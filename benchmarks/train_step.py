@@ -67,10 +67,11 @@ class Case(NamedTuple):
 def cases_for(backend: str) -> list[Case]:
     """What to time: the examples everywhere; on a GPU, larger networks of D-GEX's and more precisions than on CPUs."""
     gpu = backend != "cpu"
-    steps = 500 if gpu else 100
-    examples = [Case(preset, PRESETS[preset], EXAMPLE, steps) for preset in ("example-taaf", "example-classical")]
+    examples = [
+        Case(preset, PRESETS[preset], EXAMPLE, 500 if gpu else 100) for preset in ("example-taaf", "example-classical")
+    ]
     large = [
-        Case(preset, replace(PRESETS[preset], compute_dtype=dtype, matmul_precision=precision), protocol, steps // 10)
+        Case(preset, replace(PRESETS[preset], compute_dtype=dtype, matmul_precision=precision), protocol, 40)
         for preset in ("dgex-3x3000", "dgex-3x9000")[: 1 + gpu]
         for dtype, precision in PRECISIONS[: None if gpu else 1]
         for protocol in (replace(EXAMPLE, batch=DGEX.batch), DGEX)

@@ -1,6 +1,7 @@
 """Which samples make up which step, the same for any number of devices; and how they reach the devices."""
 
 import functools
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -17,8 +18,7 @@ class Batches:
     """Index batches of one block, each array ``[devices, steps, per_device]``.
 
     A device's slice of a step holds consecutive rows of the global batch. Rows beyond the batch, and beyond the data in
-    the
-    last step, are padding: weight 0.
+    the last step, are padding: weight 0.
     """
 
     sample: jax.Array | np.ndarray  # i4  which sample of the block
@@ -87,6 +87,15 @@ class Samples:
         return replace(self, landmark=self.landmark[chosen], target=self.target[chosen])
 
     @functools.cached_property
+    def sha256(self) -> str:
+        """A fingerprint of the values."""
+        digest = hashlib.sha256()
+        for values in (self.landmark, self.target):
+            digest.update(repr(values.shape).encode())
+            digest.update(np.ascontiguousarray(values).data)
+        return digest.hexdigest()
+
+    @functools.cached_property
     def _resident(self) -> tuple[jax.Array, jax.Array]:
         return parallel.share((self.landmark, self.target), self.devices)
 
@@ -103,9 +112,12 @@ class Samples:
 
 
 def place(
-    landmark: np.ndarray, target: np.ndarray, devices: tuple[jax.Device, ...], share_of_memory: float = 0.4
+    landmark: np.ndarray, target: np.ndarray, devices: tuple[jax.Device, ...], share_of_memory: float = 0.25
 ) -> Samples:
-    """Samples that use at most a share of a device's memory (where JAX tells its size, which it does not on CPU)."""
+    """Samples that take at most a share of a device's memory, where JAX tells its size (it does not on CPU).
+
+    The default leaves room for a training, a validation and a test set, and for the network.
+    """
     limit = (devices[0].memory_stats() or {}).get("bytes_limit")
     bytes_per_sample = 4 * (landmark.shape[1] + target.shape[1])
     block = int(share_of_memory * limit) // bytes_per_sample if limit else len(landmark)

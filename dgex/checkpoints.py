@@ -40,7 +40,8 @@ def restore_latest(checkpoints: ocp.training.Checkpointer, like: Tree) -> tuple[
     """The epoch and state of the latest checkpoint, placed as ``like`` is; ``(0, like)`` if there is none.
 
     Raises:
-      DgexError: the checkpoint is damaged or not of this structure.
+      DgexError: the checkpoint is damaged or not of this structure. (Orbax keeps no checksums here: a file with a
+        flipped bit, rather than a missing piece, reads as other numbers.)
     """
     if checkpoints.latest is None:
         return 0, like

@@ -1,11 +1,11 @@
 """The prepared data set: one HDF5 file between data preparation and training.
 
-    /landmark [samples, landmarks] f4, /target [samples, targets] f4      log2, quantile-normalised, not standardised
-    /sample/id, /sample/study [samples]                                   strings
-    /split [samples] u1                                                   0 train, 1 validation, 2 test
-    /gene/{landmark,target}/{ensembl,symbol,probes}                       strings
-    /scaler/{landmark,target}/{mean,sd} f4, /quantiles [ranked] f4        log2, from the training split alone
-    attributes: schema_version, seed, command, and as JSON sources (file name: sha256), versions, preparation
+/landmark [samples, landmarks] f4, /target [samples, targets] f4      log2, quantile-normalised, not standardised
+/sample/id, /sample/study [samples]                                   strings
+/split [samples] u1                                                   0 train, 1 validation, 2 test
+/gene/{landmark,target}/{ensembl,symbol,probes}                       strings
+/scaler/{landmark,target}/{mean,sd} f4, /quantiles [ranked] f4        log2, from the training split alone
+attributes: schema_version, seed, command, and as JSON sources (file name: sha256), versions, preparation
 """
 
 import hashlib

@@ -23,9 +23,9 @@ def claim(path: Path, identity: Mapping[str, Any], resume: bool) -> None:
     if not resume:
         raise DgexError(f"{path.parent}: holds a run already; continue it with --resume, or choose another folder")
     try:
-        found = json.loads(path.read_text())
-    except ValueError as error:
-        raise DgexError(f"{path}: is not JSON ({error}); choose another folder") from error
+        found = dict(json.loads(path.read_text()))
+    except (ValueError, TypeError) as error:
+        raise DgexError(f"{path}: does not say what the folder holds ({error}); choose another folder") from error
     differs = [key for key, value in json.loads(wanted).items() if found.get(key) != value]
     if differs:
         raise DgexError(

@@ -114,6 +114,7 @@ def summarize(scores: GeneScores, sd: np.ndarray, genes: np.ndarray | None = Non
     }
     means = {}
     for name, values in per_gene.items():
-        defined = values[kept & ~np.isnan(values)]
-        means[name] = float(defined.mean()) if defined.size else float("nan")
+        # Not in errors, where NaN would be a fault to show, not a gene to leave out.
+        chosen = kept & ~np.isnan(values) if name in ("pearson", "r2") else kept
+        means[name] = float(values[chosen].mean()) if chosen.any() else float("nan")
     return means

@@ -11,7 +11,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from dgex.activations import base_function
+from dgex.activations import BASES, base_function
 from dgex.errors import DgexError
 from dgex.taaf import TAAF
 
@@ -54,11 +54,15 @@ class NetworkConfig:
     matmul_precision: Precision = "default"
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "hidden", tuple(self.hidden))  # JSON has no tuples
+        if not all(isinstance(units, int) for units in (self.landmarks, self.targets, *self.hidden)):
+            raise DgexError(f"layers have whole units: {self.landmarks} -> {self.hidden} -> {self.targets}")
         if min(self.landmarks, self.targets, *self.hidden) < 1:
             raise DgexError(f"every layer needs at least one unit: {self.landmarks} -> {self.hidden} -> {self.targets}")
         if not 0 <= self.dropout < 1:
             raise DgexError(f"dropout must lie in [0, 1), not {self.dropout}")
-        base_function(self.activation)
+        if self.activation not in BASES:
+            raise DgexError(f"unknown activation {self.activation!r}; known: {', '.join(sorted(BASES))}")
         for field, choices in (
             ("taaf", Placement),
             ("init", Init),

@@ -30,11 +30,10 @@ def scale_by_keras_nadam(b1: float = 0.9, b2: float = 0.999, eps: float = 1e-7) 
         m = b1 m + (1 - b1) g,    v = b2 v + (1 - b2) g^2
         update = ((1 - mu_t) g / (1 - M_t) + mu_{t+1} m / (1 - M_t mu_{t+1})) / (sqrt(v / (1 - b2^t)) + eps)
 
-    The scalar factors are joined first, so that an update reads and writes each array once.
+    The scalar factors are joined first, so that no array of corrected moments is made.
 
-    Source: Dozat, "Incorporating Nesterov momentum into Adam" (2016), as in keras 2 ``optimizers.Nadam``; there eps =
-      1e-7
-    and the schedule's decay is 0.004.
+    Source: Dozat, "Incorporating Nesterov momentum into Adam" (2016), as in keras 2 ``optimizers.Nadam``, where eps is
+    1e-7 and the schedule's decay 0.004.
     """
 
     def schedule(t: jax.Array) -> jax.Array:
@@ -90,8 +89,7 @@ def keras_nadam() -> optax.GradientTransformationExtraArgs:
 
 
 def dgex_sgd(momentum: float = 0.5, factor: float = 3.0) -> optax.GradientTransformationExtraArgs:
-    """D-GEX's SGD: v = momentum v - learning_rate s g, p = p + v, with s = ``factor`` on every kernel but the first
-    layer's.
+    """D-GEX's SGD: v = momentum v - learning_rate s g, p = p + v, with s = ``factor`` on every kernel but H0's.
 
     The learning rate stands inside the velocity, as in pylearn2, so a change of rate takes effect gradually.
 

@@ -66,7 +66,7 @@ def learning_rate(protocol: Protocol, monitor: Sequence[float]) -> float:
     if protocol.plateau:
         for before, after in zip(monitor, monitor[1:], strict=False):
             if after > before:
-                rate = max(rate * protocol.plateau.factor, protocol.plateau.floor)
+                rate = min(rate, max(rate * protocol.plateau.factor, protocol.plateau.floor))
     return rate
 
 
@@ -80,8 +80,8 @@ EXAMPLE_SCHEDULED = replace(EXAMPLE, drops=((401, 1e-1), (476, 1e-2), (551, 1e-3
 DGEX = Protocol("dgex_sgd", "sse", 3e-4, batch=200, epochs=1000, plateau=Plateau())
 DGEX_ONE_LAYER = replace(DGEX, learning_rate=5e-4)
 
-# For the default run: EXAMPLE at twice the rate and half the epochs. On the GEO compendium split by sample, tanh and sigmoid
-# networks (not TAAF's) then reach the validation error that 400 epochs at 5e-4 give.
+# For the default run: EXAMPLE at twice the rate and half the epochs. On the GEO compendium split by sample, tanh and
+# sigmoid networks (not TAAF's) then reach the validation error that 400 epochs at 5e-4 give.
 QUICK = replace(EXAMPLE, learning_rate=1e-3, epochs=300)
 
 PROTOCOLS: dict[str, Protocol] = {

@@ -71,8 +71,8 @@ def make_train_step(
 
     Its arguments are one device's part of a global batch: z-scores ``[rows, landmarks]`` and ``[rows, targets]``, the
     rows' numbers in the global batch ``i4 [rows]`` and their weights ``f4 [rows]`` (0 for padding). Its metrics are
-    scalars of the
-    global batch: "loss", "mae" (means over samples, with dropout) and "count" (samples).
+    scalars of the global batch: "loss" and "mae" (means over samples, with dropout), and "count" (samples a device),
+    the step's weight in a mean over steps.
 
     Args:
       config: the network.
@@ -90,15 +90,21 @@ def make_train_step(
     ) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(jax.random.key(state.seed), state.step)
 
+        # One key a row, so that a sample's mask does not depend on which device its row came to.
+        keys = jax.vmap(jax.random.fold_in, (None, 0))(key, row)
+
+        def weighted_sum(profile_values: jax.Array) -> jax.Array:
+            # Not ``weight @ profile_values``, a product that GPUs and TPUs would do in less than float32.
+            return jnp.sum(weight * profile_values)
+
         def summed_loss(params: Params) -> tuple[jax.Array, jax.Array]:
-            # One key a row, so that a sample's mask does not depend on which device its row came to.
-            keys = jax.vmap(jax.random.fold_in, (None, 0))(key, row)
             prediction = jax.vmap(predict, (None, None, 0, 0))(config, params, landmark, keys)
-            return weight @ profile_loss(prediction, target), weight @ LOSSES["mae"](prediction, target)
+            return weighted_sum(profile_loss(prediction, target)), weighted_sum(LOSSES["mae"](prediction, target))
 
         (total, absolute), gradients = jax.value_and_grad(summed_loss, has_aux=True)(state.params)
         gradients, total, absolute, count = average((gradients, total, absolute, weight.sum()))
-        gradients = jax.tree.map(lambda g: g / count, gradients)
+        scale = 1 / count  # one division, not one for every weight
+        gradients = jax.tree.map(lambda g: g * scale, gradients)
         updates, opt_state = transform.update(
             gradients, state.opt_state, state.params, learning_rate=state.learning_rate
         )
@@ -149,9 +155,10 @@ def train_epoch(
 ) -> tuple[TrainState, float, float]:
     """One pass over the samples in the given order, and the mean loss and MAE of its steps. Consumes the state."""
     run = epoch_function(config, protocol.optimizer, protocol.loss, samples.devices)
-    parts = []
+    parts: list[Metrics] = []
     for landmark, target, batches in samples.blocks(order, protocol.batch):
         state, metrics = run(state, landmark, target, batches)
+        jax.block_until_ready(parts[-1:])  # the block before is done and its memory free before the next is placed
         parts.append(metrics)
     steps = jax.tree.map(lambda *leaves: np.concatenate(leaves).astype(np.float64), *parts)
     loss, mae = (float(np.average(steps[name], weights=steps["count"])) for name in ("loss", "mae"))
@@ -225,7 +232,7 @@ def fit(
         if directory:
             identity = {
                 "network": asdict(config), "protocol": asdict(protocol), "seed": seed,
-                "samples": {"train": len(train), "validation": len(validation)},
+                "samples": {"train": train.sha256, "validation": validation.sha256},
             }  # fmt: skip
             claim(directory / "fit.json", identity, resume)
             checkpoints = stack.enter_context(open_checkpoints(directory / "checkpoints", checkpoint_seconds))

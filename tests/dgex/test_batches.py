@@ -89,8 +89,8 @@ def test_take():
     assert (taken.landmark.tolist(), taken.target.tolist()) == ([[6, 7], [2, 3]], [[3], [1]])
 
 
-@pytest.mark.parametrize(("stats", "block"), [(None, 50), ({}, 50), ({"bytes_limit": 4000}, 80)])
+@pytest.mark.parametrize(("stats", "block"), [(None, 50), ({}, 50), ({"bytes_limit": 8000}, 100)])
 def test_block_is_a_share_of_the_memory(stats, block):
-    """40 % of 4000 bytes, at 2 + 3 values of 4 bytes a sample."""
+    """25 % of 8000 bytes, at 2 + 3 values of 4 bytes a sample."""
     device = SimpleNamespace(memory_stats=lambda: stats)
     assert place(np.ones((50, 2), "f4"), np.ones((50, 3), "f4"), (device,)).block == block

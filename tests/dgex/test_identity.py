@@ -1,0 +1,38 @@
+"""A folder is claimed once, and given back only to the run that claimed it."""
+
+from pathlib import Path
+
+import pytest
+
+from dgex.errors import DgexError
+from dgex.identity import claim
+
+RUN = {"network": {"hidden": [3, 3]}, "seed": 0}
+
+
+def test_a_new_folder_is_claimed_with_or_without_resume(tmp_path: Path) -> None:
+    claim(tmp_path / "a" / "run.json", RUN, resume=False)
+    claim(tmp_path / "b" / "run.json", RUN, resume=True)
+    assert (tmp_path / "a" / "run.json").read_bytes() == (tmp_path / "b" / "run.json").read_bytes()
+
+
+def test_the_same_run_must_ask_to_resume(tmp_path: Path) -> None:
+    claim(tmp_path / "run.json", RUN, resume=False)
+    with pytest.raises(DgexError, match="--resume"):
+        claim(tmp_path / "run.json", RUN, resume=False)
+    claim(tmp_path / "run.json", {"network": {"hidden": (3, 3)}, "seed": 0}, resume=True)  # tuples are JSON's lists
+
+
+def test_another_run_is_told_what_differs(tmp_path: Path) -> None:
+    claim(tmp_path / "run.json", RUN, resume=False)
+    before = (tmp_path / "run.json").read_bytes()
+    with pytest.raises(DgexError, match="whose seed differ"):
+        claim(tmp_path / "run.json", {**RUN, "seed": 1}, resume=True)
+    assert (tmp_path / "run.json").read_bytes() == before
+
+
+@pytest.mark.parametrize("content", ["", "{", "3", '["a"]', "null"])
+def test_a_file_that_names_no_run(tmp_path: Path, content: str) -> None:
+    (tmp_path / "run.json").write_text(content)
+    with pytest.raises(DgexError, match="does not say what the folder holds"):
+        claim(tmp_path / "run.json", RUN, resume=True)
