@@ -56,7 +56,8 @@ def main(
     authors: Annotated[
         Path | None,
         typer.Option(
-            "--authors-example", help="Folder with the original example's four HDF5 files, instead of --data."
+            "--authors-example",
+            help="Folder with the original example's four HDF5 files, instead of --data; its protocol is its own.",
         ),
     ] = None,
     protocol: Annotated[str, typer.Option(help=f"How to train: {', '.join(PROTOCOLS)}.")] = "quick",

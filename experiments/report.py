@@ -61,24 +61,24 @@ def write_outputs(
         title=f"tanh, sigmoid and TAAF on {results['data']['file']}",
         summary=_summary(results, per_gene),
         table=rows,
-        figures={CAPTIONS[name]: output / "figures" / f"{name}.svg" for name in CAPTIONS},
+        drawings={CAPTIONS[name]: output / "figures" / f"{name}.svg" for name in CAPTIONS},
         facts=_facts(results),
     )
 
 
-def _write_page(path: Path, *, figures: Mapping[str, Path], **content: Any) -> None:
+def _write_page(path: Path, *, drawings: Mapping[str, Path], **content: Any) -> None:
     """Fills the page template.
 
     Args:
       path: the page.
-      figures: SVG file by caption, in order.
+      drawings: SVG file by caption, in order.
       content: the template's other variables: ``title``, ``summary`` (lines of text), ``table`` (rows, header first),
         ``facts`` (text by name).
     """
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined
     )
-    pictures = {caption: base64.b64encode(file.read_bytes()).decode() for caption, file in figures.items()}
+    pictures = {caption: base64.b64encode(file.read_bytes()).decode() for caption, file in drawings.items()}
     page = environment.get_template("report.html.j2").render(figures=pictures, **content)
     with replacing(path) as partial:
         partial.write_text(page, encoding="utf-8")
