@@ -42,4 +42,4 @@ test-slow: .venv/ready-dev
 	$(BIN)/pytest -m slow
 
 clean:
-	rm -rf .venv data results build *.egg-info
+	rm -rf .venv build *.egg-info data/simulated $(SIMULATED)

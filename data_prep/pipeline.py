@@ -23,7 +23,7 @@ import numpy as np
 import dgex
 from data_prep.duplicates import keep_unique
 from data_prep.probes import average_probes, find_probes
-from data_prep.split import split_by_sample, split_by_study
+from data_prep.split import FRACTIONS, Fractions, Split, split_by_sample, split_by_study
 from dgex.console import stderr
 from dgex.dataset import SPLITS, Dataset, sha256_of, write_dataset
 from dgex.errors import DgexError
@@ -71,15 +71,24 @@ class Report:
         )
 
 
-def prepare(source: Path, genes_dir: Path, output: Path, split: str, seed: int, command: str) -> Report:
+def prepare(
+    source: Path,
+    genes_dir: Path,
+    output: Path,
+    split: Split,
+    seed: int,
+    command: str,
+    fractions: Fractions = FRACTIONS,
+) -> Report:
     """Reads a GCTX file and the gene tables in ``genes_dir``, and writes a prepared data set to ``output``.
 
     Equal input, seed and command give equal bytes.
 
     Args:
-      split: "study" or "sample".
+      split: whether whole studies or single samples are assigned.
       seed: of the split.
       command: what the user asked for; kept as provenance.
+      fractions: shares of training, validation and test; they sum to 1.
 
     Raises:
       DgexError: an input is unusable (see ``read_gctx``, ``read_gene_tables``): values not in log2, rows that are not
@@ -111,10 +120,18 @@ def prepare(source: Path, genes_dir: Path, output: Path, split: str, seed: int, 
         values, study = values[kept], study[kept]
 
         status.update("normalising")
-        code = split_by_study(study, seed=seed) if split == "study" else split_by_sample(len(study), seed=seed)
+        if split == "study":
+            code = split_by_study(study, fractions, seed)
+        else:
+            code = split_by_sample(len(study), fractions, seed)
         training = code == SPLITS.index("train")
         found = np.isnan(values[training]).mean(axis=0) <= MOST_MISSING_OF_A_GENE
         landmark_found, target_found = _by_side(found, len(landmark_genes))
+        for table, side in zip(gene_table_paths(genes_dir), (landmark_found, target_found), strict=True):
+            if not side.any():
+                raise DgexError(
+                    f"{source}: no gene of {table} is measured in half of the training profiles; use a fuller source"
+                )
         quantiles = fit_quantiles(values[training][:, found])
         values = to_quantiles(values[:, found], quantiles)
         gaps = np.isnan(values)
@@ -156,7 +173,7 @@ def prepare(source: Path, genes_dir: Path, output: Path, split: str, seed: int, 
                     "sources": {path.name: sha256_of(path) for path in (source, *gene_table_paths(genes_dir))},
                     "versions": {"python": platform.python_version()}
                     | {package.__name__: package.__version__ for package in (np, h5py, dgex)},
-                    "preparation": {"split": split, "gaps": GAP_RULE, **asdict(report)},
+                    "preparation": {"split": split, "fractions": fractions, "gaps": GAP_RULE, **asdict(report)},
                 },
             ),
         )

@@ -2,25 +2,30 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 
 from dgex.dataset import SPLITS
 from dgex.errors import DgexError
 
-FRACTIONS = (0.8, 0.1, 0.1)
+Split = Literal["study", "sample"]
+Fractions = tuple[float, float, float]
+
+FRACTIONS: Fractions = (0.8, 0.1, 0.1)
 ORDERS = 100
 
 
-def split_by_sample(count: int, fractions: tuple[float, float, float] = FRACTIONS, seed: int = 0) -> np.ndarray:
+def split_by_sample(count: int, fractions: Fractions = FRACTIONS, seed: int = 0) -> np.ndarray:
     """Assigns samples to the splits in seeded random order.
 
     Returns:
       u1 [samples], positions in ``dgex.dataset.SPLITS``.
 
     Raises:
-      DgexError: a split stays empty.
+      DgexError: the fractions are no shares of a whole, or a split stays empty.
     """
+    _check(fractions)
     ends = np.round(np.cumsum(fractions)[:-1] * count).astype(int)
     split = np.zeros(count, np.uint8)
     for code, samples in enumerate(np.split(np.random.default_rng(seed).permutation(count), ends)):
@@ -28,9 +33,7 @@ def split_by_sample(count: int, fractions: tuple[float, float, float] = FRACTION
     return _filled(split, f"{count} samples")
 
 
-def split_by_study(
-    studies: Sequence[str], fractions: tuple[float, float, float] = FRACTIONS, seed: int = 0
-) -> np.ndarray:
+def split_by_study(studies: Sequence[str], fractions: Fractions = FRACTIONS, seed: int = 0) -> np.ndarray:
     """Assigns whole studies to the splits, so that none is in two.
 
     In a random order of the studies, the first opens the training split, the second validation, the third test, and
@@ -44,8 +47,9 @@ def split_by_study(
       u1 [samples], positions in ``dgex.dataset.SPLITS``.
 
     Raises:
-      DgexError: there are fewer studies than splits.
+      DgexError: the fractions are no shares of a whole, or there are fewer studies than splits.
     """
+    _check(fractions)
     sizes = Counter(studies)
     share = np.array(fractions) * len(studies)
     random = np.random.default_rng(seed)
@@ -58,6 +62,11 @@ def split_by_study(
         if np.abs(room).sum() < smallest:
             best, smallest = assigned, np.abs(room).sum()
     return _filled(np.array([best[study] for study in studies], np.uint8), f"{len(sizes)} studies")
+
+
+def _check(fractions: Fractions) -> None:
+    if min(fractions) <= 0 or abs(sum(fractions) - 1) > 1e-6:
+        raise DgexError(f"the shares of training, validation and test must be positive and sum to 1, not {fractions}")
 
 
 def _filled(split: np.ndarray, what: str) -> np.ndarray:

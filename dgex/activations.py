@@ -80,14 +80,12 @@ CONTAINED: dict[str, Contained] = {
     "pelu": Contained("elu", lambda a, b: (a, 1 / b, 0, 0), "(a/b) z; a (exp(z/b) - 1)", "Trottier et al. 2017"),
     "celu": Contained("elu", lambda a, b: (a, 1 / a, 0, 0), "z; a (exp(z/a) - 1)", "Barron 2017"),
     "frelu": Contained("relu", lambda a, b: (1, 1, a, b), "relu(z + a) + b", "Qiu et al. 2018"),
-    "shilu": Contained("relu", lambda a, b: (a, 1, 0, b), "a relu(z) + b", "shifted and scaled ReLU"),
+    "shilu": Contained("relu", lambda a, b: (a, 1, 0, b), "a relu(z) + b", "Pishchik 2023"),
     "elu_vertical": Contained("elu", lambda a, b: (1, 1, 0, b), "elu(z) + b", "Grelsson and Felsberg 2018"),
     "elu_horizontal": Contained("elu", lambda a, b: (1, 1, b, 0), "elu(z + b)", "Grelsson and Felsberg 2018"),
     "max": Contained("relu", lambda a, b: (1, 1, -a, a), "max(z, a)", "identity"),
-    "hard_sigmoid": Contained(
-        "hard_tanh", lambda a, b: (0.5, 0.4, 0, 0.5), "clip(0.2 z + 0.5, 0, 1)", "Courbariaux et al. 2015"
-    ),
+    "hard_sigmoid": Contained("hard_tanh", lambda a, b: (0.5, 0.4, 0, 0.5), "clip(0.2 z + 0.5, 0, 1)", "Theano, Keras"),
     "scaled_softsign": Contained("softsign", lambda a, b: (a, 1 / b, 0, 0), "a z / (b + |z|)", "Pishchik 2023"),
     "log_sigmoid": Contained("softplus", lambda a, b: (-1, -1, 0, 0), "log sigmoid(z)", "identity"),
-    "pgelu": Contained("gelu", lambda a, b: (a, 1 / a, 0, 0), "z Phi(z / a)", "Yu and Su 2020, for a > 0"),
+    "pgelu": Contained("gelu", lambda a, b: (a, 1 / a, 0, 0), "z Phi(z / a)", "Hendrycks and Gimpel 2016, for a > 0"),
 }

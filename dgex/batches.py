@@ -111,14 +111,13 @@ class Samples:
             yield *placed, index_batches(np.arange(len(chosen)), batch, len(self.devices))
 
 
-def place(
-    landmark: np.ndarray, target: np.ndarray, devices: tuple[jax.Device, ...], share_of_memory: float = 0.25
-) -> Samples:
-    """Samples that take at most a share of a device's memory, where JAX tells its size (it does not on CPU).
+# Leaves room for a training, a validation and a test set, and for the network.
+SHARE_OF_MEMORY = 0.25
 
-    The default leaves room for a training, a validation and a test set, and for the network.
-    """
+
+def place(landmark: np.ndarray, target: np.ndarray, devices: tuple[jax.Device, ...]) -> Samples:
+    """Samples that take at most a share of a device's memory, where JAX tells its size (it does not on CPU)."""
     limit = (devices[0].memory_stats() or {}).get("bytes_limit")
     bytes_per_sample = 4 * (landmark.shape[1] + target.shape[1])
-    block = int(share_of_memory * limit) // bytes_per_sample if limit else len(landmark)
+    block = int(SHARE_OF_MEMORY * limit) // bytes_per_sample if limit else len(landmark)
     return Samples(landmark, target, devices, block)

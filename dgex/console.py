@@ -4,6 +4,7 @@ The commands use typer because a command is then a typed function whose signatur
 rich, which typer brings along, draws the progress bars and tables.
 """
 
+import logging
 import sys
 from collections.abc import Callable
 
@@ -23,6 +24,8 @@ def command_line(help: str) -> typer.Typer:
 
 def run(app: Callable[[], object]) -> None:
     """Runs a typer application; a ``DgexError`` becomes one line on stderr and exit status 2."""
+    # Orbax's background tasks would say through asyncio, at length, what a DgexError says in a line.
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     try:
         app()
     except DgexError as error:

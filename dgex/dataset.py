@@ -119,7 +119,7 @@ def read_dataset(path: Path) -> Dataset:
         version = file.attrs.get("schema_version")
         if version is None:
             raise DgexError(f"{path}: is not a prepared data set; make one with `python -m data_prep prepare`")
-        if version != SCHEMA_VERSION:
+        if not np.array_equal(version, SCHEMA_VERSION):
             raise DgexError(f"{path}: has schema version {version}, this is dgex for {SCHEMA_VERSION}; {PREPARE_AGAIN}")
         members = _read_members(file)
         provenance = _read_provenance(file)
@@ -180,7 +180,10 @@ def _read_members(file: h5py.File) -> dict[str, Any]:
                 f"{file.filename}: /{name} has shape {member.shape}, against [{', '.join(axes)}] of {lengths}; "
                 f"{PREPARE_AGAIN}"
             )
-        members[name] = tuple(member.asstr()[:]) if kind == "str" else member[:].astype(kind, copy=False)
+        try:
+            members[name] = tuple(member.asstr()[:]) if kind == "str" else member[:].astype(kind, copy=False)
+        except UnicodeDecodeError as error:
+            raise DgexError(f"{file.filename}: /{name} is not text; {PREPARE_AGAIN}") from error
     return members
 
 

@@ -26,9 +26,16 @@ def write_log(path: Path, rows: list[Epoch]) -> None:
 
 
 def append_log(path: Path, row: Epoch) -> None:
-    """Adds one row to a log."""
-    with path.open("a", newline="") as file:
-        csv.writer(file, lineterminator="\n").writerow(row)
+    """Adds one row to a log.
+
+    Raises:
+      DgexError: the disk is full, or the file may no longer be written.
+    """
+    try:
+        with path.open("a", newline="") as file:
+            csv.writer(file, lineterminator="\n").writerow(row)
+    except OSError as error:
+        raise DgexError(f"{path}: cannot be written ({error.strerror}); make room and resume the run") from error
 
 
 def read_log(path: Path, epochs: int) -> list[Epoch]:

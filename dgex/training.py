@@ -28,17 +28,10 @@ from dgex.log import Epoch, append_log, read_log, write_log
 from dgex.metrics import GeneStatistics, empty_statistics, finalize, statistics
 from dgex.networks import NetworkConfig, Params, init_params, predict
 from dgex.optimizers import optimizer as named_optimizer
-from dgex.protocols import Protocol, learning_rate
+from dgex.protocols import LOSSES, Protocol, learning_rate
 
 Metrics = dict[str, jax.Array]
-Step = Callable[..., tuple["TrainState", Metrics]]
-
-# Profile losses: predictions and targets [samples, genes] -> [samples].
-LOSSES: dict[str, Callable[[jax.Array, jax.Array], jax.Array]] = {
-    "mae": lambda prediction, target: jnp.mean(jnp.abs(prediction - target), axis=-1),
-    "mse": lambda prediction, target: jnp.mean((prediction - target) ** 2, axis=-1),
-    "sse": lambda prediction, target: jnp.sum((prediction - target) ** 2, axis=-1),
-}
+Advance = Callable[..., tuple["TrainState", Metrics]]  # by a step or an epoch
 
 
 @struct.dataclass
@@ -66,7 +59,7 @@ def init_state(config: NetworkConfig, optimizer: str, seed: int) -> TrainState:
 
 def make_train_step(
     config: NetworkConfig, optimizer: str, loss: str, average: Callable[[Any], Any] = lambda tree: tree
-) -> Step:
+) -> Advance:
     """The pure step ``(state, landmark, target, row, weight) -> (state, metrics)``.
 
     Its arguments are one device's part of a global batch: z-scores ``[rows, landmarks]`` and ``[rows, targets]``, the
@@ -77,7 +70,7 @@ def make_train_step(
     Args:
       config: the network.
       optimizer: a name of ``dgex.optimizers.OPTIMIZERS``.
-      loss: a name of ``LOSSES``.
+      loss: a name of ``dgex.protocols.LOSSES``.
       average: the mean over devices, where there are several. It is applied once, outside the differentiated function,
         to sums over the device's rows; sums and count are averaged alike, so their quotient is exact for any split of
         the rows.
@@ -98,7 +91,7 @@ def make_train_step(
             return jnp.sum(weight * profile_values)
 
         def summed_loss(params: Params) -> tuple[jax.Array, jax.Array]:
-            prediction = jax.vmap(predict, (None, None, 0, 0))(config, params, landmark, keys)
+            prediction = jax.vmap(lambda profile, key: predict(config, params, profile, key))(landmark, keys)
             return weighted_sum(profile_loss(prediction, target)), weighted_sum(LOSSES["mae"](prediction, target))
 
         (total, absolute), gradients = jax.value_and_grad(summed_loss, has_aux=True)(state.params)
@@ -116,7 +109,7 @@ def make_train_step(
 
 
 @functools.cache
-def epoch_function(config: NetworkConfig, optimizer: str, loss: str, devices: tuple[jax.Device, ...]) -> Step:
+def epoch_function(config: NetworkConfig, optimizer: str, loss: str, devices: tuple[jax.Device, ...]) -> Advance:
     """The compiled ``(state, landmark, target, batches) -> (state, metrics [steps])`` over a block on all devices.
 
     The block, ``[samples, landmarks]`` and ``[samples, targets]``, lies whole on every device (``parallel.share``); the
@@ -171,7 +164,9 @@ def evaluate(params: Params, samples: Samples, config: NetworkConfig, batch: int
     batch = max(batch, len(samples.devices))
     sums = empty_statistics(config.targets)
     for landmark, target, batches in samples.blocks(np.arange(len(samples)), batch):
-        sums = sums + run(params, landmark, target, batches)
+        part = run(params, landmark, target, batches)
+        jax.block_until_ready(sums)  # as in ``train_epoch``
+        sums = sums + part
     return sums
 
 
@@ -211,8 +206,7 @@ def fit(
       config: the network.
       protocol: how to train it.
       train, validation: z-scores, placed on the same devices.
-      seed: decides initial parameters, data order and dropout; with the same number of devices, every bit of the
-        result.
+      seed: decides initial parameters, data order and dropout; on as many CPU devices, every bit of the result.
       directory: where fit.json (what is trained), log.csv and checkpoints/ go; without it nothing is written.
       resume: whether to go on with what ``directory`` holds. A run killed at any moment and resumed ends with the
         parameters and log that it would have had.

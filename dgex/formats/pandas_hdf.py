@@ -34,7 +34,7 @@ def read_pandas_hdf(path: Path, key: str = "table") -> tuple[np.ndarray, np.ndar
         kind = kind.decode() if isinstance(kind, bytes) else kind
         if kind != "frame":
             raise DgexError(f"{path}: {key!r} is {kind}, not a fixed frame; write it with to_hdf(format='fixed')")
-        blocks = [_read_block(frame, f"block{i}_values") for i in range(frame.attrs["nblocks"])]
+        blocks = [_read_block(frame, f"block{i}_values") for i in range(frame.attrs.get("nblocks", 0))]
         if not blocks:
             raise DgexError(f"{path}: the data frame {key!r} is empty")
         rows, columns = _read_labels(frame, "axis1"), _read_labels(frame, "axis0")
@@ -46,7 +46,10 @@ def read_pandas_hdf(path: Path, key: str = "table") -> tuple[np.ndarray, np.ndar
             values = np.empty((len(blocks[0]), len(columns)), np.result_type(*blocks))
             position = {label: i for i, label in enumerate(columns)}
             for i, block in enumerate(blocks):
-                values[:, [position[label] for label in _read_labels(frame, f"block{i}_items")]] = block
+                items = _read_labels(frame, f"block{i}_items")
+                if items is None:
+                    raise DgexError(f"{path}: the columns of {key!r} have pickled labels; give them names")
+                values[:, [position[label] for label in items]] = block
     return (
         values,
         np.arange(values.shape[0]) if rows is None else rows,
