@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dgex.networks import NetworkConfig, Params
+
 # Half a decade apart. On z-scores the eigenvalues of x^T x range from about 1 to samples * landmarks.
 PENALTIES = tuple(float(penalty) for penalty in 10.0 ** np.arange(-1, 7.5, 0.5))
 
@@ -22,6 +24,13 @@ class LinearModel:
     def predict(self, landmark: np.ndarray) -> np.ndarray:
         """Targets ``[samples, targets]`` from landmarks ``[samples, landmarks]``, as float32."""
         return (landmark @ self.weights + self.intercept).astype(np.float32)
+
+    def as_network(self) -> tuple[NetworkConfig, Params]:
+        """The same model as a network without hidden layers, to be evaluated as networks are; products in float32."""
+        landmarks, targets = self.weights.shape
+        config = NetworkConfig(landmarks, targets, hidden=(), matmul_precision="highest")
+        kernel, bias = self.weights.astype(np.float32), self.intercept.astype(np.float32)
+        return config, {"outputs": {"kernel": kernel, "bias": bias}}
 
 
 def mean_predictor(landmark: np.ndarray, target: np.ndarray) -> LinearModel:

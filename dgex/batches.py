@@ -31,6 +31,16 @@ def epoch_order(seed: int, epoch: int, samples: int) -> np.ndarray:
     return np.random.default_rng([seed, epoch]).permutation(samples)
 
 
+def check_devices(devices: int, batch: int) -> None:
+    """Refuses more devices than a batch has samples.
+
+    Raises:
+      DgexError: there are more.
+    """
+    if devices > batch:
+        raise DgexError(f"{devices} devices cannot share a batch of {batch}; use fewer (--devices)")
+
+
 def index_batches(order: np.ndarray, batch: int, devices: int) -> Batches:
     """Cuts an order into global batches of ``batch`` samples and deals each out over the devices.
 
@@ -42,8 +52,7 @@ def index_batches(order: np.ndarray, batch: int, devices: int) -> Batches:
     Raises:
       DgexError: more devices than samples in a batch.
     """
-    if devices > batch:
-        raise DgexError(f"{devices} devices cannot share a batch of {batch}; use fewer devices or a larger batch")
+    check_devices(devices, batch)
     steps = -(-len(order) // batch)
     per_device = -(-batch // devices)
     sample = np.zeros((steps, devices * per_device), np.int32)

@@ -7,7 +7,8 @@ them. The original has no validation set. It takes the minimum over epochs of th
 optimistic; so is the table printed here, and it says so. Its classical network has sigmoid hidden layers and a linear
 output; its TAAF network has TAAFs on the hidden and on the output layer, two changes at once.
 
-Cost on 2 CPU cores: 600 epochs of 942-300-300-952 take about 1.5 ms a step of 64 samples.
+Cost on 2 CPU cores: about 1.3 ms a step of 64 samples; for both networks and 3,000 training samples, a minute and a
+half.
 """
 
 from collections.abc import Mapping
@@ -20,14 +21,16 @@ import numpy as np
 from rich.console import Console
 
 from dgex.atomic import replacing
-from dgex.batches import place
+from dgex.baselines import mean_predictor, ridge_path
+from dgex.batches import check_devices, place
 from dgex.dataset import sha256_of
 from dgex.errors import DgexError
 from dgex.formats.pandas_hdf import read_pandas_hdf
 from dgex.identity import claim
-from dgex.networks import PRESETS
+from dgex.networks import PRESETS, Precision
 from dgex.protocols import EXAMPLE
 from experiments import figures
+from experiments.protocols import LABELS
 from experiments.results import markdown, provenance, write_json
 from experiments.runs import train_all
 
@@ -36,10 +39,18 @@ TITLES = {"taaf_output": "TAAF", "sigmoid": "classical"}
 # Minimum MAE over epochs on (train, test), from the original README.
 PUBLISHED = {"taaf_output": (0.17866, 0.19068), "sigmoid": (0.19045, 0.20115)}
 SEED = 42
+RIDGE_PENALTY = 1.0  # fixed: there is no validation set to choose it on
 
 
 def run(
-    folder: Path, output: Path, devices: tuple[jax.Device, ...], *, epochs: int | None = None, resume: bool = False
+    folder: Path,
+    output: Path,
+    devices: tuple[jax.Device, ...],
+    epochs: int | None = None,
+    matmul_precision: Precision = "default",
+    *,
+    resume: bool = False,
+    tensorboard: bool = False,
 ) -> dict[str, Any]:
     """Trains both networks as the original does and prints its table beside the published figures.
 
@@ -48,13 +59,15 @@ def run(
       output: gets results.json, results.md, figures/ and the runs.
       devices: to train on.
       epochs: instead of the original's 600.
+      matmul_precision: as in ``NetworkConfig``.
       resume: whether to continue what ``output`` holds.
+      tensorboard: whether to write event files too.
 
     Returns:
       What results.json holds.
 
     Raises:
-      DgexError: a file is missing or not what pandas wrote, or the four do not fit together.
+      DgexError: a file is missing, not what pandas wrote or not finite, or the four do not fit together.
     """
     files = {
         (kind, split): folder / f"ddf_{kind}_dataset_small_example_{split}.h5"
@@ -62,6 +75,9 @@ def run(
         for split in ("train", "test")
     }
     frames = {key: read_pandas_hdf(path) for key, path in files.items()}
+    for key, path in files.items():
+        if not np.isfinite(frames[key][0]).all():
+            raise DgexError(f"{path}: holds NaN or infinite values; fetch it again")
     for kind in ("lm", "tg"):
         if not np.array_equal(frames[kind, "train"][2], frames[kind, "test"][2]):
             raise DgexError(f"{folder}: the {kind} files of train and test have different genes; fetch them again")
@@ -71,8 +87,12 @@ def run(
     values = {key: np.ascontiguousarray(frame[0], np.float32) for key, frame in frames.items()}
 
     landmarks, targets = (values[kind, "train"].shape[1] for kind in ("lm", "tg"))
-    networks = {name: replace(config, landmarks=landmarks, targets=targets) for name, config in NETWORKS.items()}
+    networks = {
+        name: replace(config, landmarks=landmarks, targets=targets, matmul_precision=matmul_precision)
+        for name, config in NETWORKS.items()
+    }
     protocol = replace(EXAMPLE, epochs=epochs or EXAMPLE.epochs)
+    check_devices(len(devices), protocol.batch)
     identity = {
         "data": {path.name: sha256_of(path) for path in files.values()},
         "protocol": asdict(protocol),
@@ -83,9 +103,14 @@ def run(
     train = place(values["lm", "train"], values["tg", "train"], devices)
     test = place(values["lm", "test"], values["tg", "test"], devices)
     screen = Console(highlight=False)
-    mean_error = np.abs(values["tg", "test"] - values["tg", "train"].mean(axis=0)).mean()
-    screen.print(f"mean predictor: test MAE {mean_error:.5f}")
-    fits = train_all(networks, (SEED,), protocol, train, test, output / "runs")
+    ridge, _ = ridge_path((train.landmark, train.target), (test.landmark, test.target), penalties=(RIDGE_PENALTY,))
+    baselines = {
+        name: float(np.abs(model.predict(test.landmark) - test.target).mean())
+        for name, model in {"mean": mean_predictor(train.landmark, train.target), "ridge": ridge}.items()
+    }
+    for name, error in baselines.items():
+        screen.print(f"{LABELS[name]}: test MAE {error:.5f}")
+    fits = train_all(networks, (SEED,), protocol, train, test, output / "runs", tensorboard)
     # ``fit`` calls what chooses the epoch validation; here that is the test set, as in the original.
     minima = {
         name: (min(row.train_mae for row in fit.log), min(row.validation_mae for row in fit.log))
@@ -98,15 +123,16 @@ def run(
             name: dict(zip(("train", "test"), pair, strict=True)) for name, pair in minima.items()
         },
         "published": {name: dict(zip(("train", "test"), pair, strict=True)) for name, pair in PUBLISHED.items()},
-        "mean_predictor_test_mae": float(mean_error),
-        "provenance": provenance(devices, "default"),
+        "baselines_test_mae": baselines,
+        "provenance": provenance(devices, matmul_precision),
     }
     write_json(output / "results.json", results)
-    figures.save(
-        figures.learning_curves({name: [fit.log for fit in runs] for name, runs in fits.items()}),
-        output / "figures",
-        "learning_curves",
+    curves = figures.learning_curves(
+        {name: [fit.log for fit in runs] for name, runs in fits.items()},
+        held_out="test",
+        unit="MAE, scale of the files",
     )
+    figures.save(curves, output / "figures", "learning_curves")
     text = (
         f"Minimum over {protocol.epochs} epochs, taken on the test set as the original README does (optimistic), on "
         f"the scale of its files:\n\n{markdown(_table(minima))}"

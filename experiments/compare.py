@@ -19,32 +19,31 @@ reproduces the example of the TAAF-D-GEX repository from its four files; see ``e
 import shlex
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
-import jax.numpy as jnp
 import numpy as np
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from dgex import console, parallel
-from dgex.baselines import LinearModel, mean_predictor, ridge_path
-from dgex.batches import Samples, place
+from dgex.baselines import mean_predictor, ridge_path
+from dgex.batches import check_devices, place
 from dgex.dataset import read_dataset, sha256_of
 from dgex.errors import DgexError
 from dgex.identity import claim
-from dgex.metrics import GeneScores, finalize, statistics
-from dgex.networks import NetworkConfig, Precision
+from dgex.metrics import finalize
+from dgex.networks import Precision
 from dgex.protocols import PROTOCOLS
-from dgex.training import Fit, evaluate
+from dgex.training import evaluate
 from experiments import authors_example
 from experiments.protocols import LABELS, comparison
 from experiments.report import write_outputs
 from experiments.results import collect, provenance, table
-from experiments.runs import train_all
+from experiments.runs import need_event_files, train_all
 
 app = console.command_line(help=__doc__.splitlines()[0])
 
@@ -57,7 +56,7 @@ def main(
         Path | None,
         typer.Option(
             "--authors-example",
-            help="Folder with the original example's four HDF5 files, instead of --data; its protocol is its own.",
+            help="Folder of the original example's four HDF5 files, instead of --data; protocol and seed are its own.",
         ),
     ] = None,
     protocol: Annotated[str, typer.Option(help=f"How to train: {', '.join(PROTOCOLS)}.")] = "quick",
@@ -74,35 +73,40 @@ def main(
     if (data is None) == (authors is None):
         raise DgexError("give either --data or --authors-example")
     over = parallel.devices(devices)
+    if tensorboard:
+        need_event_files()
     if authors is not None:
-        authors_example.run(authors, output, over, epochs=epochs, resume=resume)
+        authors_example.run(authors, output, over, epochs, matmul_precision, resume=resume, tensorboard=tensorboard)
         return
     assert data is not None
     dataset = read_dataset(data)
     plan = comparison(protocol, dataset.landmark.shape[1], dataset.target.shape[1], seeds, epochs, matmul_precision)
-    if len(over) > plan.protocol.batch:
-        raise DgexError(f"{len(over)} devices cannot share a batch of {plan.protocol.batch}; use --devices")
+    check_devices(len(over), plan.protocol.batch)
     sha256 = sha256_of(data)
     claim(output / "compare.json", {"data": sha256, **asdict(plan)}, resume)
     # Wide enough for the table: a narrower terminal wraps whole lines, which beats every cell cut in pieces.
     screen = Console(width=max(136, shutil.get_terminal_size().columns), highlight=False)
 
     train, validation = dataset.zscores("train"), dataset.zscores("validation")
+    samples = {"train": place(*train, over), "validation": place(*validation, over)}
     ridge, penalties = ridge_path(train, validation)
-    baselines = {"mean": mean_predictor(*train), "ridge": ridge}
-    for name, model in baselines.items():
-        error = np.abs(model.predict(validation[0]) - validation[1]).mean()
+    baselines = {"mean": mean_predictor(*train).as_network(), "ridge": ridge.as_network()}
+    for name, (config, params) in baselines.items():
+        error = finalize(evaluate(params, samples["validation"], config)).mae.mean()
         screen.print(f"{LABELS[name]}: validation z-score MAE {error:.4f}")
 
-    samples = {"train": place(*train, over), "validation": place(*validation, over)}
     fits = train_all(
         plan.networks, plan.seeds, plan.protocol, samples["train"], samples["validation"], output / "runs", tensorboard
     )
 
     samples["test"] = place(*dataset.zscores("test"), over)  # opened here, once, with every choice made
+    trained = {name: [(plan.networks[name], fit.params) for fit in runs] for name, runs in fits.items()}
     scores = {
-        **{name: [_linear_scores(model, samples)] for name, model in baselines.items()},
-        **{name: [_network_scores(plan.networks[name], fit, samples) for fit in fits[name]] for name in fits},
+        name: [
+            {split: finalize(evaluate(params, part, config)) for split, part in samples.items()}
+            for config, params in models
+        ]
+        for name, models in ({name: [model] for name, model in baselines.items()} | trained).items()
     }
     results = collect(dataset, plan, fits, scores)
     results["baselines"]["ridge"]["penalty"] = min(penalties, key=lambda penalty: penalties[penalty])
@@ -113,17 +117,6 @@ def main(
     write_outputs(output, results, dataset, fits, per_gene)
     _print_table(screen, table(results))
     screen.print(f"report: {output / 'report.html'}")
-
-
-def _linear_scores(model: LinearModel, samples: Mapping[str, Samples]) -> dict[str, GeneScores]:
-    return {
-        split: finalize(statistics(jnp.asarray(model.predict(part.landmark)), part.target, jnp.ones(len(part))))
-        for split, part in samples.items()
-    }
-
-
-def _network_scores(config: NetworkConfig, fit: Fit, samples: Mapping[str, Samples]) -> dict[str, GeneScores]:
-    return {split: finalize(evaluate(fit.params, part, config)) for split, part in samples.items()}
 
 
 def _print_table(screen: Console, rows: Sequence[Sequence[str]]) -> None:

@@ -31,8 +31,16 @@ matplotlib.rcParams.update(
 )
 
 
-def learning_curves(logs: Mapping[str, Sequence[Sequence[Epoch]]]) -> Figure:
-    """Training (dashed) and validation (solid) z-score MAE against the epoch; mean over seeds, with their range."""
+def learning_curves(
+    logs: Mapping[str, Sequence[Sequence[Epoch]]], held_out: str = "validation", unit: str = "z-score MAE"
+) -> Figure:
+    """The error in training (dashed) and on held-out samples (solid) against the epoch; mean over seeds and range.
+
+    Args:
+      logs: by network, one a seed.
+      held_out: what the samples are that ``fit`` was given as validation.
+      unit: what the logs' MAE is.
+    """
     figure = Figure(figsize=(7, 4.2), layout="constrained")
     axes = figure.subplots()
     for name, seeds in logs.items():
@@ -47,9 +55,7 @@ def learning_curves(logs: Mapping[str, Sequence[Sequence[Epoch]]]) -> Figure:
     trained = [row.train_mae for seeds in logs.values() for log in seeds for row in log[len(log) // 10 :]]
     low, high = min(settled + trained), max(settled + trained)
     axes.set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))
-    axes.set(
-        xlabel="epoch", ylabel="z-score MAE", title="Learning curves: validation solid, training (dropout on) dashed"
-    )
+    axes.set(xlabel="epoch", ylabel=unit, title=f"Learning curves: {held_out} solid, training (dropout on) dashed")
     axes.legend()
     return figure
 

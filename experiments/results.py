@@ -87,7 +87,9 @@ def collect(
     counts = {
         split: {
             "samples": int((dataset.split == number).sum()),
-            "studies": len({study for study, of in zip(dataset.study, dataset.split, strict=True) if of == number}),
+            "studies": len(
+                {study for study, of in zip(dataset.study, dataset.split, strict=True) if of == number} - {""}
+            ),
         }
         for number, split in enumerate(SPLITS)
     }
@@ -124,10 +126,13 @@ def provenance(devices: Sequence[jax.Device], matmul_precision: str) -> dict[str
 
 def _git_commit() -> str | None:
     """The commit of the source tree, with "-dirty" if it was changed since; null for an installed package."""
+    source = Path(__file__).parent.parent
+    if not (source / ".git").exists():  # nor may the commit be that of a repository around an installed package
+        return None
     try:
         described = subprocess.run(
             ["git", "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"],
-            cwd=Path(__file__).parent,
+            cwd=source,
             capture_output=True,
             text=True,
         )

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from importlib.util import find_spec
 from pathlib import Path
 
 from dgex.batches import Samples
@@ -36,7 +37,7 @@ def train_all(
       The fits of every network, in the order of ``seeds``.
 
     Raises:
-      DgexError: as ``fit`` does; or ``tensorboard`` without the package that writes event files.
+      DgexError: as ``fit`` does.
     """
     runs = [(name, seed) for name in networks for seed in seeds]
     fits: dict[str, list[Fit]] = {name: [] for name in networks}
@@ -62,19 +63,21 @@ def train_all(
     return fits
 
 
-@contextmanager
-def event_file(folder: Path) -> Iterator[Callable[[Epoch], None]]:
-    """Gives a function that adds a row of the training log to a TensorBoard event file.
+def need_event_files() -> None:
+    """Finds out before the work that event files can be written.
 
     Raises:
       DgexError: tensorboardX is not installed.
     """
-    try:
-        from tensorboardX import SummaryWriter
-    except ImportError as error:
-        raise DgexError(
-            "event files need tensorboardX: pip install 'dgex[tensorboard]', or drop --tensorboard"
-        ) from error
+    if find_spec("tensorboardX") is None:
+        raise DgexError("event files need tensorboardX: pip install 'dgex[tensorboard]', or drop --tensorboard")
+
+
+@contextmanager
+def event_file(folder: Path) -> Iterator[Callable[[Epoch], None]]:
+    """Gives a function that adds a row of the training log to a TensorBoard event file."""
+    from tensorboardX import SummaryWriter
+
     with SummaryWriter(str(folder)) as writer:
 
         def write(row: Epoch) -> None:
