@@ -112,7 +112,7 @@ def _summary(results: Mapping[str, Any], per_gene: Mapping[str, np.ndarray]) -> 
     return [
         f"The network with the lowest validation error, {LABELS[best]}, has a test z-score MAE of {error:.4f} (mean "
         f"over {len(results['seeds'])} seeds); ridge regression has {ridge:.4f}. The network's is below ridge "
-        f"regression's in {share:.1%} of the target genes; genes are correlated, so this share describes, it does not test.",
+        f"regression's in {share:.1%} of the target genes; genes are correlated, so the share is no test.",
         "Errors are on the test split, which was read once, after every epoch and penalty had been chosen on the "
         "validation split. The z-score MAE is in units of a gene's training SD; the log2 MAE is the same error times "
         "that SD. Figures without overlap leave out the targets that are landmark genes themselves.",
