@@ -18,6 +18,7 @@ from time import perf_counter
 from typing import Annotated, Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import typer
 from rich.console import Console
@@ -89,7 +90,7 @@ class DgexNetwork:
         state = replace(
             init_state(config, protocol.optimizer, seed=0),
             params=params,
-            learning_rate=np.float32(protocol.learning_rate),
+            learning_rate=jnp.float32(protocol.learning_rate),
         )
         self.config, self.protocol = config, protocol
         self.samples = place(landmark, target, devices)
@@ -100,7 +101,7 @@ class DgexNetwork:
         return sum(leaf.size for leaf in jax.tree.leaves(self.state.params))
 
     def predict(self, landmark: np.ndarray) -> np.ndarray:
-        return np.asarray(predict(self.config, self.state.params, landmark))
+        return np.asarray(predict(self.config, self.state.params, jnp.asarray(landmark)))
 
     def order(self) -> np.ndarray:
         return epoch_order(0, self.epoch, len(self.samples))
@@ -208,7 +209,7 @@ def show(result: dict[str, Any], out: Console) -> None:
 def environment() -> dict[str, Any]:
     """Where this runs."""
     device = jax.devices()[0]
-    versions = {}
+    versions: dict[str, str | None] = {}
     for package in PACKAGES:
         try:
             versions[package] = version(package)
@@ -231,7 +232,7 @@ def main(
 ) -> None:
     """Times training steps of dgex beside other frameworks and beside the machine's matmul and copy rates."""
     out = Console(width=110)
-    results = {"environment": environment(), "rounds": rounds, "cases": []}
+    results: dict[str, Any] = {"environment": environment(), "rounds": rounds, "cases": []}
     out.print(results["environment"])
     gigabytes, times = 0.4, 10
     seconds = interleaved({"copy": copies(int(1000 * gigabytes), times)}, rounds)["copy"]
