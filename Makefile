@@ -6,7 +6,7 @@ BIN := .venv/bin
 # make reproduce DATA=path/to/prepared.h5 runs the comparison on your own data; RUN names its folder under results/.
 SIMULATED := data/simulated.h5
 DATA ?= $(SIMULATED)
-RUN ?= $(basename $(notdir $(DATA)))
+RUN ?= $(shell basename "$(DATA)" | sed 's/\.[^.]*$$//')
 
 .PHONY: setup reproduce test test-slow clean
 .DELETE_ON_ERROR:
@@ -30,7 +30,7 @@ $(SIMULATED): $(wildcard data_prep/*.py) | .venv/ready
 	$(BIN)/python -m data_prep prepare data/simulated/simulated.gctx --genes data/simulated --split study --seed 0 -o $@
 
 reproduce: .venv/ready $(filter $(SIMULATED),$(DATA))
-	$(BIN)/python -m experiments.compare --data $(DATA) --protocol quick --seeds 3 --resume -o results/$(RUN)
+	$(BIN)/python -m experiments.compare --data "$(DATA)" --protocol quick --seeds 3 --resume -o "results/$(RUN)"
 
 test: .venv/ready-dev
 	$(BIN)/ruff check .

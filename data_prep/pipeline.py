@@ -23,7 +23,7 @@ import numpy as np
 import dgex
 from data_prep.duplicates import keep_unique
 from data_prep.probes import average_probes, find_probes
-from data_prep.split import FRACTIONS, Fractions, Split, split_by_sample, split_by_study
+from data_prep.split import FRACTIONS, Fractions, Split, check_fractions, split_by_sample, split_by_study
 from dgex.console import stderr
 from dgex.dataset import SPLITS, Dataset, sha256_of, write_dataset
 from dgex.errors import DgexError
@@ -95,6 +95,7 @@ def prepare(
         the tables' probe sets, no studies to split by, too few samples; or the output cannot be written.
     """
     check_writable(output)
+    check_fractions(fractions)
     with stderr.status("reading") as status:
         landmark_genes, target_genes = read_gene_tables(genes_dir)
         expression = read_gctx(source)
@@ -196,6 +197,9 @@ def _check_log2(source: Path, expression: Expression) -> None:
     largest = np.nanmax(expression.values, initial=-np.inf)
     if largest > LARGEST_LOG2:
         raise DgexError(f"{source}: reaches {largest:g}, so it is not on a log2 scale; write log2(max(x, 0) + 1) of it")
+    smallest = np.nanmin(expression.values, initial=np.inf)
+    if smallest < -LARGEST_LOG2:
+        raise DgexError(f"{source}: reaches {smallest:g}, so it is not on a log2 scale; write NaN where not measured")
 
 
 def _studies(source: Path, expression: Expression, needed: bool) -> np.ndarray:

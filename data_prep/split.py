@@ -25,7 +25,7 @@ def split_by_sample(count: int, fractions: Fractions = FRACTIONS, seed: int = 0)
     Raises:
       DgexError: the fractions are no shares of a whole, or a split stays empty.
     """
-    _check(fractions)
+    check_fractions(fractions)
     ends = np.round(np.cumsum(fractions)[:-1] * count).astype(int)
     split = np.zeros(count, np.uint8)
     for code, samples in enumerate(np.split(np.random.default_rng(seed).permutation(count), ends)):
@@ -49,7 +49,7 @@ def split_by_study(studies: Sequence[str], fractions: Fractions = FRACTIONS, see
     Raises:
       DgexError: the fractions are no shares of a whole, or there are fewer studies than splits.
     """
-    _check(fractions)
+    check_fractions(fractions)
     sizes = Counter(studies)
     share = np.array(fractions) * len(studies)
     random = np.random.default_rng(seed)
@@ -64,8 +64,13 @@ def split_by_study(studies: Sequence[str], fractions: Fractions = FRACTIONS, see
     return _filled(np.array([best[study] for study in studies], np.uint8), f"{len(sizes)} studies")
 
 
-def _check(fractions: Fractions) -> None:
-    if min(fractions) <= 0 or abs(sum(fractions) - 1) > 1e-6:
+def check_fractions(fractions: Fractions) -> None:
+    """Refuses what are not three shares of a whole.
+
+    Raises:
+      DgexError: one is not positive, or they do not sum to 1.
+    """
+    if not (min(fractions) > 0 and abs(sum(fractions) - 1) < 1e-6):  # so put, NaN is refused too
         raise DgexError(f"the shares of training, validation and test must be positive and sum to 1, not {fractions}")
 
 

@@ -1,11 +1,26 @@
 """Files that are either whole or not there."""
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from dgex.errors import DgexError
+
+SLACK = 2**24  # bytes, for what a file holds besides its arrays
+
+
+def need_room(folder: Path, nbytes: int) -> None:
+    """Finds out before writing that the disk is too full: HDF5 and Orbax do not fail well in the middle of it.
+
+    Raises:
+      DgexError: the disk of ``folder`` has less room than ``nbytes`` and some slack.
+    """
+    free = shutil.disk_usage(folder).free
+    if free < nbytes + SLACK:
+        needed = (nbytes + SLACK) / 2**20
+        raise DgexError(f"{folder}: needs {needed:.0f} MiB, the disk has {free / 2**20:.0f} MiB left; make room")
 
 
 @contextmanager

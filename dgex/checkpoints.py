@@ -1,11 +1,15 @@
 """Checkpoints of a training run, kept by Orbax."""
 
+import gc
+import logging
+import sys
 from pathlib import Path
 from typing import TypeVar
 
 import jax
 from orbax.checkpoint import v1 as ocp
 
+from dgex.atomic import need_room
 from dgex.errors import DgexError
 
 Tree = TypeVar("Tree")
@@ -32,7 +36,12 @@ def open_checkpoints(directory: Path, minimum_interval_secs: int) -> ocp.trainin
 
 
 def save(checkpoints: ocp.training.Checkpointer, epoch: int, state: object, *, force: bool = False) -> None:
-    """Starts to save the state after ``epoch``, if one is due or with ``force``; writing goes on in the background."""
+    """Starts to save the state after ``epoch``, if one is due or with ``force``; writing goes on in the background.
+
+    Raises:
+      DgexError: the disk has no room for another checkpoint.
+    """
+    need_room(Path(checkpoints.directory), sum(leaf.nbytes for leaf in jax.tree.leaves(state)))
     checkpoints.save_async(epoch, state, force=force)
 
 
@@ -49,8 +58,20 @@ def restore_latest(checkpoints: ocp.training.Checkpointer, like: Tree) -> tuple[
     abstract = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding), like)
     try:
         return step, checkpoints.load(step, abstract)
-    except (ValueError, KeyError, OSError) as error:
-        raise DgexError(
-            f"{checkpoints.directory}: the checkpoint of epoch {step} cannot be read (damaged, or written by another "
-            "version); delete the run's folder and train again"
-        ) from error
+    except (ValueError, KeyError, OSError):
+        pass  # reported below, when the exception no longer holds on to what Orbax left
+    _collect_abandoned_reads()
+    raise DgexError(
+        f"{checkpoints.directory}: the checkpoint of epoch {step} cannot be read (damaged, or written by another "
+        "version); delete the run's folder and train again"
+    )
+
+
+def _collect_abandoned_reads() -> None:
+    """Orbax abandons the reads of other arrays when one fails; collected later, each would print its own traceback."""
+    hook, logger = sys.unraisablehook, logging.getLogger("asyncio")
+    sys.unraisablehook, logger.disabled = (lambda _: None), True
+    try:
+        gc.collect()
+    finally:
+        sys.unraisablehook, logger.disabled = hook, False

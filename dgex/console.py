@@ -4,7 +4,6 @@ The commands use typer because a command is then a typed function whose signatur
 rich, which typer brings along, draws the progress bars and tables.
 """
 
-import logging
 import sys
 from collections.abc import Callable
 
@@ -24,17 +23,12 @@ def command_line(help: str) -> typer.Typer:
 
 def run(app: Callable[[], object]) -> None:
     """Runs a typer application; a ``DgexError`` becomes one line on stderr and exit status 2."""
-    # Orbax's background tasks would say through asyncio, at length, what a DgexError says in a line.
-    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     try:
         app()
     except DgexError as error:
         # Not through rich: it would wrap the line and read [brackets] as markup.
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        sys.exit(130)
 
 
 def progress(*fields: str) -> Progress:

@@ -1,7 +1,9 @@
-"""Whether a folder holds the run that is asked for: one JSON file that says what the run is."""
+"""Whose folder it is: one JSON file that says which run it holds, and a lock while a process works in it."""
 
+import fcntl
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,21 @@ def claim(path: Path, identity: Mapping[str, Any], resume: bool) -> None:
     differs = [key for key, value in json.loads(wanted).items() if found.get(key) != value]
     if differs:
         raise DgexError(
-            f"{path.parent}: holds another run, whose {', '.join(differs)} differ from what is asked for; "
-            "choose another folder, or ask for the run it holds"
+            f"{path.parent}: holds another run, which differs in: {', '.join(differs)}; choose another folder, or ask "
+            "for the run it holds"
         )
+
+
+@contextmanager
+def sole_use(folder: Path) -> Iterator[None]:
+    """Keeps a second process out of a folder while the ``with`` block lasts; the system lets go of it with the process.
+
+    Raises:
+      DgexError: another process is at work there.
+    """
+    with (folder / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise DgexError(f"{folder}: another process is training there; wait for it, or stop it first") from error
+        yield

@@ -84,7 +84,7 @@ def finalize(sums: GeneStatistics) -> GeneScores:
     covariance = s.product - s.target * s.prediction / n
     # float32 sums leave a constant gene a spread of rounding errors, not of zero: below this share it counts as
     # constant.
-    tiny = 1e-6
+    tiny = 1e-5
     target_spread = s.target_squared - s.target**2 / n
     prediction_spread = s.prediction_squared - s.prediction**2 / n
     varies = (target_spread > tiny * s.target_squared) & (prediction_spread > tiny * s.prediction_squared)

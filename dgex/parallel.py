@@ -27,9 +27,13 @@ def devices(count: int | None = None) -> tuple[jax.Device, ...]:
     """The first ``count`` devices of this process, by default all of them.
 
     Raises:
-      DgexError: there are fewer.
+      DgexError: there are fewer, or JAX cannot start.
     """
-    present = jax.local_devices()
+    try:
+        present = jax.local_devices()
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0]
+        raise DgexError(f"JAX finds no device ({reason}); check its installation and JAX_PLATFORMS") from error
     if count is not None and not 1 <= count <= len(present):
         raise DgexError(f"{count} devices asked for, but this process sees {len(present)}; choose 1 to {len(present)}")
     return tuple(present[:count])

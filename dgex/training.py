@@ -23,7 +23,7 @@ from dgex import parallel
 from dgex.batches import Batches, Samples, epoch_order
 from dgex.checkpoints import open_checkpoints, restore_latest, save
 from dgex.errors import DgexError
-from dgex.identity import claim
+from dgex.identity import claim, sole_use
 from dgex.log import Epoch, append_log, read_log, write_log
 from dgex.metrics import GeneStatistics, empty_statistics, finalize, statistics
 from dgex.networks import NetworkConfig, Params, init_params, predict
@@ -229,6 +229,7 @@ def fit(
                 "samples": {"train": train.sha256, "validation": validation.sha256},
             }  # fmt: skip
             claim(directory / "fit.json", identity, resume)
+            stack.enter_context(sole_use(directory))
             checkpoints = stack.enter_context(open_checkpoints(directory / "checkpoints", checkpoint_seconds))
             done, (state, best) = restore_latest(checkpoints, (state, best))
             log = read_log(directory / "log.csv", done) if done else []

@@ -8,7 +8,7 @@ figures/ and report.html, and the runs' logs and checkpoints. Training sees the 
 the validation split, and the test split is opened once, when all of that is done.
 
 Cost on 2 CPU cores, protocol quick, 3 seeds: about 2 minutes on the simulated data set (200 landmarks, 1,000 targets,
-1,600 training samples), about 5 on the GEO compendium (943 landmarks, 9,520 targets, 563 training samples). What comes
+1,525 training samples), about 6 on the GEO compendium (943 landmarks, 9,520 targets, 563 training samples). What comes
 out on the compendium is in the README.
 
     python -m experiments.compare --authors-example example_data -o results/NAME

@@ -94,7 +94,9 @@ def taaf_parameters(params: Sequence[Mapping[str, Any]], title: str) -> Figure:
     for row, layer in zip(grid, layers, strict=True):
         for axes, name in zip(row, PARAMETERS, strict=True):
             values = np.concatenate([np.asarray(tree[layer][name]) for tree in params])
-            axes.hist(values, bins=40, color="#009E73")
+            # Parameters that hardly moved span less than the bins can be told apart in.
+            middle, half = (values.max() + values.min()) / 2, max((values.max() - values.min()) / 2, 1e-3)
+            axes.hist(values, bins=40, range=(middle - half, middle + half), color="#009E73")
             axes.axvline({"alpha": 1, "beta": 1}.get(name, 0), color="0.2", linewidth=0.8, linestyle=":")
             axes.set_title(f"{layer.removesuffix('_taaf')}: {name}")
         row[0].set_ylabel("units")

@@ -35,6 +35,15 @@ def write_outputs(
     per_gene: Mapping[str, np.ndarray],
 ) -> None:
     """Writes the tables, the figures and the page into the results folder."""
+    write_json(output / "results.json", results)
+    rows = table(results)
+    with replacing(output / "results.md") as partial:
+        partial.write_text(markdown(rows), encoding="utf-8")
+    with replacing(output / "genes.csv") as partial, partial.open("w", newline="") as file:
+        genes = dataset.target_genes
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["ensembl", "symbol", "is_landmark", *(f"{name}_test_zscore_mae" for name in per_gene)])
+        writer.writerows(zip(genes.ensembl, genes.symbol, dataset.overlap.astype(int), *per_gene.values(), strict=True))
     drawn = {
         "learning_curves": figures.learning_curves({name: [fit.log for fit in runs] for name, runs in fits.items()}),
         "gene_errors": figures.gene_errors(per_gene),
@@ -46,16 +55,6 @@ def write_outputs(
         drawn[f"{name}_shapes"] = figures.taaf_shapes(params[0], base, LABELS[name])
     for name, drawing in drawn.items():
         figures.save(drawing, output / "figures", name)
-
-    write_json(output / "results.json", results)
-    rows = table(results)
-    with replacing(output / "results.md") as partial:
-        partial.write_text(markdown(rows), encoding="utf-8")
-    with replacing(output / "genes.csv") as partial, partial.open("w", newline="") as file:
-        genes = dataset.target_genes
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["ensembl", "symbol", "is_landmark", *(f"{name}_test_zscore_mae" for name in per_gene)])
-        writer.writerows(zip(genes.ensembl, genes.symbol, dataset.overlap.astype(int), *per_gene.values(), strict=True))
     _write_page(
         output / "report.html",
         title=f"tanh, sigmoid and TAAF on {results['data']['file']}",

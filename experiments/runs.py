@@ -1,5 +1,6 @@
 """Training several networks one after another, with a progress bar, logs and checkpoints; shared by the experiments."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from importlib.util import find_spec
@@ -70,7 +71,9 @@ def need_event_files() -> None:
       DgexError: tensorboardX is not installed.
     """
     if find_spec("tensorboardX") is None:
-        raise DgexError("event files need tensorboardX: pip install 'dgex[tensorboard]', or drop --tensorboard")
+        raise DgexError(
+            "event files need tensorboardX; install it (.venv/bin/pip install tensorboardX), or drop --tensorboard"
+        )
 
 
 @contextmanager
@@ -82,6 +85,7 @@ def event_file(folder: Path) -> Iterator[Callable[[Epoch], None]]:
 
         def write(row: Epoch) -> None:
             for name, value in zip(Epoch._fields[1:], row[1:], strict=True):
-                writer.add_scalar(name, value, row.epoch)
+                if not math.isnan(value):  # the monitor of a protocol without a plateau rule
+                    writer.add_scalar(name, value, row.epoch)
 
         yield write

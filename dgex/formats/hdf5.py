@@ -1,17 +1,14 @@
 """Opening and making HDF5 files: whatever goes wrong comes out as a line of text."""
 
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import h5py
 
-from dgex.atomic import replacing
+from dgex.atomic import need_room, replacing
 from dgex.errors import DgexError
-
-SLACK = 2**24  # bytes, for ids, metadata and HDF5's own records
 
 
 @contextmanager
@@ -52,10 +49,7 @@ def create_hdf5(path: str | os.PathLike[str], nbytes: int) -> Iterator[h5py.File
       DgexError: the disk has no room, or the folder cannot be made or written to.
     """
     with replacing(path) as partial:
-        free = shutil.disk_usage(partial.parent).free
-        if free < nbytes + SLACK:
-            needed = (nbytes + SLACK) / 2**20
-            raise DgexError(f"{path}: needs {needed:.0f} MiB, the disk has {free / 2**20:.0f} MiB left; make room")
+        need_room(partial.parent, nbytes)
         with h5py.File(partial, "w") as file:
             yield file
 

@@ -249,6 +249,7 @@ def scaled(folder):
         (change(values=np.full((40, 10), np.inf)), "infinite"),
         (change(values=np.full((40, 10), np.nan)), "for no gene of"),
         (scaled, "not on a log2 scale"),
+        (change(values=np.full((40, 10), -666.0)), "write NaN where not measured"),
         (change(sample_metadata={}), "40 of 40 samples have no study_id"),
         (change(sample_metadata={"study_id": np.array([""] * 3 + ["GSE1"] * 37)}), "3 of 40 samples have no study_id"),
         (change(sample_metadata={"study_id": np.array(["GSE1"] * 40)}), "1 studies are too few"),

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_prep.split import split_by_sample, split_by_study
+from dgex.errors import DgexError
 
 # The real compendium's studies.
 SIZES = (105, 104, 75, 45, 43, 41, 33, 31, 30, 26, 25, 24, 24, 22, 19, 16, 11, 10, 8, 6, 6)
@@ -49,3 +50,15 @@ def test_no_study_is_divided_no_split_empty_and_the_order_of_samples_is_nothing(
 )
 def test_too_few_are_refused(refused, split, complaint):
     assert complaint in refused(split)
+
+
+@pytest.mark.parametrize("fractions", [(0.8, 0.1, 0.2), (1.0, 0.0, 0.0), (0.8, 0.3, -0.1), (float("nan"),) * 3])
+def test_fractions_that_are_no_shares(fractions):
+    for split in (lambda: split_by_sample(100, fractions), lambda: split_by_study(list("abcdefg"), fractions)):
+        with pytest.raises(DgexError, match="must be positive and sum to 1"):
+            split()
+
+
+def test_fractions_are_followed():
+    split = split_by_sample(200, (0.5, 0.3, 0.2), seed=1)
+    assert np.bincount(split).tolist() == [100, 60, 40]

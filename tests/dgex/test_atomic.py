@@ -1,8 +1,10 @@
 """Files that are either whole or not there."""
 
+from types import SimpleNamespace
+
 import pytest
 
-from dgex.atomic import replacing
+from dgex.atomic import need_room, replacing
 from dgex.errors import DgexError
 
 
@@ -52,3 +54,10 @@ def test_a_file_where_a_folder_should_be(tmp_path, below):
     (tmp_path / "file").write_text("text")
     with pytest.raises(DgexError, match=rf"{below}: cannot be written"), replacing(tmp_path / below):
         pass
+
+
+def test_room_is_looked_for(tmp_path, monkeypatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=2**24 + 1000))
+    need_room(tmp_path, 1000)
+    with pytest.raises(DgexError, match="needs 16 MiB, the disk has 16 MiB left; make room"):
+        need_room(tmp_path, 1001)

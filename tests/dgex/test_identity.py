@@ -1,11 +1,13 @@
-"""A folder is claimed once, and given back only to the run that claimed it."""
+"""A folder is claimed once, given back only to the run that claimed it, and worked in by one process."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from dgex.errors import DgexError
-from dgex.identity import claim
+from dgex.identity import claim, sole_use
 
 RUN = {"network": {"hidden": [3, 3]}, "seed": 0}
 
@@ -26,7 +28,7 @@ def test_the_same_run_must_ask_to_resume(tmp_path: Path) -> None:
 def test_another_run_is_told_what_differs(tmp_path: Path) -> None:
     claim(tmp_path / "run.json", RUN, resume=False)
     before = (tmp_path / "run.json").read_bytes()
-    with pytest.raises(DgexError, match="whose seed differ"):
+    with pytest.raises(DgexError, match="differs in: seed"):
         claim(tmp_path / "run.json", {**RUN, "seed": 1}, resume=True)
     assert (tmp_path / "run.json").read_bytes() == before
 
@@ -36,3 +38,23 @@ def test_a_file_that_names_no_run(tmp_path: Path, content: str) -> None:
     (tmp_path / "run.json").write_text(content)
     with pytest.raises(DgexError, match="does not say what the folder holds"):
         claim(tmp_path / "run.json", RUN, resume=True)
+
+
+def test_a_second_process_is_kept_out(tmp_path: Path) -> None:
+    code = f"""
+from pathlib import Path
+from dgex.errors import DgexError
+from dgex.identity import sole_use
+try:
+    with sole_use(Path({str(tmp_path)!r})):
+        print("in")
+except DgexError as error:
+    print(error)
+"""
+
+    def other_process() -> str:
+        return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+
+    with sole_use(tmp_path):
+        assert "another process is training there" in other_process()
+    assert other_process() == "in\n"

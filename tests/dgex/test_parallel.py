@@ -88,3 +88,12 @@ def test_devices():
 def test_devices_that_are_not_there(count):
     with pytest.raises(DgexError, match=f"{count} devices asked for, but this process sees 4; choose 1 to 4"):
         parallel.devices(count)
+
+
+def test_no_backend_is_one_line(monkeypatch):
+    def unable():
+        raise RuntimeError("Unable to initialize backend 'cuda'\nand much more")
+
+    monkeypatch.setattr(jax, "local_devices", unable)
+    with pytest.raises(DgexError, match=r"^JAX finds no device \(Unable to initialize backend 'cuda'\);.*$"):
+        parallel.devices()

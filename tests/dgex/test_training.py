@@ -209,7 +209,7 @@ def test_streaming_trains_the_same_network(run, train, validation, block):
 def test_log_file_is_the_log(run):
     result, directory = run
     assert str(read_log(directory / "log.csv", 12)) == str(result.log)
-    assert sorted(path.name for path in directory.iterdir()) == ["checkpoints", "fit.json", "log.csv"]
+    assert sorted(path.name for path in directory.iterdir()) == ["checkpoints", "fit.json", "lock", "log.csv"]
 
 
 class Stop(Exception):
