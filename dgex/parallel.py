@@ -31,9 +31,8 @@ def devices(count: int | None = None) -> tuple[jax.Device, ...]:
     """
     try:
         present = jax.local_devices()
-    except RuntimeError as error:
-        reason = str(error).splitlines()[0]
-        raise DgexError(f"JAX finds no device ({reason}); check its installation and JAX_PLATFORMS") from error
+    except (RuntimeError, AssertionError) as error:  # the latter where JAX_PLATFORMS names what is not installed
+        raise DgexError("JAX finds no device; check its installation and JAX_PLATFORMS") from error
     if count is not None and not 1 <= count <= len(present):
         raise DgexError(f"{count} devices asked for, but this process sees {len(present)}; choose 1 to {len(present)}")
     return tuple(present[:count])
