@@ -1,10 +1,11 @@
 """Checkpoints of a training run, kept by Orbax."""
 
-import gc
+import inspect
 import logging
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import jax
 from orbax.checkpoint import v1 as ocp
@@ -56,22 +57,31 @@ def restore_latest(checkpoints: ocp.training.Checkpointer, like: Tree) -> tuple[
         return 0, like
     step = checkpoints.latest.step
     abstract = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding), like)
+    unmute = _mute_abandoned_reads()
     try:
-        return step, checkpoints.load(step, abstract)
-    except (ValueError, KeyError, OSError):
-        pass  # reported below, when the exception no longer holds on to what Orbax left
-    _collect_abandoned_reads()
-    raise DgexError(
-        f"{checkpoints.directory}: the checkpoint of epoch {step} cannot be read (damaged, or written by another "
-        "version); delete the run's folder and train again"
-    )
+        loaded = checkpoints.load(step, abstract)
+    except (ValueError, KeyError, OSError) as error:
+        raise DgexError(
+            f"{checkpoints.directory}: the checkpoint of epoch {step} cannot be read (damaged, or written by another "
+            "version); delete the run's folder and train again"
+        ) from error
+    unmute()
+    return step, loaded
 
 
-def _collect_abandoned_reads() -> None:
-    """Orbax abandons the reads of other arrays when one fails; collected later, each would print its own traceback."""
+def _mute_abandoned_reads() -> Callable[[], None]:
+    """Drops the tracebacks of reads that Orbax abandons when another one fails; the result undoes it.
+
+    Each prints one of its own, from another thread and at any later time, so after a failure this stays as it is.
+    """
     hook, logger = sys.unraisablehook, logging.getLogger("asyncio")
-    sys.unraisablehook, logger.disabled = (lambda _: None), True
-    try:
-        gc.collect()
-    finally:
+
+    def show(unraisable: Any) -> None:
+        if not (inspect.iscoroutine(unraisable.object) or str(unraisable.exc_value) == "Event loop is closed"):
+            hook(unraisable)
+
+    def undo() -> None:
         sys.unraisablehook, logger.disabled = hook, False
+
+    sys.unraisablehook, logger.disabled = show, True
+    return undo

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -174,3 +175,14 @@ def test_folder_of_another_run_is_refused(prepared: Path, compared: Path) -> Non
 def test_unwritable_output(prepared: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
     assert "cannot be written" in refused("--data", prepared, "-o", tmp_path / "file" / "out")
+
+
+def test_damaged_checkpoint(prepared: Path, compared: Path, tmp_path: Path) -> None:
+    shutil.copytree(compared, tmp_path / "damaged")
+    for path in (tmp_path / "damaged/runs/tanh/seed-0/checkpoints").rglob("d/*"):
+        os.truncate(path, 10)
+    arguments = ["--data", prepared, "--seeds", 2, "--epochs", 3, "--devices", 1, "-o", tmp_path / "damaged"]
+    done = subprocess.run(command(*arguments, "--resume"), capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert "the checkpoint of epoch 3 cannot be read" in done.stderr.strip().splitlines()[-1]
