@@ -43,5 +43,5 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         reason = (error.strerror or str(error)).splitlines()[0]
         raise DgexError(f"{path}: cannot be written ({reason}); check the folder's rights and free space") from error
     finally:
-        with suppress(OSError):
+        with suppress(OSError):  # gone already after success; out of reach where the folder is
             partial.unlink()

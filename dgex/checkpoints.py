@@ -42,6 +42,8 @@ def save(checkpoints: ocp.training.Checkpointer, epoch: int, state: object, *, f
     Raises:
       DgexError: the disk has no room for another checkpoint.
     """
+    if not (force or checkpoints.should_save(epoch)):
+        return  # a full disk is no reason to stop training while nothing is to be written
     need_room(Path(checkpoints.directory), sum(leaf.nbytes for leaf in jax.tree.leaves(state)))
     checkpoints.save_async(epoch, state, force=force)
 
