@@ -1,24 +1,59 @@
-"""What every reader of expression tables gives."""
+"""What every reader of expression tables gives, and every writer takes."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
+# Samples, rows, and their values, float32 [samples, rows]. Text has its rows one by one, HDF5 whole profiles: a block is
+# whatever piece of the matrix comes cheaply, so that no file has to fit into memory.
+Block = tuple[slice, slice, np.ndarray]
+
+BLOCK = 2**24  # values in a block, 64 MiB, unless the reader is told otherwise
+
 
 @dataclass(frozen=True)
 class Expression:
-    """Profiles as they came from a file: nothing matched, normalised or filled in.
+    """An expression table as it lies in a file: nothing matched, normalised or filled in.
 
     Metadata columns are one-dimensional arrays by name. A missing entry is NaN among numbers and "" among strings.
     """
 
-    values: np.ndarray  # f4 [samples, rows], NaN where not measured
     row_id: tuple[str, ...]  # probe sets or genes, unique
     sample_id: tuple[str, ...]  # unique
+    # ``blocks(n)`` reads every value once, at most about n a block; NaN where not measured.
+    blocks: Callable[[int], Iterator[Block]] = field(repr=False)
     row_metadata: dict[str, np.ndarray] = field(default_factory=dict)
     sample_metadata: dict[str, np.ndarray] = field(default_factory=dict)
+    kind: str = "in memory"  # of file, as people call it: "GCTX", "GCT 1.3", "GEO series matrix", ...
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Samples and rows."""
+        return len(self.sample_id), len(self.row_id)
+
+    def load(self) -> np.ndarray:
+        """All values at once: float32 [samples, rows]."""
+        values = np.empty(self.shape, np.float32)
+        for samples, rows, block in self.blocks(BLOCK):
+            values[samples, rows] = block
+        return values
+
+
+def in_memory(
+    values: np.ndarray,
+    row_id: Sequence[str],
+    sample_id: Sequence[str],
+    row_metadata: dict[str, np.ndarray] | None = None,
+    sample_metadata: dict[str, np.ndarray] | None = None,
+) -> Expression:
+    """The table of an array [samples, rows]."""
+
+    def blocks(most: int) -> Iterator[Block]:
+        yield slice(0, len(values)), slice(0, values.shape[1]), values
+
+    return Expression(tuple(row_id), tuple(sample_id), blocks, row_metadata or {}, sample_metadata or {})
 
 
 def first_repeated(ids: Sequence[str]) -> str | None:
