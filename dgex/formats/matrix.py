@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-# Samples, rows, and their values, float32 [samples, rows]. Text has its rows one by one, HDF5 whole profiles: a block is
-# whatever piece of the matrix comes cheaply, so that no file has to fit into memory.
+# Samples, rows, and their values, float32 [samples, rows]. Text has its rows one by one, HDF5 whole profiles: a block
+# is whatever piece of the matrix comes cheaply, so that no file has to fit into memory.
 Block = tuple[slice, slice, np.ndarray]
 
 BLOCK = 2**24  # values in a block, 64 MiB, unless the reader is told otherwise
