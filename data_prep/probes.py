@@ -1,35 +1,82 @@
-"""From probe sets to genes."""
+"""From a source's rows to genes."""
 
+import re
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from dgex.genes import Genes
 
+Naming = Literal["probe set", "Ensembl id"]
 
-def find_probes(row_id: Sequence[str], genes: Genes) -> list[list[int]]:
-    """For each gene, the rows of the source that are its probe sets; an empty list for a gene the source lacks."""
-    position = {name: row for row, name in enumerate(row_id)}
-    return [[position[probe] for probe in probes.split(",") if probe in position] for probes in genes.probes]
+VERSION = re.compile(r"\.\d+$")
 
 
-def average_probes(values: np.ndarray, probes: list[list[int]]) -> np.ndarray:
-    """The mean of each gene's probe sets, over those measured in the profile.
+@dataclass(frozen=True)
+class GeneRows:
+    """Where a source has its genes: which rows are averaged into which column."""
+
+    naming: Naming  # of the source's rows
+    rows: np.ndarray  # int [used]: the rows of the source that some gene needs, ascending
+    members: np.ndarray  # int: positions in ``rows``, gene after gene
+    count: np.ndarray  # int [genes]: how many of ``members`` belong to each gene; 0 where the source lacks it
+
+    @property
+    def starts(self) -> np.ndarray:
+        """Where in ``members`` each gene with any begins."""
+        return (np.cumsum(self.count) - self.count)[self.count > 0]
+
+    def absent(self, unmeasured: np.ndarray) -> np.ndarray:
+        """Which genes have no measured row: bool [profiles, used] to bool [profiles, genes]."""
+        result = np.ones((len(unmeasured), len(self.count)), bool)
+        result[:, self.count > 0] = np.logical_and.reduceat(unmeasured[:, self.members], self.starts, axis=1)
+        return result
+
+
+def find_rows(row_id: Sequence[str], landmark: Genes, target: Genes) -> GeneRows:
+    """Finds the genes of both tables, landmarks first, by whichever name the source's rows go.
+
+    Arrays have probe sets, on average 1.6 of a gene, and other ones where a landmark is also a target. RNA-seq has one
+    row a gene, with or without the version of its Ensembl id, which is then landmark and target at once.
+    """
+    by_probe = {name: row for row, name in enumerate(row_id)}
+    probes = [
+        [by_probe[probe] for probe in own.split(",") if probe in by_probe] for own in landmark.probes + target.probes
+    ]
+    by_gene = {VERSION.sub("", name): row for row, name in enumerate(row_id)}
+    ensembl = [[by_gene[gene]] if gene in by_gene else [] for gene in landmark.ensembl + target.ensembl]
+    naming: Naming = "Ensembl id" if sum(map(bool, ensembl)) > sum(map(bool, probes)) else "probe set"
+    found = ensembl if naming == "Ensembl id" else probes
+    members = np.array([row for own in found for row in own], int)
+    rows = np.unique(members)
+    return GeneRows(naming, rows, np.searchsorted(rows, members), np.array([len(own) for own in found]))
+
+
+def repeated_gene(row_id: Sequence[str]) -> str | None:
+    """An Ensembl id that comes twice once versions are taken off, if any."""
+    return next((name for name, count in Counter(VERSION.sub("", name) for name in row_id).items() if count > 1), None)
+
+
+def average(values: np.ndarray, genes: GeneRows) -> np.ndarray:
+    """The mean of each gene's rows, over those measured in the profile.
 
     Args:
-      values: log2 [samples, rows], NaN where not measured.
-      probes: for each gene its rows, from ``find_probes``.
+      values: log2 [samples, used], the rows ``genes.rows`` of the source; NaN where not measured.
 
     Returns:
-      float32 [samples, genes]; NaN where the source has none of the gene's probe sets, or the profile measured none.
+      float32 [samples, genes]; NaN where the source has none of the gene's rows, or the profile measured none.
     """
-    length = np.array([len(rows) for rows in probes])
-    found = length > 0
-    start = (np.cumsum(length) - length)[found]
-    by_gene = values[:, [row for rows in probes for row in rows]].astype(np.float64)
-    measured = ~np.isnan(by_gene)
-    total = np.add.reduceat(np.where(measured, by_gene, 0), start, axis=1)
-    count = np.add.reduceat(measured, start, axis=1, dtype=np.int64)
-    result = np.full((len(values), len(probes)), np.nan, np.float32)
-    result[:, found] = np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
+    found = genes.count > 0
+    by_gene = values[:, genes.members].astype(np.float64)
+    unmeasured = np.isnan(by_gene)
+    count = genes.count[found]
+    if unmeasured.any():
+        count = np.add.reduceat(~unmeasured, genes.starts, axis=1, dtype=np.int64)
+        by_gene[unmeasured] = 0
+    result = np.full((len(values), len(found)), np.nan, np.float32)
+    with np.errstate(invalid="ignore"):  # 0 / 0: a gene of which the profile measured nothing
+        result[:, found] = np.add.reduceat(by_gene, genes.starts, axis=1) / count
     return result

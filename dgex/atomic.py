@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -23,19 +24,33 @@ def need_room(folder: Path, nbytes: int) -> None:
         raise DgexError(f"{folder}: needs {needed:.0f} MiB, the disk has {free / 2**20:.0f} MiB left; make room")
 
 
+def check_writable(path: Path) -> None:
+    """Finds out before the work, not after it, that ``path`` cannot be written; makes nothing.
+
+    Raises:
+      DgexError: it is a folder, or lies where nothing may be written.
+    """
+    nearest = next(parent for parent in path.absolute().parents if parent.exists())
+    if path.is_dir() or not nearest.is_dir() or not os.access(nearest, os.W_OK):
+        raise DgexError(f"{path}: cannot be written; give the name of a file in a folder you may write to")
+
+
 @contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Gives a temporary name beside ``path``; on success the file there becomes ``path``, on failure it goes.
 
-    A killed process leaves at most the temporary name (``.NAME.PID.partial``), which nothing here reads.
+    A killed process leaves at most the temporary name (``.NAME.HOST.PID.partial``), which nothing here reads, and which
+    goes when the same host writes the file again.
 
     Raises:
       DgexError: the folder cannot be made or written to, or the disk is full.
     """
     path = Path(path)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    stem = f".{path.name}.{socket.gethostname()}."
+    partial = path.with_name(f"{stem}{os.getpid()}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_abandoned(path.parent, stem)
         yield partial
         os.replace(partial, path)
     except OSError as error:
@@ -45,3 +60,20 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # gone already after success; out of reach where the folder is
             partial.unlink()
+
+
+def _remove_abandoned(folder: Path, stem: str) -> None:
+    for entry in folder.iterdir():
+        process = entry.name.removeprefix(stem).removesuffix(".partial")
+        if entry.name == f"{stem}{process}.partial" and process.isdigit() and not _is_alive(int(process)):
+            entry.unlink(missing_ok=True)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except PermissionError:
+        return True
+    except (ProcessLookupError, OverflowError):
+        return False
+    return True

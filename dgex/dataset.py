@@ -5,11 +5,18 @@
 /split [samples] u1                                                   0 train, 1 validation, 2 test
 /gene/{landmark,target}/{ensembl,symbol,probes}                       strings
 /scaler/{landmark,target}/{mean,sd} f4, /quantiles [ranked] f4        log2, from the training split alone
-attributes: schema_version, seed, command, and as JSON sources (file name: sha256), versions, preparation
+/preparation                                                          JSON: what was done, what was left out
+/before/study [studies] strings, /before/counts [studies, bins] u8    optional: gene values before normalisation
+attributes: schema_version, seed, command, and as JSON sources (file name: sha256), versions
+
+A cohort that was mapped onto another prepared file has that file's genes, scaler and quantiles, and test samples alone;
+its ``preparation`` names the file's sha256 under ``onto``. Under ``legacy`` the fits are the originals', over all samples.
 """
 
 import hashlib
 import json
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +30,7 @@ from dgex.formats.matrix import first_repeated
 from dgex.genes import Genes, overlap
 from dgex.normalization import Scaler, fit_scaler, standardize
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 SPLITS = ("train", "validation", "test")
 
 # Every member's element type and axes; an axis has one length throughout the file.
@@ -44,13 +51,33 @@ MEMBERS = {
     "scaler/target/mean": ("f4", ("targets",)),
     "scaler/target/sd": ("f4", ("targets",)),
     "quantiles": ("f4", ("ranked",)),
+    "preparation": ("str", ()),  # not an attribute: it lists samples and genes, and attributes end at 64 KiB
 }
-PROVENANCE = ("seed", "command", "sources", "versions", "preparation")
+ATTRIBUTES = ("seed", "command", "sources", "versions")
+# Of the optional histograms of values before normalisation, in log2 units; what lies outside counts into the end bins.
+HISTOGRAM_EDGES = np.linspace(-2, 20, 221)
+REFERENCE = tuple(name for name in MEMBERS if name.startswith(("gene/", "scaler/", "quantiles")))
 PREPARE_AGAIN = "prepare it again with `python -m data_prep prepare`"
 
 
 @dataclass(frozen=True)
-class Dataset:
+class Reference:
+    """The genes, and what was fitted: all that a profile needs to be put beside those of the prepared file."""
+
+    landmark_genes: Genes
+    target_genes: Genes
+    landmark_scaler: Scaler
+    target_scaler: Scaler
+    quantiles: np.ndarray  # f4 [ranked], ascending
+
+    @property
+    def overlap(self) -> np.ndarray:
+        """Which targets are also a landmark gene: bool [targets]."""
+        return overlap(self.landmark_genes, self.target_genes)
+
+
+@dataclass(frozen=True)
+class Dataset(Reference):
     """A prepared data set in memory; values are log2, quantile-normalised and finite."""
 
     landmark: np.ndarray  # f4 [samples, landmarks]
@@ -58,17 +85,7 @@ class Dataset:
     sample_id: tuple[str, ...]  # unique
     study: tuple[str, ...]
     split: np.ndarray  # u1 [samples], positions in SPLITS
-    landmark_genes: Genes
-    target_genes: Genes
-    landmark_scaler: Scaler
-    target_scaler: Scaler
-    quantiles: np.ndarray  # f4 [ranked], ascending
-    provenance: dict[str, Any]  # the keys of PROVENANCE
-
-    @property
-    def overlap(self) -> np.ndarray:
-        """Which targets are also a landmark gene: bool [targets]."""
-        return overlap(self.landmark_genes, self.target_genes)
+    provenance: dict[str, Any]  # the keys of ATTRIBUTES, and preparation
 
     def zscores(self, split: str) -> tuple[np.ndarray, np.ndarray]:
         """The samples of one of ``SPLITS``, standardised by the training split's scaler.
@@ -83,27 +100,78 @@ class Dataset:
         )
 
 
-def write_dataset(path: Path, dataset: Dataset) -> None:
-    """Writes the file whole or not at all; equal data sets give equal bytes.
+class Writer:
+    """A prepared file in the making: profiles in pieces, in order, and then what was fitted to them."""
+
+    def __init__(self, file: h5py.File, samples: int, landmarks: int, targets: int) -> None:
+        self._file = file
+        self._sides = [
+            # Whole profiles, about a megabyte of them: blocks of samples are what readers want. Their number divides
+            # any larger power of two, so that callers who write such blocks never write part of a chunk.
+            file.create_dataset(
+                name, (samples, genes), "f4", chunks=(min(samples, _chunk_rows(genes)), genes), fletcher32=True
+            )
+            for name, genes in (("landmark", landmarks), ("target", targets))
+        ]
+        self._landmarks = landmarks
+
+    def write(self, samples: slice, values: np.ndarray) -> None:
+        """Puts log2 values [samples, landmarks + targets] into the file."""
+        self._sides[0][samples] = values[:, : self._landmarks]
+        self._sides[1][samples] = values[:, self._landmarks :]
+
+    def read(self, samples: slice) -> np.ndarray:
+        """What was written there."""
+        return np.hstack([side[samples] for side in self._sides])
+
+    def finish(
+        self,
+        reference: Reference,
+        sample_id: Sequence[str],
+        study: Sequence[str],
+        split: np.ndarray,
+        provenance: dict[str, Any],
+        before: dict[str, np.ndarray] | None = None,
+    ) -> None:
+        """Writes everything else.
+
+        Args:
+          before: for each study its counts in ``HISTOGRAM_EDGES`` before normalisation, if known.
+        """
+        for name, values in _other_members(reference, sample_id, study, split, provenance).items():
+            self._create(name, values, MEMBERS[name][0])
+        if before:
+            self._create("before/study", tuple(before), "str")
+            self._create("before/counts", np.stack(list(before.values())), "u8")
+        self._file.attrs["schema_version"] = SCHEMA_VERSION
+        for key in ATTRIBUTES:
+            value = provenance[key]
+            self._file.attrs[key] = json.dumps(value, sort_keys=True) if isinstance(value, dict) else value
+
+    def _create(self, name: str, values: Any, kind: str) -> None:
+        if kind == "str":
+            values = values if isinstance(values, str) else list(values)
+            self._file.create_dataset(name, data=values, dtype=h5py.string_dtype())
+        else:
+            self._file.create_dataset(name, data=values, dtype=kind)
+
+
+@contextmanager
+def create_dataset(path: Path, samples: int, landmarks: int, targets: int) -> Iterator[Writer]:
+    """A prepared file to fill, which becomes ``path`` if the ``with`` block ends well; equal contents, equal bytes.
 
     Raises:
       DgexError: the folder cannot be written to, or the disk is full.
     """
-    with create_hdf5(path, dataset.landmark.nbytes + dataset.target.nbytes) as file:
-        for name, values in _members(dataset).items():
-            kind, _ = MEMBERS[name]
-            if kind == "str":
-                file.create_dataset(name, data=list(values), dtype=h5py.string_dtype())
-            elif values.ndim == 2:
-                # Whole profiles, about a megabyte of them: blocks of samples are what readers want.
-                rows = max(1, min(len(values), 2**20 // values[0].nbytes))
-                file.create_dataset(name, data=values, dtype=kind, chunks=(rows, values.shape[1]), fletcher32=True)
-            else:
-                file.create_dataset(name, data=values, dtype=kind)
-        file.attrs["schema_version"] = SCHEMA_VERSION
-        for key in PROVENANCE:
-            value = dataset.provenance[key]
-            file.attrs[key] = json.dumps(value, sort_keys=True) if isinstance(value, dict) else value
+    with create_hdf5(path, 4 * samples * (landmarks + targets)) as file:
+        yield Writer(file, samples, landmarks, targets)
+
+
+def write_dataset(path: Path, dataset: Dataset) -> None:
+    """Writes a data set that is in memory; see ``create_dataset``."""
+    with create_dataset(path, *dataset.landmark.shape, dataset.target.shape[1]) as writer:
+        writer.write(slice(0, len(dataset.landmark)), np.hstack([dataset.landmark, dataset.target]))
+        writer.finish(dataset, dataset.sample_id, dataset.study, dataset.split, dataset.provenance)
 
 
 def read_dataset(path: Path) -> Dataset:
@@ -113,31 +181,26 @@ def read_dataset(path: Path) -> Dataset:
       DgexError: the file is missing, damaged, of another kind or schema version, or its contents contradict each other
         (element types, shapes, non-finite values, repeated ids, empty splits, a scaler not of the training split).
     """
-    with open_hdf5(path) as file:
-        if "0/DATA" in file:
-            raise DgexError(f"{path}: is a GCTX file; turn it into a data set with `python -m data_prep prepare`")
-        version = file.attrs.get("schema_version")
-        if version is None:
-            raise DgexError(f"{path}: is not a prepared data set; make one with `python -m data_prep prepare`")
-        if not np.array_equal(version, SCHEMA_VERSION):
-            raise DgexError(f"{path}: has schema version {version}, this is dgex for {SCHEMA_VERSION}; {PREPARE_AGAIN}")
-        members = _read_members(file)
-        provenance = _read_provenance(file)
+    with _open(path) as file:
+        members = _read_members(file, MEMBERS)
+        provenance = _read_provenance(file, members.pop("preparation"))
     dataset = Dataset(
+        **_reference(members),
         landmark=members["landmark"],
         target=members["target"],
         sample_id=members["sample/id"],
         study=members["sample/study"],
         split=members["split"],
-        landmark_genes=Genes(*(members[f"gene/landmark/{field}"] for field in ("ensembl", "symbol", "probes"))),
-        target_genes=Genes(*(members[f"gene/target/{field}"] for field in ("ensembl", "symbol", "probes"))),
-        landmark_scaler=Scaler(members["scaler/landmark/mean"], members["scaler/landmark/sd"]),
-        target_scaler=Scaler(members["scaler/target/mean"], members["scaler/target/sd"]),
-        quantiles=members["quantiles"],
         provenance=provenance,
     )
     _check(path, dataset)
     return dataset
+
+
+def read_reference(path: Path) -> Reference:
+    """Reads a prepared file's genes, scaler and quantiles, and none of its profiles; errors as ``read_dataset``."""
+    with _open(path) as file:
+        return Reference(**_reference(_read_members(file, REFERENCE)))
 
 
 def sha256_of(path: Path) -> str:
@@ -146,29 +209,58 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _members(dataset: Dataset) -> dict[str, Any]:
-    sides = {
-        "landmark": (dataset.landmark_genes, dataset.landmark_scaler),
-        "target": (dataset.target_genes, dataset.target_scaler),
-    }
+def _chunk_rows(genes: int) -> int:
+    """The largest power of two of profiles that make no more than a megabyte."""
+    return 1 << max(0, (2**20 // (4 * genes)).bit_length() - 1)
+
+
+@contextmanager
+def _open(path: Path) -> Iterator[h5py.File]:
+    with open_hdf5(path) as file:
+        if "0/DATA" in file:
+            raise DgexError(f"{path}: is a GCTX file; turn it into a data set with `python -m data_prep prepare`")
+        version = file.attrs.get("schema_version")
+        if version is None:
+            raise DgexError(f"{path}: is not a prepared data set; make one with `python -m data_prep prepare`")
+        if not np.array_equal(version, SCHEMA_VERSION):
+            raise DgexError(f"{path}: has schema version {version}, this is dgex for {SCHEMA_VERSION}; {PREPARE_AGAIN}")
+        yield file
+
+
+def _other_members(
+    reference: Reference, sample_id: Sequence[str], study: Sequence[str], split: np.ndarray, provenance: dict[str, Any]
+) -> dict[str, Any]:
+    """Every member but the two matrices."""
     members = {
-        "landmark": dataset.landmark,
-        "target": dataset.target,
-        "sample/id": dataset.sample_id,
-        "sample/study": dataset.study,
-        "split": dataset.split,
-        "quantiles": dataset.quantiles,
+        "sample/id": sample_id,
+        "sample/study": study,
+        "split": split,
+        "quantiles": reference.quantiles,
+        "preparation": json.dumps(provenance["preparation"], sort_keys=True),
     }
-    for side, (genes, scaler) in sides.items():
+    for side, genes, scaler in (
+        ("landmark", reference.landmark_genes, reference.landmark_scaler),
+        ("target", reference.target_genes, reference.target_scaler),
+    ):
         members |= {f"gene/{side}/{field}": values for field, values in vars(genes).items()}
         members |= {f"scaler/{side}/{field}": values for field, values in vars(scaler).items()}
     return members
 
 
-def _read_members(file: h5py.File) -> dict[str, Any]:
+def _reference(members: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a ``Reference``, of a file's members."""
+    fields: dict[str, Any] = {"quantiles": members["quantiles"]}
+    for side in ("landmark", "target"):
+        fields[f"{side}_genes"] = Genes(*(members[f"gene/{side}/{field}"] for field in ("ensembl", "symbol", "probes")))
+        fields[f"{side}_scaler"] = Scaler(*(members[f"scaler/{side}/{field}"] for field in ("mean", "sd")))
+    return fields
+
+
+def _read_members(file: h5py.File, names: Iterable[str]) -> dict[str, Any]:
     members: dict[str, Any] = {}
     lengths: dict[str, int] = {}
-    for name, (kind, axes) in MEMBERS.items():
+    for name in names:
+        kind, axes = MEMBERS[name]
         member = dataset_at(file, name)
         found = "str" if h5py.check_string_dtype(member.dtype) else member.dtype.str[1:]
         if found != kind:
@@ -181,25 +273,28 @@ def _read_members(file: h5py.File) -> dict[str, Any]:
                 f"{PREPARE_AGAIN}"
             )
         try:
-            members[name] = tuple(member.asstr()[:]) if kind == "str" else member[:].astype(kind, copy=False)
+            values = member.asstr()[()] if kind == "str" else member[()].astype(kind, copy=False)
         except UnicodeDecodeError as error:
             raise DgexError(f"{file.filename}: /{name} is not text; {PREPARE_AGAIN}") from error
+        members[name] = tuple(values) if kind == "str" and axes else values
     return members
 
 
-def _read_provenance(file: h5py.File) -> dict[str, Any]:
+def _read_provenance(file: h5py.File, preparation: str) -> dict[str, Any]:
     try:
-        seed, command, *documents = (file.attrs[key] for key in PROVENANCE)
-        return dict(zip(PROVENANCE, [int(seed), str(command), *map(json.loads, documents)], strict=True))
+        seed, command, *documents = (file.attrs[key] for key in ATTRIBUTES)
+        values = [int(seed), str(command), *map(json.loads, [*documents, preparation])]
+        return dict(zip([*ATTRIBUTES, "preparation"], values, strict=True))
     except (KeyError, ValueError, TypeError) as error:
-        raise DgexError(f"{file.filename}: has incomplete provenance attributes; {PREPARE_AGAIN}") from error
+        raise DgexError(f"{file.filename}: has incomplete provenance; {PREPARE_AGAIN}") from error
 
 
 def _check(path: Path, dataset: Dataset) -> None:
     def refuse(problem: str) -> None:
         raise DgexError(f"{path}: {problem}; {PREPARE_AGAIN}")
 
-    for name, values in _members(dataset).items():
+    other = _other_members(dataset, dataset.sample_id, dataset.study, dataset.split, dataset.provenance)
+    for name, values in {"landmark": dataset.landmark, "target": dataset.target, **other}.items():
         if MEMBERS[name][0] == "f4" and not np.isfinite(values).all():
             refuse(f"/{name} holds NaN or infinite values")
     for name, ids in (

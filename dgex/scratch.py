@@ -21,6 +21,12 @@ class Scratch:
         self.shape = shape
         self._file = tempfile.TemporaryFile(dir=folder)
 
+    def __enter__(self) -> "Scratch":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
     def write(self, rows: slice, columns: slice, values: np.ndarray) -> None:
         """Puts ``values`` [rows, columns] where they belong."""
         if values.shape[1] == self.shape[1]:

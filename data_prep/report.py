@@ -1,0 +1,59 @@
+"""What preparation did, for people and for the record."""
+
+from dataclasses import dataclass
+
+from dgex.dataset import SPLITS
+
+GAP_RULE = "filled with the gene's mean over the training profiles that have it (z-score 0)"
+
+
+@dataclass(frozen=True)
+class Report:
+    """``str`` of it is what the command prints; the prepared file keeps it under ``/preparation``."""
+
+    kind: str  # of source file
+    naming: str  # of its rows: probe set or Ensembl id
+    scale: str  # of its values: log2 or linear
+    samples_read: int
+    duplicates_removed: tuple[str, ...]  # sample ids
+    incomplete_removed: tuple[str, ...]  # sample ids
+    split_samples: dict[str, int]
+    split_studies: dict[str, int]
+    landmarks: int  # genes in the prepared file
+    landmarks_missing: tuple[str, ...]  # Ensembl ids
+    targets: int
+    targets_missing: tuple[str, ...]  # Ensembl ids
+    targets_that_are_landmarks: tuple[str, ...]  # Ensembl ids
+    gaps_filled: int  # values; in how many genes and samples:
+    genes_with_gaps: int
+    samples_with_gaps: int
+    missing_are_filled: bool  # whether a missing gene is in the prepared file for all that
+
+    def __str__(self) -> str:
+        samples = sum(self.split_samples.values())
+        share = self.gaps_filled / (samples * (self.landmarks + self.targets))
+        splits = (
+            f"{name} {self.split_samples[name]} ({self.split_studies[name]} studies)"
+            for name in SPLITS
+            if self.split_samples[name]
+        )
+        scale = "linear, taken as log2(max(x, 0) + 1)" if self.scale == "linear" else self.scale
+        equal = ", each equal to an input" if self.naming == "Ensembl id" else ", by other probe sets"
+        missing = "missing and filled" if self.missing_are_filled else "missing"
+        return (
+            f"source              {self.kind}, rows are {self.naming}s, values {scale}\n"
+            f"samples read        {self.samples_read}\n"
+            f"duplicates removed  {_listed(self.duplicates_removed)}\n"
+            f"incomplete removed  {_listed(self.incomplete_removed)}\n"
+            f"samples kept        {samples}: {', '.join(splits)}\n"
+            f"landmark genes      {self.landmarks}, {missing}: {_listed(self.landmarks_missing)}\n"
+            f"target genes        {self.targets}, {missing}: {_listed(self.targets_missing)}\n"
+            f"targets that are landmarks  {len(self.targets_that_are_landmarks)}{equal}\n"
+            f"gaps                {self.gaps_filled} values ({share:.4%}) of {self.genes_with_gaps} genes "
+            f"in {self.samples_with_gaps} samples, {GAP_RULE}"
+        )
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    """Their number, and the names where they are few."""
+    return f"{len(names)} ({', '.join(names)})" if 0 < len(names) <= 10 else str(len(names))

@@ -1,0 +1,171 @@
+"""A source made ready for passes over its profiles.
+
+Sources come as text or HDF5, gene by gene or profile by profile, compressed or not, on a linear or a log2 scale. Each is
+read once, from end to end; the rows that genes need go into a scratch file, profile after profile, from which any
+profile can be had at once. What was measured, and on which scale, is found out in one pass over that.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from data_prep.blocks import blocks_of, in_order
+from data_prep.probes import GeneRows, average, find_rows, repeated_gene
+from data_prep.steps import Steps
+from dgex.errors import DgexError
+from dgex.formats.matrix import BLOCK, Expression
+from dgex.formats.opening import open_expression
+from dgex.genes import Genes
+from dgex.scale import LARGEST_LOG2, intensity_to_log2, scale_of
+from dgex.scratch import Scratch
+
+PROFILES_FOR_SCALE = 256
+MOST_MISSING_OF_A_PROFILE = 0.1
+MOST_MISSING_OF_A_GENE = 0.5
+
+
+@dataclass(frozen=True)
+class Staged:
+    """A source in scratch. Profiles are called by their position in it."""
+
+    sample_id: np.ndarray  # str [samples]
+    study: np.ndarray  # str [samples], "" where unknown
+    linear: bool  # whether the source's values are, and are turned into log2 on reading
+    gene_rows: GeneRows
+    # Which rows a profile lacks. Profiles of a study lack the same, so there are few different patterns.
+    patterns: np.ndarray  # u1 [patterns, used / 8], packed bits, set where not measured
+    pattern: np.ndarray  # int [samples]
+    scratch: Scratch
+
+    def read(self, profiles: np.ndarray) -> np.ndarray:
+        """The used rows of the profiles at ascending positions: float32 log2 [profiles, used], NaN where unmeasured."""
+        values = self.scratch.read(profiles)
+        return intensity_to_log2(values) if self.linear else values
+
+    def genes(self, profiles: np.ndarray) -> np.ndarray:
+        """The same averaged by gene, landmarks and then targets: float32 log2 [profiles, genes]."""
+        return average(self.read(profiles), self.gene_rows)
+
+    def measured_rows(self, profiles: np.ndarray) -> np.ndarray:
+        """Which rows every one of ``profiles`` has: bool [used]."""
+        missing = np.bitwise_or.reduce(self.patterns[np.unique(self.pattern[profiles])], axis=0)
+        return ~self._unpack(missing)
+
+    def lacking(self, profiles: np.ndarray) -> np.ndarray:
+        """How many of ``profiles`` lack each gene: int [genes]."""
+        count = np.bincount(self.pattern[profiles], minlength=len(self.patterns))
+        return np.sum([count[numbers] @ absent for numbers, absent in self._absent()], axis=0)
+
+    def lacked(self, genes: np.ndarray) -> np.ndarray:
+        """How many of ``genes``, bool [genes], each profile lacks: int [samples]."""
+        return np.concatenate([absent[:, genes].sum(axis=1) for _, absent in self._absent()])[self.pattern]
+
+    def is_complete(self) -> np.ndarray:
+        """Which profiles lack at most 10 % of the genes that at least half of all profiles have: bool [samples]."""
+        usual = self.lacking(np.arange(len(self.pattern))) <= MOST_MISSING_OF_A_GENE * len(self.pattern)
+        return self.lacked(usual) <= MOST_MISSING_OF_A_PROFILE * usual.sum()
+
+    def _absent(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Numbers of patterns, and which genes these lack: bool [numbers, genes]."""
+        for numbers in blocks_of(np.arange(len(self.patterns))):
+            yield numbers, self.gene_rows.absent(self._unpack(self.patterns[numbers]))
+
+    def _unpack(self, packed: np.ndarray) -> np.ndarray:
+        return np.unpackbits(packed, axis=-1, count=len(self.gene_rows.rows)).astype(bool)
+
+
+@contextmanager
+def stage(source: Path, landmark: Genes, target: Genes, folder: Path, workers: int, steps: Steps) -> Iterator[Staged]:
+    """Reads ``source`` into a scratch file in ``folder``.
+
+    Raises:
+      DgexError: the source is unusable (see ``open_expression``), names none of the genes, or is on no single scale.
+    """
+    with open_expression(source) as expression:
+        rows = _find_rows(source, expression, landmark, target)
+        samples = len(expression.sample_id)
+        with Scratch(folder, (samples, len(rows.rows))) as scratch:
+            with steps("reading", samples * len(expression.row_id)) as advance:
+                _fill(scratch, expression, rows.rows, advance)
+            with steps("looking over", samples) as advance:
+                reach, patterns, pattern = _survey(scratch, workers, advance)
+            sample_id = np.array(expression.sample_id)
+            linear = _is_linear(source, sample_id, scratch, reach)
+            study = expression.sample_metadata.get("study_id", np.full(samples, "")).astype(str)
+            yield Staged(sample_id, study, linear, rows, patterns, pattern, scratch)
+
+
+def _find_rows(source: Path, expression: Expression, landmark: Genes, target: Genes) -> GeneRows:
+    rows = find_rows(expression.row_id, landmark, target)
+    for table, count in (("landmark", rows.count[: len(landmark)]), ("target", rows.count[len(landmark) :])):
+        if not count.any():
+            if len(find_rows(expression.sample_id, landmark, target).rows):
+                raise DgexError(f"{source}: is transposed, its samples are named like genes; swap rows and columns")
+            raise DgexError(
+                f"{source}: has no {table} gene; its rows are named like {expression.row_id[0]}, the gene tables' "
+                f"probe sets like {landmark.probes[0].split(',')[0]} and genes like {landmark.ensembl[0]}"
+            )
+    if rows.naming == "Ensembl id" and (gene := repeated_gene(expression.row_id)):
+        raise DgexError(f"{source}: has {gene} twice, in two versions; keep one")
+    return rows
+
+
+def _fill(scratch: Scratch, expression: Expression, wanted: np.ndarray, advance: Callable[[int], None]) -> None:
+    for samples, rows, values in expression.blocks(BLOCK):
+        first, last = np.searchsorted(wanted, (rows.start, rows.stop))
+        if first < last:
+            scratch.write(samples, slice(first, last), values[:, wanted[first:last] - rows.start])
+        advance(values.size)
+
+
+def _survey(
+    scratch: Scratch, workers: int, advance: Callable[[int], None]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Each profile's smallest and largest value [samples, 2], the patterns of missing rows, and each profile's."""
+
+    def look(profiles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        values = scratch.read(profiles)
+        missing = np.isnan(values)
+        reach = [np.min(values, axis=1, where=~missing, initial=np.inf)]
+        reach += [np.max(values, axis=1, where=~missing, initial=-np.inf)]
+        return np.stack(reach, axis=1), np.packbits(missing, axis=1)
+
+    samples = scratch.shape[0]
+    reach = np.empty((samples, 2))
+    pattern = np.empty(samples, int)
+    number: dict[bytes, int] = {}
+    for profiles, (ends, missing) in zip(
+        blocks_of(np.arange(samples)), in_order(look, blocks_of(np.arange(samples)), workers), strict=True
+    ):
+        reach[profiles] = ends
+        pattern[profiles] = [number.setdefault(row.tobytes(), len(number)) for row in missing]
+        advance(len(profiles))
+    return reach, np.array([np.frombuffer(row, np.uint8) for row in number]), pattern
+
+
+def _is_linear(source: Path, sample_id: np.ndarray, scratch: Scratch, reach: np.ndarray) -> bool:
+    """Whether the source is linear rather than log2; refuses what is neither, or both."""
+    smallest, largest = reach.T
+    measured = np.flatnonzero(largest > -np.inf)
+    if not len(measured):
+        raise DgexError(f"{source}: has no value of any gene; check how it was made")
+    beyond = largest[measured] > LARGEST_LOG2
+    if beyond.all():
+        return True
+    if beyond.any():
+        raise DgexError(
+            f"{source}: {beyond.sum()} of {len(measured)} profiles, such as {sample_id[measured[beyond]][0]}, reach beyond "
+            f"{LARGEST_LOG2:g} and so are linear, the others log2; bring all to one scale"
+        )
+    if smallest.min() < -LARGEST_LOG2:
+        raise DgexError(f"{source}: reaches {smallest.min():g}, which is no log2 value; write NaN where not measured")
+    some = measured[np.linspace(0, len(measured) - 1, min(len(measured), PROFILES_FOR_SCALE)).astype(int)]
+    if scale_of(scratch.read(np.unique(some))) == "centred":
+        raise DgexError(
+            f"{source}: its values are centred gene by gene, so they say changes and not intensities; use values that "
+            "keep each gene's level"
+        )
+    return False
