@@ -1,15 +1,28 @@
 """``python -m data_prep``: prepare a data set, or simulate a source to prepare."""
 
+import os
+import shlex
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import typer
 
 from data_prep import pipeline
+from data_prep.blocks import Resources, Work
+from data_prep.duplicates import Rule
+from data_prep.pipeline import Settings, prepare_onto
+from data_prep.simulate import SCALES, SMALLEST_STUDY, ScaleName
 from data_prep.simulate import simulate as draw
 from data_prep.split import FRACTIONS, Fractions, Split
-from dgex.console import command_line, run, stderr
+from data_prep.steps import Steps
+from dgex.atomic import check_writable
+from dgex.console import command_line, run
+from dgex.errors import DgexError
 from dgex.formats.gctx import write_gctx
+from dgex.formats.matrix import Block
 from dgex.genes import gene_table_paths, write_gene_table
 
 app = command_line("From public expression data to one prepared HDF5 file.")
@@ -20,37 +33,77 @@ Seed = Annotated[int, typer.Option(min=0, help="Of everything random.")]
 
 @app.command()
 def prepare(
-    source: Annotated[Path, typer.Argument(help="GCTX file of log2 values, rows named by probe set.")],
-    genes: Annotated[Path, typer.Option(help="Folder of the gene tables map_lm.txt and map_tg.txt.")],
+    source: Annotated[Path, typer.Argument(help="GCTX, GCT, GEO series matrix, ... (see the README), .gz or not.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="The prepared file to write.")],
+    genes: Annotated[
+        Path | None, typer.Option(help="Folder of the gene tables map_lm.txt and map_tg.txt; not with --onto.")
+    ] = None,
+    onto: Annotated[
+        Path | None,
+        typer.Option(help="Map the profiles onto this prepared file's genes, quantiles and scaler, all as test samples."),
+    ] = None,
     split: Annotated[Split, typer.Option(help="Divide by whole studies, or sample by sample.")] = "study",
     fractions: Annotated[Fractions, typer.Option(help="Shares of training, validation and test.")] = FRACTIONS,
+    duplicates: Annotated[
+        Rule, typer.Option(help="Remove near-duplicates exactly, or by the rules of one of the originals.")
+    ] = "exact",
+    legacy: Annotated[
+        bool, typer.Option("--legacy", help="Rank ties as the originals did, and fit on all samples, test included.")
+    ] = False,
     seed: Seed = 0,
+    memory: Annotated[float, typer.Option(min=0, help="GiB to use at most.")] = 2.0,
+    workers: Annotated[int, typer.Option(min=1, help="Blocks of profiles to work on at once.")] = os.cpu_count() or 1,
 ) -> None:
     """Remove duplicates, average probe sets, split, normalise, and write one prepared file."""
+    if (genes is None) == (onto is None):
+        raise DgexError("give either --genes, to prepare a new data set, or --onto, to map profiles onto one")
+    work = Work(Resources(memory, workers))
     # Without folders, so that the file tells nothing of the machine and is the same on any.
-    command = (
-        f"python -m data_prep prepare {source.name} --genes {genes.resolve().name} --split {split} "
-        f"--fractions {' '.join(map(str, fractions))} --seed {seed} -o {output.name}"
-    )
-    print(pipeline.prepare(source, genes, output, split, seed, command, fractions))
+    command = ["python", "-m", "data_prep", "prepare", source.name, "-o", output.name, *["--legacy"] * legacy]
+    if onto is not None:
+        report = prepare_onto(onto, source, output, legacy, shlex.join([*command, "--onto", onto.name]), work)
+    else:
+        assert genes is not None
+        settings = Settings(split, fractions, seed, duplicates, legacy)
+        command += ["--genes", genes.resolve().name, "--split", split, "--fractions", *map(str, fractions)]
+        command += ["--duplicates", duplicates, "--seed", str(seed)]
+        report = pipeline.prepare(source, genes, output, settings, shlex.join(command), work)
+    print(f"{report}\n\n{work.steps}")
 
 
 @app.command()
 def simulate(
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for simulated.gctx, map_lm.txt, map_tg.txt.")],
+    scale: Annotated[
+        ScaleName, typer.Option(help="200 landmark and 1,000 target genes, or D-GEX's 943 and 9,520.")
+    ] = "small",
+    profiles: Annotated[
+        int | None,
+        typer.Option(min=SMALLEST_STUDY, help="2,000 if small, 129,158 if full (11 GiB), or another number."),
+    ] = None,
     seed: Seed = 0,
 ) -> None:
     """Write a made-up compendium and its gene tables, of the form of the real ones."""
     source = output / "simulated.gctx"
-    pipeline.check_writable(source)
-    with stderr.status("simulating"):
-        expression, landmark, target = draw(seed=seed)
-        write_gctx(source, expression)
-        for path, genes in zip(gene_table_paths(output), (landmark, target), strict=True):
-            write_gene_table(path, genes)
-    samples, rows = expression.values.shape
-    print(f"{source}: {samples} profiles of {rows} probe sets; {len(landmark)} landmark and {len(target)} target genes")
+    check_writable(source)
+    expression, landmark, target = draw(SCALES[scale], profiles or SCALES[scale].profiles, seed)
+    for path, genes in zip(gene_table_paths(output), (landmark, target), strict=True):
+        write_gene_table(path, genes)
+    samples, rows = expression.shape
+    steps = Steps()
+    with steps("simulating", samples) as advance:
+
+        def counted(most: int) -> Iterator[Block]:
+            for block in expression.blocks(most):
+                yield block
+                advance(len(block[2]))
+
+        write_gctx(source, replace(expression, blocks=counted))
+    copies = np.count_nonzero(expression.sample_metadata["copy_of"] != "")
+    print(
+        f"{source}: {samples} profiles of {rows} probe sets, {copies} of them near-duplicates; "
+        f"{len(landmark)} landmark and {len(target)} target genes\n{steps}"
+    )
 
 
 if __name__ == "__main__":
