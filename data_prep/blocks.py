@@ -4,11 +4,12 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 import numpy as np
 
+from data_prep.steps import Steps
 from dgex.errors import DgexError
 
 Item = TypeVar("Item")
@@ -41,6 +42,14 @@ class Resources:
             needed = (RUNTIME + block) / 2**30
             raise DgexError(f"profiles of {rows} rows need {needed:.2f} GiB of memory; allow it with --memory")
         return min(self.workers, fitting)
+
+
+@dataclass(frozen=True)
+class Work:
+    """How the work is done and shown, which changes nothing of its result."""
+
+    resources: Resources = field(default_factory=Resources)
+    steps: Steps = field(default_factory=Steps)
 
 
 def blocks_of(positions: np.ndarray) -> Iterator[np.ndarray]:

@@ -1,6 +1,6 @@
 """A source made ready for passes over its profiles.
 
-Sources come as text or HDF5, gene by gene or profile by profile, compressed or not, on a linear or a log2 scale. Each is
+Sources come as text or HDF5, gene by gene or profile by profile, compressed or not, linear or log2. Each is
 read once, from end to end; the rows that genes need go into a scratch file, profile after profile, from which any
 profile can be had at once. What was measured, and on which scale, is found out in one pass over that.
 """
@@ -12,14 +12,13 @@ from pathlib import Path
 
 import numpy as np
 
-from data_prep.blocks import blocks_of, in_order
+from data_prep.blocks import Work, blocks_of, in_order
 from data_prep.probes import GeneRows, average, find_rows, repeated_gene
-from data_prep.steps import Steps
 from dgex.errors import DgexError
 from dgex.formats.matrix import BLOCK, Expression
 from dgex.formats.opening import open_expression
 from dgex.genes import Genes
-from dgex.scale import LARGEST_LOG2, intensity_to_log2, scale_of
+from dgex.scale import LARGEST_LOG2, log2_of_linear, scale_of
 from dgex.scratch import Scratch
 
 PROFILES_FOR_SCALE = 256
@@ -31,6 +30,7 @@ MOST_MISSING_OF_A_GENE = 0.5
 class Staged:
     """A source in scratch. Profiles are called by their position in it."""
 
+    kind: str  # of file
     sample_id: np.ndarray  # str [samples]
     study: np.ndarray  # str [samples], "" where unknown
     linear: bool  # whether the source's values are, and are turned into log2 on reading
@@ -39,11 +39,12 @@ class Staged:
     patterns: np.ndarray  # u1 [patterns, used / 8], packed bits, set where not measured
     pattern: np.ndarray  # int [samples]
     scratch: Scratch
+    workers: int  # how many blocks of profiles may be in work at once
 
     def read(self, profiles: np.ndarray) -> np.ndarray:
         """The used rows of the profiles at ascending positions: float32 log2 [profiles, used], NaN where unmeasured."""
         values = self.scratch.read(profiles)
-        return intensity_to_log2(values) if self.linear else values
+        return log2_of_linear(values) if self.linear else values
 
     def genes(self, profiles: np.ndarray) -> np.ndarray:
         """The same averaged by gene, landmarks and then targets: float32 log2 [profiles, genes]."""
@@ -78,24 +79,26 @@ class Staged:
 
 
 @contextmanager
-def stage(source: Path, landmark: Genes, target: Genes, folder: Path, workers: int, steps: Steps) -> Iterator[Staged]:
+def stage(source: Path, landmark: Genes, target: Genes, folder: Path, work: Work) -> Iterator[Staged]:
     """Reads ``source`` into a scratch file in ``folder``.
 
     Raises:
-      DgexError: the source is unusable (see ``open_expression``), names none of the genes, or is on no single scale.
+      DgexError: the source is unusable (see ``open_expression``), names none of the genes, or is on no single scale;
+        the memory does not suffice, or the room on the disk.
     """
     with open_expression(source) as expression:
         rows = _find_rows(source, expression, landmark, target)
         samples = len(expression.sample_id)
         with Scratch(folder, (samples, len(rows.rows))) as scratch:
-            with steps("reading", samples * len(expression.row_id)) as advance:
+            with work.steps("reading", samples * len(expression.row_id)) as advance:
                 _fill(scratch, expression, rows.rows, advance)
-            with steps("looking over", samples) as advance:
+            workers = work.resources.workers_for(len(rows.rows))
+            with work.steps("looking over", samples) as advance:
                 reach, patterns, pattern = _survey(scratch, workers, advance)
             sample_id = np.array(expression.sample_id)
             linear = _is_linear(source, sample_id, scratch, reach)
             study = expression.sample_metadata.get("study_id", np.full(samples, "")).astype(str)
-            yield Staged(sample_id, study, linear, rows, patterns, pattern, scratch)
+            yield Staged(expression.kind, sample_id, study, linear, rows, patterns, pattern, scratch, workers)
 
 
 def _find_rows(source: Path, expression: Expression, landmark: Genes, target: Genes) -> GeneRows:

@@ -24,8 +24,11 @@ def need_room(folder: Path, nbytes: int) -> None:
         raise DgexError(f"{folder}: needs {needed:.0f} MiB, the disk has {free / 2**20:.0f} MiB left; make room")
 
 
-def check_writable(path: Path) -> None:
+def check_writable(path: Path) -> Path:
     """Finds out before the work, not after it, that ``path`` cannot be written; makes nothing.
+
+    Returns:
+      The folder it will lie in, or the nearest above that there is already.
 
     Raises:
       DgexError: it is a folder, or lies where nothing may be written.
@@ -33,6 +36,7 @@ def check_writable(path: Path) -> None:
     nearest = next(parent for parent in path.absolute().parents if parent.exists())
     if path.is_dir() or not nearest.is_dir() or not os.access(nearest, os.W_OK):
         raise DgexError(f"{path}: cannot be written; give the name of a file in a folder you may write to")
+    return nearest
 
 
 @contextmanager

@@ -10,12 +10,12 @@
 attributes: schema_version, seed, command, and as JSON sources (file name: sha256), versions
 
 A cohort that was mapped onto another prepared file has that file's genes, scaler and quantiles, and test samples alone;
-its ``preparation`` names the file's sha256 under ``onto``. Under ``legacy`` the fits are the originals', over all samples.
+its ``preparation`` has the file's sha256 under ``onto``. Under ``legacy`` the fits are the originals', over all samples.
 """
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -203,10 +203,14 @@ def read_reference(path: Path) -> Reference:
         return Reference(**_reference(_read_members(file, REFERENCE)))
 
 
-def sha256_of(path: Path) -> str:
+def sha256_of(path: Path, advance: Callable[[int], object] = lambda nbytes: None) -> str:
     """The SHA-256 of a file, in hexadecimal: what provenance calls a source or a data set by."""
+    digest = hashlib.sha256()
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        while piece := file.read(2**24):
+            digest.update(piece)
+            advance(len(piece))
+    return digest.hexdigest()
 
 
 def _chunk_rows(genes: int) -> int:
@@ -284,6 +288,8 @@ def _read_provenance(file: h5py.File, preparation: str) -> dict[str, Any]:
     try:
         seed, command, *documents = (file.attrs[key] for key in ATTRIBUTES)
         values = [int(seed), str(command), *map(json.loads, [*documents, preparation])]
+        if not isinstance(values[-1], dict):
+            raise TypeError("preparation is no JSON object")
         return dict(zip([*ATTRIBUTES, "preparation"], values, strict=True))
     except (KeyError, ValueError, TypeError) as error:
         raise DgexError(f"{file.filename}: has incomplete provenance; {PREPARE_AGAIN}") from error
@@ -306,19 +312,22 @@ def _check(path: Path, dataset: Dataset) -> None:
             refuse(f"/{name} holds {repeated} twice")
     if not np.isin(dataset.split, range(len(SPLITS))).all():
         refuse(f"/split holds other values than 0 to {len(SPLITS) - 1}")
+    preparation = dataset.provenance["preparation"]
+    mapped, legacy = "onto" in preparation, preparation.get("legacy", False)
     for code, split in enumerate(SPLITS):
-        if not (dataset.split == code).any():
+        if not mapped and not (dataset.split == code).any():
             refuse(f"there are no {split} samples")
     if not (np.diff(dataset.quantiles) >= 0).all():
         refuse("/quantiles are not ascending")
-    training = dataset.split == SPLITS.index("train")
+    fit = np.full(len(dataset.split), True) if legacy else dataset.split == SPLITS.index("train")
     for side, values, scaler in (
         ("landmark", dataset.landmark, dataset.landmark_scaler),
         ("target", dataset.target, dataset.target_scaler),
     ):
         if not (scaler.sd > 0).all():
             refuse(f"/scaler/{side}/sd is not positive")
-        fitted = fit_scaler(values[training])
-        # Far above float32 rounding of log2 values, far below the shift another split's scaler would show.
-        if not (np.allclose(fitted.mean, scaler.mean, atol=1e-4) and np.allclose(fitted.sd, scaler.sd, atol=1e-4)):
-            refuse(f"/scaler/{side} is not that of the training samples")
+        if not mapped:
+            fitted = fit_scaler(values[fit], legacy)
+            # Far above float32 rounding of log2 values, far below the shift another split's scaler would show.
+            if not (np.allclose(fitted.mean, scaler.mean, atol=1e-4) and np.allclose(fitted.sd, scaler.sd, atol=1e-4)):
+                refuse(f"/scaler/{side} is not that of the {'' if legacy else 'training '}samples")

@@ -80,6 +80,8 @@ def main(
         return
     assert data is not None
     dataset = read_dataset(data)
+    if "onto" in dataset.provenance["preparation"]:
+        raise DgexError(f"{data}: has no train samples, it was mapped onto another data set; compare on that one")
     plan = comparison(protocol, dataset.landmark.shape[1], dataset.target.shape[1], seeds, epochs, matmul_precision)
     check_devices(len(over), plan.protocol.batch)
     sha256 = sha256_of(data)

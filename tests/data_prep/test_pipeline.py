@@ -9,11 +9,10 @@ import pytest
 from scipy.stats import rankdata
 
 from data_prep.__main__ import app
-from data_prep.pipeline import prepare
+from data_prep.pipeline import Settings, prepare
 from dgex.dataset import read_dataset, sha256_of
-from dgex.errors import DgexError
-from dgex.formats.gctx import read_gctx, write_gctx
-from dgex.formats.matrix import Expression
+from dgex.formats.gctx import open_gctx, write_gctx
+from dgex.formats.matrix import Expression, in_memory
 from dgex.genes import Genes, write_gene_table
 
 NAN = np.nan
@@ -21,23 +20,29 @@ LANDMARK = Genes(("E0", "E1", "E2"), ("A", "B", "C"), ("p0", "p1", "p2"))
 # E1 is a target too; E8's probe set is not in the source.
 TARGET = Genes(("E1", "E4", "E5", "E8", "E9"), tuple("BDEFG"), ("p3", "p4,p5,p6", "p7", "p99", "p8,p98"))
 PROBES = [[0], [1], [2], [3], [4, 5, 6], [7], [8]]
+ROWS = tuple(f"p{i}" for i in [*range(9), 10])  # p10 belongs to no gene
+
+
+def expression_values(rows: int, seed: int = 0) -> np.ndarray:
+    """Forty arrays, in whose values each row has a level of its own."""
+    random = np.random.default_rng(seed)
+    return (random.normal(8, 2, rows) + random.normal(0, 1, (40, rows))).astype(np.float32)
+
+
+def table(values: np.ndarray, row_id: tuple[str, ...] = ROWS) -> Expression:
+    """Eight studies of five arrays."""
+    study = np.repeat([f"GSE{i}" for i in range(8)], 5)
+    return in_memory(values, row_id, tuple(f"GSM{i}" for i in range(40)), sample_metadata={"study_id": study})
 
 
 @pytest.fixture
-def expression() -> Expression:
-    """Eight studies of five arrays; p10 belongs to no gene."""
-    values = np.random.default_rng(0).normal(8, 2, (40, 10)).astype(np.float32)
-    return Expression(
-        values,
-        row_id=tuple(f"p{i}" for i in [*range(9), 10]),
-        sample_id=tuple(f"GSM{i}" for i in range(40)),
-        sample_metadata={"study_id": np.repeat([f"GSE{i}" for i in range(8)], 5)},
-    )
+def values() -> np.ndarray:
+    return expression_values(10)
 
 
 @pytest.fixture
-def folder(tmp_path, expression) -> Path:
-    write_gctx(tmp_path / "source.gctx", expression)
+def folder(tmp_path, values) -> Path:
+    write_gctx(tmp_path / "source.gctx", table(values))
     write_gene_table(tmp_path / "map_lm.txt", LANDMARK)
     write_gene_table(tmp_path / "map_tg.txt", TARGET)
     return tmp_path
@@ -46,22 +51,22 @@ def folder(tmp_path, expression) -> Path:
 def prepared(folder, expression, split="study", name="prepared.h5"):
     """The report and the data set that preparation of ``expression`` gives."""
     write_gctx(folder / "source.gctx", expression)
-    report = prepare(folder / "source.gctx", folder, folder / name, split, seed=0, command="prepare")
+    report = prepare(folder / "source.gctx", folder, folder / name, Settings(split), command="prepare")
     return report, read_dataset(folder / name)
 
 
-def with_values(expression, *changes):
-    """The expression with ``values[index] = value`` for each change (index, value)."""
-    values = expression.values.copy()
+def changed(values, *changes):
+    """The values with ``values[index] = value`` for each change (index, value)."""
+    values = values.copy()
     for index, value in changes:
         values[index] = value
-    return replace(expression, values=values)
+    return values
 
 
 @pytest.mark.parametrize("split", ["study", "sample"])
-def test_values_are_those_of_the_arithmetic_spelt_out(folder, expression, split):
-    report, dataset = prepared(folder, expression, split)
-    wide = expression.values.astype(np.float64)
+def test_values_are_those_of_the_arithmetic_spelt_out(folder, values, split):
+    report, dataset = prepared(folder, table(values), split)
+    wide = values.astype(np.float64)
     genes = np.stack([wide[:, rows].mean(axis=1) for rows in PROBES], axis=1)
     training = dataset.split == 0
     quantiles = np.sort(genes[training], axis=1).mean(axis=0)
@@ -70,70 +75,71 @@ def test_values_are_those_of_the_arithmetic_spelt_out(folder, expression, split)
     np.testing.assert_allclose(np.hstack([dataset.landmark, dataset.target]), normal, rtol=1e-6)
     np.testing.assert_allclose(dataset.landmark_scaler.mean, normal[training, :3].mean(axis=0), rtol=1e-5)
     np.testing.assert_allclose(dataset.target_scaler.sd, normal[training, 3:].std(axis=0), rtol=1e-5)
-    assert dataset.sample_id == expression.sample_id
+    assert dataset.sample_id == table(values).sample_id
     assert dataset.landmark_genes == LANDMARK and dataset.target_genes == TARGET.take(np.array([0, 1, 2, 4]))
     assert dataset.overlap.tolist() == [True, False, False, False]
     assert report.targets_missing == ("E8",) and report.landmarks_missing == ()
     assert report.split_samples == dict(zip(("train", "validation", "test"), np.bincount(dataset.split), strict=True))
 
 
-def test_studies_stay_whole(folder, expression):
-    _, dataset = prepared(folder, expression)
+def test_studies_stay_whole(folder, values):
+    _, dataset = prepared(folder, table(values))
     for study in set(dataset.study):
         assert len(set(dataset.split[np.array(dataset.study) == study])) == 1
 
 
-def test_test_profiles_leave_no_trace_in_what_is_fitted(folder, expression):
-    _, first = prepared(folder, expression)
+def test_test_profiles_leave_no_trace_in_what_is_fitted(folder, values):
+    _, first = prepared(folder, table(values))
     held_out = first.split == 2
-    _, second = prepared(folder, with_values(expression, (held_out, expression.values[held_out] * 1.5 + 1)))
+    _, second = prepared(folder, table(changed(values, (held_out, values[held_out] * 1.5 + 1))))
     np.testing.assert_array_equal(second.quantiles, first.quantiles)
     np.testing.assert_array_equal(second.target_scaler.sd, first.target_scaler.sd)
     np.testing.assert_array_equal(second.landmark_scaler.mean, first.landmark_scaler.mean)
     np.testing.assert_array_equal(second.target[~held_out], first.target[~held_out])
 
 
-def test_a_later_copy_is_removed(folder, expression):
-    copy = with_values(expression, (13, expression.values[2] + 0.2), (14, expression.values[2] + 0.5))
-    report, dataset = prepared(folder, copy)
+def test_a_later_copy_is_removed(folder, values):
+    copy = changed(values, (13, values[2] + 0.2), (14, values[2] + 0.5))
+    report, dataset = prepared(folder, table(copy))
     assert report.duplicates_removed == ("GSM13",)  # 0.2 * sqrt(9) is below 1.0, 0.5 * sqrt(9) above
     assert "GSM13" not in dataset.sample_id and "GSM14" in dataset.sample_id
 
 
-def test_rows_of_no_gene_do_not_tell_duplicates_apart(folder, expression):
-    profile = expression.values[2].copy()
+def test_rows_of_no_gene_do_not_tell_duplicates_apart(folder, values):
+    profile = values[2].copy()
     profile[9] += 100  # p10
-    with pytest.raises(DgexError, match="not on a log2 scale"):
-        prepared(folder, with_values(expression, (13, profile)))
-    profile[9] = 20
-    assert prepared(folder, with_values(expression, (13, profile)))[0].duplicates_removed == ("GSM13",)
+    assert prepared(folder, table(changed(values, (13, profile))))[0].duplicates_removed == ("GSM13",)
 
 
-def test_an_unmeasured_probe_set_is_left_out_of_the_average(folder, expression):
-    _, dataset = prepared(folder, with_values(expression, ((slice(None), 4), NAN)))
-    wide = expression.values.astype(np.float64)
+def test_linear_values_become_log2(folder, values):
+    _, dataset = prepared(folder, table(values))
+    report, again = prepared(folder, table(2**values - 1))
+    assert "values linear, taken as log2(max(x, 0) + 1)" in str(report)
+    np.testing.assert_allclose(again.target, dataset.target, rtol=1e-5)
+
+
+def test_an_unmeasured_probe_set_is_left_out_of_the_average(folder, values):
+    _, dataset = prepared(folder, table(changed(values, ((slice(None), 4), NAN))))
+    wide = values.astype(np.float64)
     genes = np.stack([wide[:, [row for row in rows if row != 4]].mean(axis=1) for rows in PROBES], axis=1)
     values = np.hstack([dataset.landmark, dataset.target])
     np.testing.assert_array_equal(rankdata(values, axis=1), rankdata(genes, axis=1))
 
 
-def wider(expression: Expression, genes: int) -> tuple[Expression, Genes]:
-    """More targets, so that one gap is a small share of a profile."""
-    extra = np.random.default_rng(5).normal(8, 2, (len(expression.values), genes)).astype(np.float32)
+def wider(folder: Path, genes: int) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Values and row names of more targets, so that one gap is a small share of a profile."""
     names = tuple(f"x{i}" for i in range(genes))
-    return (
-        replace(expression, values=np.hstack([expression.values, extra]), row_id=expression.row_id + names),
-        Genes(TARGET.ensembl + names, TARGET.symbol + names, TARGET.probes + names),
-    )
-
-
-def test_a_gap_is_filled_with_the_training_mean(folder, expression):
-    expression, target = wider(expression, 20)
+    target = Genes(TARGET.ensembl + names, TARGET.symbol + names, TARGET.probes + names)
     write_gene_table(folder / "map_tg.txt", target)
-    _, whole = prepared(folder, expression)
+    return np.hstack([expression_values(10), expression_values(genes, seed=5)]), ROWS + names
+
+
+def test_a_gap_is_filled_with_the_training_mean(folder):
+    values, rows = wider(folder, 20)
+    _, whole = prepared(folder, table(values, rows))
     training = np.flatnonzero(whole.split == 0)
     gaps = (training[0], np.flatnonzero(whole.split == 2)[0])
-    report, dataset = prepared(folder, with_values(expression, *(((sample, 7), NAN) for sample in gaps)))
+    report, dataset = prepared(folder, table(changed(values, *(((sample, 7), NAN) for sample in gaps)), rows))
     assert (report.gaps_filled, report.genes_with_gaps, report.samples_with_gaps) == (2, 1, 2)
     assert "2 values (0.1852%) of 1 genes in 2 samples" in str(report)  # of 40 x 27
     gene = dataset.target_genes.ensembl.index("E5")
@@ -143,28 +149,28 @@ def test_a_gap_is_filled_with_the_training_mean(folder, expression):
     np.testing.assert_allclose(dataset.zscores("test")[1][0, gene], 0, atol=1e-5)
 
 
-def test_a_gene_unmeasured_in_most_of_training_is_missing(folder, expression):
-    expression, target = wider(expression, 20)
-    write_gene_table(folder / "map_tg.txt", target)
-    _, whole = prepared(folder, expression)
+def test_a_gene_unmeasured_in_most_of_training_is_missing(folder):
+    values, rows = wider(folder, 20)
+    _, whole = prepared(folder, table(values, rows))
     training = np.flatnonzero(whole.split == 0)
     half = len(training) // 2
     enough, too_many = ((training[:half], 7), NAN), ((training[: half + 1], 7), NAN)
-    assert prepared(folder, with_values(expression, enough))[0].targets_missing == ("E8",)
-    assert prepared(folder, with_values(expression, too_many))[0].targets_missing == ("E5", "E8")
+    assert prepared(folder, table(changed(values, enough), rows))[1].target_genes.ensembl[:3] == ("E1", "E4", "E5")
+    report, dataset = prepared(folder, table(changed(values, too_many), rows))
+    assert dataset.target_genes.ensembl[:3] == ("E1", "E4", "E9")
+    assert report.targets_missing == ("E5", "E8")
 
 
-def test_an_incomplete_profile_is_removed(folder, expression):
-    expression, target = wider(expression, 23)  # 30 measured genes
-    write_gene_table(folder / "map_tg.txt", target)
+def test_an_incomplete_profile_is_removed(folder):
+    values, rows = wider(folder, 23)  # 30 measured genes
     gaps = ((4, slice(10, 13)), NAN), ((6, slice(10, 14)), NAN)
-    report, dataset = prepared(folder, with_values(expression, *gaps))
+    report, dataset = prepared(folder, table(changed(values, *gaps), rows))
     assert report.incomplete_removed == ("GSM6",)
     assert "GSM4" in dataset.sample_id and "GSM6" not in dataset.sample_id
 
 
-def test_provenance_names_the_sources_without_their_folders(folder, expression):
-    report, dataset = prepared(folder, expression)
+def test_provenance_names_the_sources_without_their_folders(folder, values):
+    report, dataset = prepared(folder, table(values))
     provenance = dataset.provenance
     assert provenance["sources"] == {
         name: sha256_of(folder / name) for name in ("source.gctx", "map_lm.txt", "map_tg.txt")
@@ -185,7 +191,7 @@ def test_the_command_gives_the_same_bytes_from_anywhere(folder, capsys, monkeypa
         run_prepare(folder)()
     printed = capsys.readouterr().out
     assert "samples kept        40: train 30 (6 studies), validation 5 (1 studies), test 5 (1 studies)" in printed
-    assert "target genes        4 found, missing: 1 (E8)" in printed
+    assert "target genes        4, missing: 1 (E8)" in printed
     first = (folder / "prepared.h5").read_bytes()
     (folder / "prepared.h5").unlink()
     monkeypatch.chdir(folder)
@@ -210,10 +216,10 @@ def test_simulated_sources_can_be_prepared(tmp_path, capsys):
 def test_real_compendium(shared, tmp_path, split):
     data = shared / "data"
     source = data / "geo" / "geo_compendium_n704x16687.gctx"
-    report = prepare(source, data / "genes", tmp_path / "prepared.h5", split, seed=0, command="prepare")
+    report = prepare(source, data / "genes", tmp_path / "prepared.h5", Settings(split), command="prepare")
     dataset = read_dataset(tmp_path / "prepared.h5")
     assert (report.samples_read, report.duplicates_removed, report.incomplete_removed) == (704, (), ())
-    assert (report.landmarks_found, report.targets_found, dataset.overlap.sum()) == (943, 9520, 445)
+    assert (report.landmarks, report.targets, dataset.overlap.sum()) == (943, 9520, 445)
     assert (report.gaps_filled, report.genes_with_gaps, report.samples_with_gaps) == (49 * 25, 49, 25)
     assert abs(report.split_samples["test"] - 70) < 6
     filled = np.array(dataset.study) == "GSE7621"
@@ -223,33 +229,47 @@ def test_real_compendium(shared, tmp_path, split):
     np.testing.assert_allclose(values.mean(axis=1), dataset.quantiles.mean(), atol=1e-4)
 
 
-def change(**fields):
-    """A bad input: the source with these fields."""
-    return lambda folder: write_gctx(folder / "source.gctx", replace(read_gctx(folder / "source.gctx"), **fields))
+def change(values=None, **fields):
+    """A bad input: the source with these values or fields."""
+
+    def spoil(folder):
+        with open_gctx(folder / "source.gctx") as source:
+            expression = in_memory(source.load(), source.row_id, source.sample_id, {}, source.sample_metadata)
+        if values is not None:
+            expression = replace(expression, blocks=table(values).blocks)
+        write_gctx(folder / "source.gctx", replace(expression, **fields))
+
+    return spoil
 
 
 def rewrite(name, content):
     return lambda folder: (folder / name).write_bytes(content)
 
 
-def scaled(folder):
-    expression = read_gctx(folder / "source.gctx")
-    write_gctx(folder / "source.gctx", replace(expression, values=2**expression.values))
+def spoilt(*changes):
+    return changed(expression_values(10), *changes)
 
 
 @pytest.mark.parametrize(
     ("spoil", "complaint"),
     [
         (lambda folder: (folder / "source.gctx").unlink(), "No such file"),
-        (rewrite("source.gctx", b"id\tGSM1\n"), "not an HDF5 file"),
-        (rewrite("source.gctx", b"#1.3\n1\t1\t0\t0\n"), "GCT text"),
+        (rewrite("source.gctx", b"id\tGSM1\n"), "source.gctx"),
+        (rewrite("source.gctx", b"#1.3\n1\t1\t0\t0\n"), "source.gctx"),
         (change(row_id=("p0",) * 10), "p0 twice"),
         (change(sample_id=("GSM1",) * 40), "GSM1 twice"),
-        (change(row_id=tuple(f"q{i}" for i in range(10))), "for no gene of"),
-        (change(values=np.full((40, 10), np.inf)), "infinite"),
-        (change(values=np.full((40, 10), np.nan)), "for no gene of"),
-        (scaled, "not on a log2 scale"),
-        (change(values=np.full((40, 10), -666.0)), "write NaN where not measured"),
+        (change(row_id=tuple(f"q{i}" for i in range(10))), "has no landmark gene"),
+        (change(np.full((40, 10), np.inf)), "infinite"),
+        (change(np.full((40, 10), np.nan)), "has no value of any gene"),
+        (change(spoilt((0, 1000))), "1 of 40 profiles, such as GSM0, reach beyond 32"),
+        (change(spoilt(((0, 1), -666.0))), "write NaN where not measured"),
+        (change(expression_values(10) - expression_values(10).mean(axis=0)), "centred gene by gene"),
+        (
+            change(
+                row_id=tuple(f"GSM{i}" for i in range(10)), sample_id=ROWS + tuple("abcdefghijklmnopqrstuvwxyzABCD")
+            ),
+            "transposed",
+        ),
         (change(sample_metadata={}), "40 of 40 samples have no study_id"),
         (change(sample_metadata={"study_id": np.array([""] * 3 + ["GSE1"] * 37)}), "3 of 40 samples have no study_id"),
         (change(sample_metadata={"study_id": np.array(["GSE1"] * 40)}), "1 studies are too few"),
@@ -264,8 +284,8 @@ def test_bad_input_is_refused_and_leaves_nothing(folder, refused, spoil, complai
     assert sorted(folder.iterdir()) == before
 
 
-def test_without_studies_samples_can_still_be_split(folder, expression):
-    report, dataset = prepared(folder, replace(expression, sample_metadata={}), split="sample")
+def test_without_studies_samples_can_still_be_split(folder, values):
+    report, dataset = prepared(folder, replace(table(values), sample_metadata={}), split="sample")
     assert report.split_samples == {"train": 32, "validation": 4, "test": 4}
     assert set(dataset.study) == {""}
 

@@ -1,0 +1,147 @@
+"""Mapping a cohort onto a prepared data set, and the originals' arithmetic in both."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from data_prep.__main__ import app
+from data_prep.pipeline import Settings, prepare, prepare_onto
+from dgex.dataset import read_dataset, sha256_of
+from dgex.formats.gctx import write_gctx
+from dgex.formats.matrix import Expression, in_memory
+from dgex.genes import Genes, write_gene_table
+
+LANDMARK = Genes(("ENSG0", "ENSG1", "ENSG2"), ("A", "B", "C"), ("p0", "p1", "p2"))
+TARGET = Genes(("ENSG1", "ENSG4", "ENSG5"), ("B", "D", "E"), ("p3", "p4,p5", "p6"))
+MEASURED = [0, 1, 2, 1, 4]  # what the cohort below has of the six genes: ENSG5 is missing
+
+
+def table(values: np.ndarray, row_id: list[str]) -> Expression:
+    study = np.repeat([f"GSE{i}" for i in range(len(values) // 4)], 4)
+    return in_memory(values, row_id, [f"GSM{i}" for i in range(len(values))], sample_metadata={"study_id": study})
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    random = np.random.default_rng(0)
+    values = random.normal(8, 2, 7) + random.normal(0, 1, (24, 7))
+    write_gctx(tmp_path / "arrays.gctx", table(values.astype(np.float32), [f"p{i}" for i in range(7)]))
+    write_gene_table(tmp_path / "map_lm.txt", LANDMARK)
+    write_gene_table(tmp_path / "map_tg.txt", TARGET)
+    prepare(tmp_path / "arrays.gctx", tmp_path, tmp_path / "prepared.h5", Settings(), "prepare")
+    return tmp_path
+
+
+@pytest.fixture
+def counts() -> np.ndarray:
+    """Linear RNA-seq of ENSG0, ENSG1, ENSG2 and ENSG4, with ties at zero."""
+    return np.array([[0, 900, 33, 0], [5, 0, 70, 800], [0, 0, 0, 40]] * 3, np.float32)[:8]
+
+
+def mapped(folder, values, legacy=False):
+    names = ["ENSG0.3", "ENSG1.1", "ENSG2.10", "ENSG4.2"]
+    write_gctx(folder / "cohort.gctx", table(values, names))
+    report = prepare_onto(folder / "prepared.h5", folder / "cohort.gctx", folder / "cohort.h5", legacy, "map")
+    return report, read_dataset(folder / "cohort.h5")
+
+
+def test_a_cohort_takes_the_genes_quantiles_and_scaler_of_the_data_set(folder, counts):
+    reference = read_dataset(folder / "prepared.h5")
+    report, cohort = mapped(folder, counts)
+    assert cohort.landmark_genes == reference.landmark_genes and cohort.target_genes == reference.target_genes
+    np.testing.assert_array_equal(cohort.quantiles, reference.quantiles)
+    np.testing.assert_array_equal(cohort.target_scaler.sd, reference.target_scaler.sd)
+    assert (cohort.split == 2).all() and cohort.study[4] == "GSE1"
+    assert cohort.provenance["preparation"]["onto"] == sha256_of(folder / "prepared.h5")
+    assert report.targets_missing == ("ENSG5",) and "missing and filled: 1 (ENSG5)" in str(report)
+    assert report.targets_that_are_landmarks == ("ENSG1",)
+    assert "1, each equal to an input" in str(report)
+
+
+def test_ranks_are_averaged_and_missing_genes_take_the_mean(folder, counts):
+    reference = read_dataset(folder / "prepared.h5")
+    _, cohort = mapped(folder, counts)
+    # The cohort's genes, with ENSG1 twice, are 0 900 33 900 0: of five quantiles 0 spans the first two, whose average
+    # rank is half-way between them, 33 the third, and 900 the last two.
+    five = np.interp(np.linspace(0, 1, 5), np.linspace(0, 1, 6), reference.quantiles.astype(np.float64))
+    low, high = five[:2].mean(), five[3:].mean()
+    np.testing.assert_allclose(cohort.landmark[0], [low, high, five[2]], rtol=1e-6)
+    np.testing.assert_allclose(cohort.target[0], [high, low, reference.target_scaler.mean[2]], rtol=1e-6)
+    np.testing.assert_array_equal(cohort.target[:, 0], cohort.landmark[:, 1])  # the overlap gene equals its input
+    np.testing.assert_allclose(cohort.zscores("test")[1][:, 2], 0, atol=1e-6)
+
+
+def test_a_profile_does_not_depend_on_the_others(folder, counts):
+    _, together = mapped(folder, counts)
+    order = [5, 2, 0, 1]
+    _, apart = mapped(folder, counts[order])
+    np.testing.assert_array_equal(apart.target, together.target[order])
+
+
+def test_legacy_cohorts_have_dense_ranks_and_their_own_scaler(folder, counts):
+    quantiles = read_dataset(folder / "prepared.h5").quantiles.astype(np.float64)
+    _, cohort = mapped(folder, counts, legacy=True)
+    # 0 900 33 900 0: three different values, whose k + 1 of 3 of 5 measured genes are int(5/3) - 1 = 0, 2 and 4.
+    five = np.interp(np.linspace(0, 1, 5), np.linspace(0, 1, 6), quantiles)
+    np.testing.assert_allclose(cohort.landmark[0], five[[0, 4, 2]], rtol=1e-6)
+    wide = cohort.landmark.astype(np.float64)
+    np.testing.assert_allclose(cohort.landmark_scaler.mean, wide.mean(axis=0), rtol=1e-6)
+    np.testing.assert_allclose(cohort.landmark_scaler.sd, wide.std(axis=0) + 1e-3, rtol=1e-5)
+    assert np.isfinite(cohort.zscores("test")[1]).all()
+
+
+def test_legacy_fits_are_over_all_samples(folder):
+    prepare(folder / "arrays.gctx", folder, folder / "legacy.h5", Settings(legacy=True), "prepare")
+    legacy, honest = read_dataset(folder / "legacy.h5"), read_dataset(folder / "prepared.h5")
+    wide = legacy.target.astype(np.float64)
+    np.testing.assert_allclose(legacy.target_scaler.mean, wide.mean(axis=0), rtol=1e-6)
+    np.testing.assert_allclose(legacy.target_scaler.sd, wide.std(axis=0) + 1e-3, rtol=1e-5)
+    assert abs(legacy.quantiles - honest.quantiles).max() > 1e-3
+
+
+def test_no_profile_of_a_cohort_is_trained_on(folder, counts, refused):
+    mapped(folder, counts)
+    from experiments import compare
+
+    arguments = ["--data", str(folder / "cohort.h5"), "-o", str(folder / "results")]
+    assert "cohort.h5: has no train samples" in refused(lambda: compare.app(arguments))
+    assert not (folder / "results").exists()
+
+
+@pytest.mark.parametrize(
+    ("more", "complaint"),
+    [
+        ([], "give either --genes"),
+        (["--genes", ".", "--onto", "prepared.h5"], "give either --genes"),
+        (["--onto", "arrays.gctx"], "is a GCTX file"),
+        (["--onto", "nowhere.h5"], "nowhere.h5: cannot be read"),
+    ],
+)
+def test_what_cannot_be_mapped_is_refused(folder, refused, monkeypatch, more, complaint):
+    monkeypatch.chdir(folder)
+    before = sorted(folder.iterdir())
+    assert complaint in refused(lambda: app(["prepare", "arrays.gctx", "-o", "out.h5", *more]))
+    assert sorted(folder.iterdir()) == before
+
+
+def test_two_versions_of_a_gene_are_refused(folder, counts, refused):
+    write_gctx(folder / "cohort.gctx", table(counts, ["ENSG0.3", "ENSG1.1", "ENSG1.2", "ENSG4.2"]))
+    arguments = [str(folder / "cohort.gctx"), "--onto", str(folder / "prepared.h5"), "-o", str(folder / "out.h5")]
+    assert "has ENSG1 twice, in two versions" in refused(lambda: app(["prepare", *arguments]))
+
+
+def test_real_rna_seq(shared, tmp_path):
+    data = shared / "data"
+    compendium = data / "geo" / "geo_compendium_n704x16687.gctx"
+    prepare(compendium, data / "genes", tmp_path / "prepared.h5", Settings(), "prepare")
+    cohort = data / "geo" / "rnaseq_cohorts_n661x10018.gctx"
+    report = prepare_onto(tmp_path / "prepared.h5", cohort, tmp_path / "rnaseq.h5", False, "map")
+    dataset = read_dataset(tmp_path / "rnaseq.h5")
+    assert report.naming == "Ensembl id" and len(set(dataset.study)) == 11
+    assert len(report.targets_that_are_landmarks) == dataset.overlap.sum() == 445
+    equal = {gene: column for column, gene in enumerate(dataset.landmark_genes.ensembl)}
+    for column in np.flatnonzero(dataset.overlap):
+        landmark = dataset.landmark[:, equal[dataset.target_genes.ensembl[column]]]
+        np.testing.assert_array_equal(dataset.target[:, column], landmark)
