@@ -5,34 +5,39 @@ the rows (genes or probe sets) and the columns (samples), the ids under ``id``. 
 matrix NaN does. See Enache et al., Bioinformatics 2019, doi 10.1093/bioinformatics/bty784.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import h5py
 import numpy as np
 
 from dgex.errors import DgexError
-from dgex.formats.hdf5 import create_hdf5, dataset_at, open_hdf5
-from dgex.formats.matrix import Expression, first_repeated
+from dgex.formats.content import reading
+from dgex.formats.hdf5 import create_hdf5, dataset_at, stream_hdf5
+from dgex.formats.matrix import BLOCK, Block, Expression, first_repeated
 
 MATRIX, ROWS, SAMPLES = "0/DATA/0/matrix", "0/META/ROW", "0/META/COL"
 MISSING = -666
 
 
-def read_gctx(path: Path) -> Expression:
-    """Reads a whole GCTX file.
+@contextmanager
+def open_gctx(path: Path) -> Iterator[Expression]:
+    """A GCTX file, plain or gzipped; the values stay in it and come as float32 at whatever scale the file has.
 
-    Returns:
-      Values as float32 [samples, rows], at whatever scale the file has. An integer metadata field with missing entries
-      becomes float64.
+    A block is made of whole HDF5 chunks, each of which is read once, and of whole profiles where that many values are
+    allowed. An integer metadata field with missing entries becomes float64.
 
     Raises:
       DgexError: the file is missing, truncated, not HDF5 (such as GCT text under a .gctx name) or not GCTX; an id is
-        repeated; the matrix is empty, not of floats, holds infinity, or does not fit the ids (is transposed).
+        repeated; the matrix is empty, not of floats, or does not fit the ids (is transposed); from ``blocks``: it
+        holds infinity.
     """
-    with open_hdf5(path) as file:
-        matrix = dataset_at(file, MATRIX)
-        row_id, row_metadata = _read_metadata(file, ROWS)
-        sample_id, sample_metadata = _read_metadata(file, SAMPLES)
+    with stream_hdf5(path) as file:
+        with reading(path):
+            matrix = dataset_at(file, MATRIX)
+            row_id, row_metadata = _read_metadata(file, ROWS)
+            sample_id, sample_metadata = _read_metadata(file, SAMPLES)
         if matrix.dtype.kind != "f":
             raise DgexError(f"{path}: /{MATRIX} holds {matrix.dtype}; write it as float32 or float64")
         if matrix.shape != (len(sample_id), len(row_id)):
@@ -43,32 +48,55 @@ def read_gctx(path: Path) -> Expression:
             )
         if not matrix.size:
             raise DgexError(f"{path}: /{MATRIX} is empty; check how the file was made")
-        values = matrix.astype(np.float32)[:]
-    if np.isinf(values).any():
-        raise DgexError(f"{path}: /{MATRIX} holds infinite values; use NaN for values not measured")
-    return Expression(values, row_id, sample_id, row_metadata, sample_metadata)
+
+        def blocks(most: int) -> Iterator[Block]:
+            for samples, rows in _tiles(matrix.shape, matrix.chunks or (1, len(row_id)), most):
+                with reading(path):
+                    values = matrix.astype(np.float32)[samples, rows]
+                if np.isinf(values).any():
+                    raise DgexError(f"{path}: /{MATRIX} holds infinite values; use NaN for values not measured")
+                yield samples, rows, values
+
+        yield Expression(row_id, sample_id, blocks, row_metadata, sample_metadata, "GCTX")
 
 
 def write_gctx(path: Path, expression: Expression) -> None:
-    """Writes a GCTX file, whole or not at all.
+    """Writes a GCTX file, whole or not at all; its bytes do not depend on the blocks in which the values come.
 
     Raises:
-      DgexError: the folder cannot be written to, or the disk is full.
+      DgexError: the folder cannot be written to, or the disk is full; whatever ``expression.blocks`` raises.
     """
-    with create_hdf5(path, expression.values.nbytes) as file:
+    samples, rows = expression.shape
+    with create_hdf5(path, 4 * samples * rows) as file:
         file.attrs["version"] = "GCTX1.0"
         file.attrs["src"] = path.name
-        file.create_dataset(MATRIX, data=expression.values, dtype="f4")
+        matrix = file.create_dataset(MATRIX, expression.shape, "f4")
+        for sample_slice, row_slice, values in expression.blocks(BLOCK):
+            matrix[sample_slice, row_slice] = values
         for group, ids, metadata in (
             (ROWS, expression.row_id, expression.row_metadata),
             (SAMPLES, expression.sample_id, expression.sample_metadata),
         ):
             for name, column in {"id": np.array(ids), **metadata}.items():
+                where = f"{group}/{name.replace('/', '|')}"  # a slash would open a group
                 if column.dtype.kind == "U":
                     strings = np.where(column == "", str(MISSING), column).astype(object)
-                    file.create_dataset(f"{group}/{name}", data=strings, dtype=h5py.string_dtype())
+                    file.create_dataset(where, data=strings, dtype=h5py.string_dtype())
                 else:
-                    file.create_dataset(f"{group}/{name}", data=np.where(np.isnan(column), MISSING, column))
+                    file.create_dataset(where, data=np.where(np.isnan(column), MISSING, column))
+
+
+def _tiles(shape: tuple[int, int], chunk: tuple[int, int], most: int) -> Iterator[tuple[slice, slice]]:
+    """Cuts [samples, rows] along the grid of chunks into tiles of about ``most`` values, but at least a chunk."""
+    samples, rows = shape
+    deep, wide = chunk
+    if deep * rows <= most:
+        deep, wide = deep * (most // (deep * rows)), rows
+    else:
+        wide *= max(1, most // (deep * wide))
+    for top in range(0, samples, deep):
+        for left in range(0, rows, wide):
+            yield slice(top, min(top + deep, samples)), slice(left, min(left + wide, rows))
 
 
 def _read_metadata(file: h5py.File, group: str) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:

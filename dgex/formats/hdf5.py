@@ -1,40 +1,66 @@
 """Opening and making HDF5 files: whatever goes wrong comes out as a line of text."""
 
 import os
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import IO
 
 import h5py
 
 from dgex.atomic import need_room, replacing
 from dgex.errors import DgexError
+from dgex.formats.content import first_bytes, is_gzip, open_content, reading
+
+SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 
 @contextmanager
 def open_hdf5(path: str | os.PathLike[str]) -> Iterator[h5py.File]:
-    """The HDF5 file at ``path``, for reading.
+    """The HDF5 file at ``path``, for reading; for a ``with`` block that does nothing else.
 
     Raises:
       DgexError: there is no such file, it is not HDF5 (GCT text is recognised), or it is truncated or damaged, be it
         noticed on opening or on a read inside the ``with`` block.
     """
-    path = Path(path)
-    try:
-        with path.open("rb") as file:
-            start = file.read(4)
-    except OSError as error:
-        raise DgexError(f"{path}: cannot be read ({error.strerror}); check the name and its rights") from error
-    if start in (b"#1.2", b"#1.3"):
+    with reading(Path(path)), stream_hdf5(Path(path)) as file:
+        yield file
+
+
+@contextmanager
+def stream_hdf5(path: Path) -> Iterator[h5py.File]:
+    """As ``open_hdf5``, for a ``with`` block that also does other things and guards its reads by ``reading``."""
+    start = first_bytes(path)
+    if start[:4] in (b"#1.2", b"#1.3"):
         raise DgexError(f"{path}: is GCT text, whatever its name says; convert it to GCTX")
-    if not h5py.is_hdf5(path):
+    if not start.startswith(SIGNATURE):
         raise DgexError(f"{path}: is not an HDF5 file; check that it is the right file and complete")
-    try:
-        with h5py.File(path, "r") as file:
-            yield file
-    except (OSError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
-        raise DgexError(f"{path}: is truncated or damaged ({reason}); fetch or make it again") from error
+    with ExitStack() as stack:
+        with reading(path):
+            if is_gzip(path):
+                # Given a name beside the object, h5py reports errors under it.
+                file = h5py.File(path, "r", driver="fileobj", fileobj=stack.enter_context(_unpacked(path)))
+            else:
+                file = h5py.File(path, "r")
+            stack.enter_context(file)
+        yield file
+
+
+def _unpacked(path: Path) -> IO[bytes]:
+    """A gzip file's content in a nameless temporary file: HDF5 is read here and there, gzip from front to back."""
+    file = tempfile.TemporaryFile(buffering=0)  # a buffer could fail to empty itself again on closing
+    with open_content(path) as content:
+        while piece := content.read(2**20):
+            try:
+                file.write(piece)
+            except OSError as error:
+                file.close()
+                where = tempfile.gettempdir()
+                raise DgexError(
+                    f"{path}: cannot be unpacked into {where} ({error.strerror}); make room there or set TMPDIR"
+                ) from error
+    return file
 
 
 @contextmanager

@@ -5,6 +5,9 @@ form a block, whose labels are ``block{i}_items`` and whose values ``block{i}_va
 that pandas could not store as an array are pickles. A pickle can run any code, so none is ever opened.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,7 @@ import numpy as np
 
 from dgex.errors import DgexError
 from dgex.formats.hdf5 import dataset_at, open_hdf5
+from dgex.formats.matrix import Expression, first_repeated, in_memory
 
 
 def read_pandas_hdf(path: Path, key: str = "table") -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -55,6 +59,24 @@ def read_pandas_hdf(path: Path, key: str = "table") -> tuple[np.ndarray, np.ndar
         np.arange(values.shape[0]) if rows is None else rows,
         np.arange(values.shape[1]) if columns is None else columns,
     )
+
+
+@contextmanager
+def open_pandas_hdf(path: Path) -> Iterator[Expression]:
+    """The frame ``table`` of a file, samples x genes, as an expression table; it is read whole.
+
+    Raises:
+      DgexError: as ``read_pandas_hdf``; a label is repeated, or a value is infinite.
+    """
+    values, samples, genes = read_pandas_hdf(path)
+    sample_id, row_id = samples.astype(str).tolist(), genes.astype(str).tolist()
+    for ids in (sample_id, row_id):
+        if repeated := first_repeated(ids):
+            raise DgexError(f"{path}: holds the label {repeated} twice; make the labels unique")
+    if np.isinf(values).any():
+        raise DgexError(f"{path}: holds infinite values; use NaN for values not measured")
+    table = in_memory(values.astype(np.float32), row_id, sample_id)
+    yield replace(table, kind="pandas HDF5")
 
 
 def _read_block(frame: h5py.Group, name: str) -> np.ndarray:

@@ -1,0 +1,54 @@
+"""The bytes of a file, unpacked where it is gzip; whatever goes wrong comes out as a line of text."""
+
+import gzip
+import io
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from dgex.errors import DgexError
+
+GZIP = b"\x1f\x8b"
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Blames ``path`` for what fails in the ``with`` block, which should therefore do nothing but read it.
+
+    Raises:
+      DgexError: the file cannot be read, or is truncated or damaged, be it text, gzip or HDF5.
+    """
+    try:
+        yield
+    except (OSError, EOFError, RuntimeError, zlib.error) as error:
+        if isinstance(error, OSError) and error.strerror:
+            raise DgexError(f"{path}: cannot be read ({error.strerror}); check the name and its rights") from error
+        reason = str(error).partition("\n")[0]
+        raise DgexError(f"{path}: is truncated or damaged ({reason}); fetch or make it again") from error
+
+
+def is_gzip(path: Path) -> bool:
+    """Whether the content says so; names do not count, downloads often have the wrong one."""
+    with path.open("rb") as file:
+        return file.read(len(GZIP)) == GZIP
+
+
+def open_content(path: Path) -> io.BufferedReader | gzip.GzipFile:
+    """The bytes of a file, to be read within ``reading``."""
+    return gzip.open(path) if is_gzip(path) else path.open("rb")
+
+
+def first_bytes(path: Path) -> bytes:
+    """The first 512 bytes of the content, enough to tell formats apart.
+
+    Raises:
+      DgexError: as ``reading``; the file is empty, or a web page: what servers send instead of a file they lack.
+    """
+    with reading(path), open_content(path) as content:
+        start = content.read(512)
+    if not start.strip():
+        raise DgexError(f"{path}: is empty; fetch or make it again")
+    if start.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml")):
+        raise DgexError(f"{path}: is a web page, not data; download it again")
+    return start

@@ -1,0 +1,66 @@
+"""GCT, the Connectivity Map's text form of an expression table: versions 1.2 and 1.3, plain or gzipped.
+
+Line 1 is the version; line 2 announces rows and samples and, in 1.3, the metadata fields of either; line 3 names the
+columns: id, row metadata (Description in 1.2), samples. Then come, in 1.3, a line for each metadata field of the
+samples and, in both, a line for each row. -666 means missing in metadata.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from dgex.errors import DgexError
+from dgex.formats.matrix import Expression
+from dgex.formats.text import leading_fields, metadata_column, read_lines, unique_ids, value_blocks
+
+COUNTS = {"#1.2": 2, "#1.3": 4}  # on line 2
+
+
+@contextmanager
+def open_gct(path: Path) -> Iterator[Expression]:
+    """A GCT file, at whatever scale it has.
+
+    A metadata field is of integers or floats where every entry is, otherwise of strings. A field named id is left out:
+    it repeats the ids, and GCTX keeps those under that name.
+
+    Raises:
+      DgexError: the file is missing, truncated or not GCT; its lines are fewer or more than announced, or of another
+        length than the header; an id or a field is repeated or has no name; from ``blocks``: a value is not a number.
+    """
+    lines = read_lines(path)
+    version = next(lines)[1].rstrip()
+    if version not in COUNTS:
+        raise DgexError(f"{path}: begins with {version[:20]!r}; of GCT, versions #1.2 and #1.3 are read")
+    counts = next(lines, (2, ""))[1].split()
+    if len(counts) != COUNTS[version] or not all(map(str.isdecimal, counts)):
+        raise DgexError(f"{path}: line 2 does not hold {COUNTS[version]} counts; fetch or make it again")
+    rows, samples, row_fields, sample_fields = map(int, counts + ["1", "0"] * (version == "#1.2"))
+    if not rows * samples:
+        raise DgexError(f"{path}: announces {rows} rows and {samples} samples, is empty; check how it was made")
+    width = 1 + row_fields + samples
+    head = [leading_fields(path, *line, width, width) for line in islice(lines, 1 + sample_fields)]
+    body = [(number, leading_fields(path, number, line, 1 + row_fields, width)) for number, line in lines]
+    if len(body) != rows:
+        raise DgexError(f"{path}: announces {rows} rows and holds {len(body)}; is truncated or damaged, fetch it again")
+    names, *sample_lines = head
+    row_id, *row_columns = zip(*(fields for _, fields in body), strict=True)
+    yield Expression(
+        unique_ids(path, "row", row_id),
+        unique_ids(path, "sample", names[1 + row_fields :]),
+        value_blocks(path, body[0][0], 1 + row_fields, samples, rows),
+        _metadata(path, names[1 : 1 + row_fields], row_columns),
+        _metadata(path, [line[0] for line in sample_lines], [line[1 + row_fields :] for line in sample_lines]),
+        f"GCT {version[1:]}",
+    )
+
+
+def _metadata(path: Path, names: list[str], columns: list) -> dict[str, np.ndarray]:
+    columns_of = {
+        name: metadata_column(column)
+        for name, column in zip(unique_ids(path, "metadata field", names), columns, strict=True)
+    }
+    columns_of.pop("id", None)
+    return columns_of

@@ -1,0 +1,46 @@
+"""GEUVADIS, RNA-seq of 1000 Genomes cell lines (E-GEUV-1): the table of gene RPKM that D-GEX was tested on.
+
+``GD462.GeneQuantRPKM.50FN.samplename.resk10.txt``: TargetID (versioned Ensembl id), Gene_Symbol, Chr, Coord, samples.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from dgex.errors import DgexError
+from dgex.formats.matrix import Expression
+from dgex.formats.text import leading_fields, metadata_column, read_lines, unique_ids, value_blocks
+
+FIELDS = ("TargetID", "Gene_Symbol", "Chr", "Coord")
+
+
+@contextmanager
+def open_geuvadis(path: Path) -> Iterator[Expression]:
+    """A table of this form, plain or gzipped; values are linear RPKM, rows the versioned Ensembl ids.
+
+    Raises:
+      DgexError: the file is missing, truncated or of another form; it is empty, has lines of different lengths or
+        repeated ids; from ``blocks``: a value is not a number.
+    """
+    lines = read_lines(path)
+    header = next(lines)[1].split("\t")
+    fields, sample_id = header[: len(FIELDS)], header[len(FIELDS) :]
+    if tuple(fields) != FIELDS:
+        raise DgexError(f"{path}: is not a GEUVADIS table, whose header begins with {', '.join(FIELDS)}")
+    body = [(number, leading_fields(path, number, line, len(FIELDS), len(header))) for number, line in lines]
+    if not body or not sample_id:
+        raise DgexError(f"{path}: has {len(body)} rows of {len(sample_id)} samples, is empty; fetch it again")
+    row_id, symbol, chromosome, coordinate = zip(*(row for _, row in body), strict=True)
+    yield Expression(
+        unique_ids(path, "row", row_id),
+        unique_ids(path, "sample", sample_id),
+        value_blocks(path, body[0][0], len(FIELDS), len(sample_id), len(body)),
+        {
+            "Gene_Symbol": np.array(symbol, np.str_),
+            "Chr": np.array(chromosome, np.str_),  # a name, though most are numbers
+            "Coord": metadata_column(coordinate),
+        },
+        kind="GEUVADIS table",
+    )

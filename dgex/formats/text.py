@@ -1,0 +1,126 @@
+"""What the text formats share: tab-separated lines, a gene each, with the samples in columns.
+
+The first pass over a file collects ids and metadata and counts fields; only ``value_blocks`` parses the numbers, in a
+pass of its own, so that nothing but names is ever held in memory.
+"""
+
+import io
+import re
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from dgex.errors import DgexError
+from dgex.formats.content import first_bytes, open_content, reading
+from dgex.formats.matrix import Block, first_repeated
+
+NOT_MEASURED = {"", "na", "n/a", "null", "nan"}  # in any case
+INTEGER = re.compile(r"-?(0|[1-9]\d{0,17})")  # no leading zeros: 007 is a name
+NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d*)?([eE][+-]?\d+)?")
+
+
+def read_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """The lines of a text file, plain or gzipped, that are not empty, and their numbers from 1 on.
+
+    What is not UTF-8 becomes U+FFFD: titles of the nineties must not make the values unreadable.
+
+    Raises:
+      DgexError: the file cannot be read, is truncated, empty, a web page or not text.
+    """
+    first_bytes(path)
+    with reading(path), io.TextIOWrapper(open_content(path), "utf-8-sig", "replace") as file:
+        for number, line in enumerate(file, start=1):
+            if "\0" in line:
+                raise DgexError(f"{path}: line {number} holds a NUL byte; fetch the file again, or save it as UTF-8")
+            if line != "\n":
+                yield number, line.removesuffix("\n")
+
+
+def leading_fields(path: Path, number: int, line: str, fields: int, width: int) -> list[str]:
+    """The first ``fields`` of a line that must have ``width``; otherwise a DgexError."""
+    found = line.count("\t") + 1
+    if found != width:
+        raise DgexError(
+            f"{path}: line {number} has {found} fields, the header has {width}; it is damaged, fetch or make it again"
+        )
+    return line.split("\t", fields)[:fields]
+
+
+def value_blocks(path: Path, first: int, fields: int, samples: int, rows: int) -> Callable[[int], Iterator[Block]]:
+    """The ``blocks`` of an ``Expression`` whose ``rows`` begin at line ``first``, after ``fields`` other fields.
+
+    A block is a group of lines: all samples x some rows.
+
+    Raises:
+      DgexError: a value is infinite or not a number.
+    """
+
+    def blocks(most: int) -> Iterator[Block]:
+        lines = (line for line in read_lines(path) if line[0] >= first)
+        group = max(1, most // samples)
+        for start in range(0, rows, group):
+            stop = min(start + group, rows)
+            yield slice(0, samples), slice(start, stop), _parse(path, islice(lines, stop - start), fields, samples).T
+
+    return blocks
+
+
+def unique_ids(path: Path, what: str, ids: Sequence[str]) -> tuple[str, ...]:
+    """``ids`` if they can serve as keys; a DgexError if one is empty, repeated or not UTF-8."""
+    if repeated := first_repeated(ids):
+        raise DgexError(f"{path}: holds the {what} {repeated} twice; make the ids unique")
+    if wrong := [name for name in ids if not name or "\N{REPLACEMENT CHARACTER}" in name]:
+        raise DgexError(f"{path}: holds the {what} {wrong[0]!r}; give every one a name in UTF-8")
+    return tuple(ids)
+
+
+def metadata_column(entries: Sequence[str]) -> np.ndarray:
+    """Texts as integers where all are, as floats where all are numbers, as strings otherwise.
+
+    -666 and nothing mean missing: NaN among numbers, "" among strings.
+    """
+    known = [entry for entry in entries if entry not in ("", "-666")]
+    if known and all(map(NUMBER.fullmatch, known)):
+        if len(known) == len(entries) and all(map(INTEGER.fullmatch, known)):
+            return np.array(entries, np.int64)
+        return np.array([np.nan if entry in ("", "-666") else float(entry) for entry in entries])
+    return np.array(["" if entry == "-666" else entry for entry in entries], np.str_)
+
+
+def _parse(path: Path, lines: Iterator[tuple[int, str]], fields: int, samples: int) -> np.ndarray:
+    """The values of some lines, float32 [lines, samples]."""
+    numbers, rows = [], []
+    with np.errstate(over="ignore"):  # becomes infinite, which is refused below
+        for number, line in lines:
+            texts = line.split("\t")[fields:]
+            try:
+                row = np.array(texts, np.float32)
+            except ValueError:
+                row = _with_gaps(path, number, texts)
+            numbers.append(number)
+            rows.append(row)
+    values = np.array(rows)
+    if np.isinf(values).any():
+        number = numbers[int(np.isinf(values).any(axis=1).argmax())]
+        raise DgexError(f"{path}: line {number} holds an infinite value; use NA for values not measured")
+    return values
+
+
+def _with_gaps(path: Path, number: int, texts: list[str]) -> np.ndarray:
+    """The values of a line where something is not a number."""
+    texts = ["nan" if text.strip().lower() in NOT_MEASURED else text for text in texts]
+    for text in texts:
+        if not _is_number(text):
+            hint = "write decimals with a point" if re.fullmatch(r"-?\d+,\d+", text) else "mend it or leave it empty"
+            raise DgexError(f"{path}: line {number} holds {text[:40]!r} among its values; {hint}")
+    return np.array(texts, np.float32)
+
+
+def _is_number(field: str) -> bool:
+    try:
+        float(field)
+    except ValueError:
+        return False
+    return True
