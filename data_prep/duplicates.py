@@ -1,7 +1,7 @@
 """Profiles that are in the source more than once, found exactly.
 
 Two profiles are one if their Euclidean distance in log2 units, over the rows both measured, is below 1.0. To measure
-every pair of D-GEX's 129,158 profiles would take weeks. But leaving out rows, and projecting what remains onto
+every pair of D-GEX's 129,158 profiles would take days. But leaving out rows, and projecting what remains onto
 orthonormal axes, can only shorten a distance: a pair that is near in full is near on the leading principal axes of a
 sample of the profiles, where nearly all other pairs are far apart. A k-d tree finds the near ones there in
 near-linear work, and each of those is measured in full.
@@ -29,7 +29,6 @@ Read = Callable[[np.ndarray], np.ndarray]
 SAMPLE = 1024  # profiles that fix the axes
 AXES = 32  # in real arrays no two of which are nearer than 19, they leave no two nearer than 2
 READ_BLOCK = 256  # profiles
-SEARCH_BLOCK = 2048  # profiles after which those dropped leave the tree
 TAAF_BLOCK = 4000  # profiles
 DGEX_CLUSTERS = 100
 
@@ -54,7 +53,7 @@ def keep_unique(
       positions counted from the blocks' starts; the larger count is dropped as if it were a position in the whole.
     - "legacy-dgex" (Chen et al., Bioinformatics 2016): k-means, unseeded there, makes 100 clusters; the later profile
       of a pair inside a cluster is dropped, even where the earlier is gone as well. The clusters here are those of the
-      projections, which differ from clusters of full profiles no more than two seeds do.
+      projections, which resemble clusters of full profiles about as much as those of two seeds resemble each other.
 
     Args:
       read: see ``Read``; positions are below ``count``.
@@ -92,26 +91,24 @@ def keep_unique(
 def near_pairs(
     read: Read, points: np.ndarray, radius: float, alive: np.ndarray, advance: Callable[[int], object]
 ) -> Iterator[tuple[int, int]]:
-    """The pairs i < j nearer than 1.0, ordered by j, then by i.
+    """The pairs i < j nearer than 1.0, ordered by i, then by j.
 
     Args:
       read: see ``Read``.
       points: f8 [profiles, axes]; of profiles nearer than 1.0 they are within ``radius``.
       radius: as said.
-      alive: bool [profiles]. The caller may turn one False meanwhile; a profile that is False is in no further pair,
-        so that of a thousand copies each is compared with the first alone.
+      alive: bool [profiles]. The caller may turn a j False once its pair is out; a profile that is False is in no
+        further pair, so that of a thousand copies each is compared with the first alone.
       advance: see ``keep_unique``.
     """
-    for first in range(0, len(points), SEARCH_BLOCK):
-        last = min(first + SEARCH_BLOCK, len(points))
-        member = np.concatenate([np.flatnonzero(alive[:first]), np.arange(first, last)])
-        tree = cKDTree(points[member])
-        for j in range(first, last):
-            candidates = member[tree.query_ball_point(points[j], radius, return_sorted=True)]
-            for i in candidates[alive[candidates] & (candidates < j)]:
-                if alive[j] and _distance(*read(np.array([i, j]))) < DISTANCE:
+    tree = cKDTree(points)
+    for i in range(len(points)):
+        if alive[i]:
+            candidates = np.array(tree.query_ball_point(points[i], radius, return_sorted=True))
+            for j in candidates[alive[candidates] & (candidates > i)].tolist():
+                if _distance(*read(np.array([i, j]))) < DISTANCE:
                     yield i, j
-        advance(last - first)
+        advance(1)
 
 
 def _project(read: Read, count: int, columns: np.ndarray, advance: Callable[[int], object]) -> tuple[np.ndarray, float]:
