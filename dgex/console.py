@@ -32,7 +32,10 @@ def run(app: Callable[[], object]) -> None:
 
 
 def progress(*fields: str) -> Progress:
-    """A progress bar on stderr; ``fields`` such as ``"{task.fields[loss]}"`` are shown after the count."""
+    """A progress bar on stderr; ``fields`` such as ``"{task.fields[loss]}"`` are shown after the count.
+
+    Where stderr is no terminal nothing is shown: a log has no use for it, and an error is to be one line there.
+    """
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(bar_width=24),
@@ -40,4 +43,5 @@ def progress(*fields: str) -> Progress:
         *(TextColumn(field) for field in fields),
         TimeRemainingColumn(),
         console=stderr,
+        disable=not stderr.is_terminal,
     )

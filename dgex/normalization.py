@@ -142,13 +142,14 @@ class Moments:
             self.profiles += 1
 
     def scaler(self, legacy: bool = False) -> Scaler:
-        """Mean and population SD of the profiles with each gap filled by its gene's mean; no gene is all gaps.
+        """Mean and population SD of the profiles with each gap filled by its gene's mean; NaN for a gene of all gaps.
 
         The SD is no smaller than ``SD_FLOOR``; ``legacy`` adds 1e-3 to it instead, as the originals do.
         """
-        about_shift = self.total / self.count
-        # A filled gap deviates from the mean by nothing. Rounding can leave a constant gene a variance below zero.
-        variance = np.maximum(self.square - self.total * about_shift, 0) / self.profiles
+        with np.errstate(invalid="ignore"):  # 0 / 0
+            about_shift = self.total / self.count
+            # A filled gap deviates from the mean by nothing. Rounding can leave a constant gene a variance below zero.
+            variance = np.maximum(self.square - self.total * about_shift, 0) / self.profiles
         sd = np.sqrt(variance) + 1e-3 if legacy else np.maximum(np.sqrt(variance), SD_FLOOR)
         return Scaler((self.shift + about_shift).astype(np.float32), sd.astype(np.float32))
 
