@@ -4,8 +4,15 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 # make reproduce DATA=path/to/prepared.h5 runs the comparison on your own data; RUN names its folder under results/.
+# make reproduce DATA=geo downloads the compendium from GEO first; MIRROR=URL takes it from a server that has
+# GSEnnn/GSE994/matrix/... and the gene tables there.
 SIMULATED := data/simulated.h5
+GEO := data/geo.h5
+GENES := data/genes/map_tg.txt
 DATA ?= $(SIMULATED)
+ifeq ($(DATA),geo)
+override DATA := $(GEO)
+endif
 RUN ?= $(shell basename "$(DATA)" | sed 's/\.[^.]*$$//')
 
 .PHONY: setup reproduce test test-slow clean
@@ -29,7 +36,17 @@ $(SIMULATED): $(wildcard data_prep/*.py) | .venv/ready
 	$(BIN)/python -m data_prep simulate --seed 0 -o data/simulated
 	$(BIN)/python -m data_prep prepare data/simulated/simulated.gctx --genes data/simulated --split study --seed 0 -o $@
 
-reproduce: .venv/ready $(filter $(SIMULATED),$(DATA))
+# The public compendium. Series matrices stay in data/geo, so that no other run downloads them again.
+$(GENES): | .venv/ready
+	$(BIN)/python -m data_prep genes -o $(@D) $(if $(MIRROR),--mirror "$(MIRROR)")
+
+data/geo.gctx: data_prep/compendium.txt $(GENES) | .venv/ready
+	$(BIN)/python -m data_prep geo $< -o $@ --genes $(dir $(GENES)) --cache data/geo $(if $(MIRROR),--mirror "$(MIRROR)")
+
+$(GEO): data/geo.gctx | .venv/ready
+	$(BIN)/python -m data_prep prepare $< --genes $(dir $(GENES)) --split study --seed 0 -o $@
+
+reproduce: .venv/ready $(filter $(SIMULATED) $(GEO),$(DATA))
 	$(BIN)/python -m experiments.compare --data "$(DATA)" --protocol quick --seeds 3 --resume -o "results/$(RUN)"
 
 test: .venv/ready-dev
@@ -42,4 +59,4 @@ test-slow: .venv/ready-dev
 	$(BIN)/pytest -m slow
 
 clean:
-	rm -rf .venv build *.egg-info data/simulated $(SIMULATED)
+	rm -rf .venv build *.egg-info data/simulated $(SIMULATED) $(dir $(GENES)) data/geo.gctx $(GEO)

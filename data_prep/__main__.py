@@ -13,6 +13,8 @@ import typer
 from data_prep import pipeline
 from data_prep.blocks import Resources, Work
 from data_prep.duplicates import Rule
+from data_prep.geo import COMPENDIUM, GENE_TABLES, SERIES, gene_tables
+from data_prep.geo import geo as fetch
 from data_prep.pipeline import Settings, prepare_onto
 from data_prep.simulate import SCALES, SMALLEST_STUDY, ScaleName
 from data_prep.simulate import simulate as draw
@@ -104,6 +106,36 @@ def simulate(
         f"{source}: {samples} profiles of {rows} probe sets, {copies} of them near-duplicates; "
         f"{len(landmark)} landmark and {len(target)} target genes\n{steps}"
     )
+
+
+@app.command()
+def geo(
+    output: Annotated[Path, typer.Option("-o", "--output", help="The GCTX file to write.")],
+    genes: Annotated[Path, typer.Option(help="Folder of the gene tables map_lm.txt and map_tg.txt.")],
+    accessions: Annotated[
+        Path, typer.Argument(help="List of series, one a line: GSE994, or GSE14520 GPL571.", show_default="21 series")
+    ] = COMPENDIUM,
+    cache: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of series matrices, filled with what it lacks.", show_default="geo beside the output"
+        ),
+    ] = None,
+    mirror: Annotated[str, typer.Option(help="Web address to download from.")] = SERIES,
+) -> None:
+    """Build a compendium from GEO series: download, check, bring to log2, and write one GCTX file."""
+    series = fetch(accessions, genes, output, cache, mirror)
+    print(*series, f"{output}: {sum(each.arrays for each in series)} arrays of {len(series)} series", sep="\n")
+
+
+@app.command("genes")
+def download_genes(
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for map_lm.txt and map_tg.txt.")],
+    mirror: Annotated[str, typer.Option(help="Web address to download from.")] = GENE_TABLES,
+) -> None:
+    """Download D-GEX's gene tables: 943 landmark and 9,520 target genes."""
+    gene_tables(output, mirror)
+    print(f"{output}: {' and '.join(path.name for path in gene_table_paths(output))}, as published")
 
 
 if __name__ == "__main__":

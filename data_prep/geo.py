@@ -1,0 +1,296 @@
+"""A compendium from GEO: series matrices by accession, in log2 on one list of probe sets, in one GCTX file.
+
+https://ftp.ncbi.nlm.nih.gov/geo/README.txt describes where GEO keeps its files.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from rich.progress import Progress
+
+from data_prep.download import NotThere, download, find_flaw
+from data_prep.steps import Steps
+from dgex.atomic import check_writable
+from dgex.console import progress
+from dgex.dataset import sha256_of
+from dgex.errors import DgexError
+from dgex.formats.gctx import write_gctx
+from dgex.formats.matrix import BLOCK, Block, Expression
+from dgex.formats.series_matrix import open_series_matrix
+from dgex.genes import gene_table_paths, read_gene_tables
+from dgex.scale import LARGEST_LOG2, log2_of_linear, scale_of
+from dgex.scratch import Scratch
+
+COMPENDIUM = Path(__file__).with_name("compendium.txt")  # the accession list that comes with the project
+SERIES = "https://ftp.ncbi.nlm.nih.gov/geo/series"
+GENE_TABLES = "https://raw.githubusercontent.com/uci-cbcl/D-GEX/384b2e705f34d91f66644f24043d271b6579bf9a"
+GENE_TABLE_SHA256 = (
+    "7c0be34e103786c43fe5e471a86e278877cfaa2cf0245b3513681ebe883558db",  # landmarks
+    "a238c8ee0f3200063455ef3275162e347881d447649189d4dc2c6203ff8a1a99",  # targets
+)
+
+# Affymetrix arrays that hold (nearly) all probe sets of HG-U133A, those which D-GEX's gene tables name.
+PLATFORMS = {"GPL96": "HG-U133A", "GPL570": "HG-U133_Plus_2", "GPL571": "HG-U133A_2", "GPL3921": "HT_HG-U133A"}
+LEAST_FOUND = 0.9  # of the wanted probe sets; a source with fewer names its rows otherwise, or was cut down
+PROFILES_FOR_SCALE = 256
+
+
+@dataclass(frozen=True)
+class Accession:
+    """A line of an accession list."""
+
+    series: str  # GSE...
+    platform: str | None  # GPL...
+    sha256: str | None  # of the series matrix file
+
+    @property
+    def files(self) -> list[str]:
+        """What GEO may call the matrix: the platform is in the name where the series has several."""
+        names = [self.series] + ([f"{self.series}-{self.platform}"] if self.platform else [])
+        return [f"{name}_series_matrix.txt.gz" for name in names]
+
+
+@dataclass(frozen=True)
+class Series:
+    """What was taken from a series. ``str`` of it is the line that the command prints."""
+
+    series: str
+    platform: str
+    arrays: int
+    scale: str  # of the source: "linear" or "log2"
+    missing: int  # wanted probe sets that the source lacks
+    sha256: str  # of the source
+
+    def __str__(self) -> str:
+        taken = "linear, taken as log2(max(x, 0) + 1)" if self.scale == "linear" else "log2, taken as it is"
+        return (
+            f"{self.series}: {self.arrays} arrays of {self.platform} ({PLATFORMS[self.platform]}), {taken}, "
+            f"{self.missing} probe sets missing, SHA-256 {self.sha256}"
+        )
+
+
+@dataclass(frozen=True)
+class _Source:
+    accession: Accession
+    path: Path
+    table: Expression
+
+
+def geo(
+    accessions: Path, genes_dir: Path, output: Path, cache: Path | None = None, mirror: str = SERIES
+) -> list[Series]:
+    """Writes one GCTX of the series in a list: log2, rows are the gene tables' probe sets in the tables' order.
+
+    Sample metadata: study_id, platform_id, title, source_scale. A probe set that a series lacks is NaN in its arrays.
+    Nothing is normalised between studies. Equal series matrices give equal bytes. Memory holds one series at a time,
+    65 KB an array with D-GEX's tables.
+
+    Args:
+      accessions: see ``read_accessions``.
+      genes_dir: folder of the gene tables.
+      cache: where series matrices are looked for and downloaded to, the folder ``geo`` beside the output by default.
+        If all are there, no network is needed.
+      mirror: a web address that stands for https://ftp.ncbi.nlm.nih.gov/geo/series.
+
+    Raises:
+      DgexError: the list or a gene table is unusable; a series cannot be had, is damaged, is not the one listed, is not
+        of one known platform and one scale, holds changes instead of intensities, or too few of the probe sets; two
+        series share an array; the output cannot be written.
+    """
+    check_writable(output)
+    listed = read_accessions(accessions)
+    names = [probes.split(",") for genes in read_gene_tables(genes_dir) for probes in genes.probes]
+    wanted = list(dict.fromkeys(probe for probes in names for probe in probes))
+    with progress() as bars:
+        paths = [_obtain(accession, cache or output.parent / "geo", mirror, bars) for accession in listed]
+
+    steps = Steps()
+    with ExitStack() as stack:
+        sources = []
+        with steps("checking series", len(listed)) as advance:
+            for accession, path in zip(listed, paths, strict=True):
+                sources.append(_Source(accession, path, stack.enter_context(open_series_matrix(path))))
+                _check(sources[-1], wanted)
+                advance(1)
+        _check_distinct(sources)
+
+        sample_id = tuple(name for source in sources for name in source.table.sample_id)
+        output.parent.mkdir(parents=True, exist_ok=True)
+        scratch = stack.enter_context(Scratch(output.parent, (len(sample_id), len(wanted))))
+        taken: list[Series] = []
+        with steps("reading arrays", len(sample_id)) as advance:
+            first = 0
+            for source in sources:
+                values, scale = _read(source, wanted)
+                scratch.write(slice(first, first + len(values)), slice(0, len(wanted)), values)
+                first += len(values)
+                taken.append(_taken(source, wanted, scale))
+                advance(len(values))
+
+        with steps("writing arrays", len(sample_id)) as advance:
+
+            def blocks(most: int) -> Iterator[Block]:
+                size = max(1, most // len(wanted))
+                for first in range(0, len(sample_id), size):
+                    arrays = np.arange(first, min(first + size, len(sample_id)))
+                    yield slice(first, first + len(arrays)), slice(0, len(wanted)), scratch.read(arrays)
+                    advance(len(arrays))
+
+            metadata = {
+                name: np.concatenate([source.table.sample_metadata[name] for source in sources])
+                for name in ("study_id", "platform_id", "title")
+            }
+            metadata["source_scale"] = np.repeat([each.scale for each in taken], [each.arrays for each in taken])
+            write_gctx(output, Expression(tuple(wanted), sample_id, blocks, sample_metadata=metadata))
+    return taken
+
+
+def read_accessions(path: Path) -> list[Accession]:
+    """Reads a list of series, one a line: ``GSE14520 GPL571 sha256:...``, of which only the accession must be there.
+
+    The platform is needed where the series has several; ``#`` starts a comment.
+
+    Raises:
+      DgexError: the file is missing, not text, or lists nothing; a line is malformed, or lists a series again.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not UTF-8 text"
+        raise DgexError(f"{path}: cannot be read as a list of accessions ({reason})") from error
+    line_of: dict[str, int] = {}
+    listed = []
+    for number, line in enumerate(lines, start=1):
+        text = line.partition("#")[0].strip()
+        if not text:
+            continue
+        match = re.fullmatch(r"(GSE\d+)(?:\s+(GPL\d+))?(?:\s+sha256:([0-9a-f]{64}))?", text)
+        if match is None:
+            raise DgexError(
+                f"{path}, line {number}: expected a series, and if wanted its platform and checksum, as in 'GSE994' or "
+                f"'GSE14520 GPL571 sha256:...', found {text!r}"
+            )
+        accession = Accession(*match.groups())
+        name = " ".join(filter(None, (accession.series, accession.platform)))
+        if name in line_of:
+            raise DgexError(f"{path}, line {number}: {name} stands in line {line_of[name]} already; remove one of them")
+        line_of[name] = number
+        listed.append(accession)
+    if not listed:
+        raise DgexError(f"{path}: lists no series; write one accession a line, such as GSE994")
+    return listed
+
+
+def gene_tables(folder: Path, mirror: str = GENE_TABLES) -> None:
+    """Downloads D-GEX's gene tables as they are published (github.com/uci-cbcl/D-GEX); errors as ``download``."""
+    with progress() as bars:
+        for path, sha256 in zip(gene_table_paths(folder), GENE_TABLE_SHA256, strict=True):
+            _download(f"{mirror.rstrip('/')}/{path.name}", path, sha256, bars)
+
+
+def _obtain(accession: Accession, cache: Path, mirror: str, bars: Progress) -> Path:
+    """The series matrix in ``cache``, downloaded if it is not there."""
+    paths = [cache / name for name in accession.files]
+    for path in paths:
+        if path.exists():
+            if flaw := find_flaw(path, accession.sha256):
+                raise DgexError(f"{path}: {flaw}; delete it to have it downloaded again")
+            return path
+    folder = f"{mirror.rstrip('/')}/{re.sub('[0-9]{1,3}$', 'nnn', accession.series)}/{accession.series}/matrix"
+    for path in paths:
+        try:
+            _download(f"{folder}/{path.name}", path, accession.sha256, bars)
+            return path
+        except NotThere:
+            continue
+    raise DgexError(
+        f"{folder}: has no {' and no '.join(accession.files)}; check the accession and the platform, which must stand "
+        f"there if the series has several: '{accession.series} GPL570'"
+    )
+
+
+def _download(url: str, path: Path, sha256: str | None, bars: Progress) -> None:
+    bar = bars.add_task(f"KiB of {path.name}", total=None)
+
+    def report(done: int, total: int | None) -> None:
+        bars.update(bar, completed=done // 2**10, total=total and total // 2**10)
+
+    try:
+        download(url, path, sha256, report)
+    except NotThere:
+        bars.remove_task(bar)
+        raise
+
+
+def _check(source: _Source, wanted: Sequence[str]) -> None:
+    """Refuses a file that is not what the list says, or not of arrays that D-GEX's gene tables describe."""
+    accession, path = source.accession, source.path
+    studies, platforms = (set(source.table.sample_metadata[name].tolist()) for name in ("study_id", "platform_id"))
+    if studies != {accession.series}:
+        raise DgexError(f"{path}: is of {_named(studies)}, not of {accession.series}; delete it to have the right one")
+    platform = accession.platform or min(platforms)
+    if platforms != {platform}:
+        raise DgexError(f"{path}: its arrays are of {_named(platforms)}, not of {platform} alone; correct the list")
+    if platform not in PLATFORMS:
+        known = ", ".join(f"{key} ({name})" for key, name in PLATFORMS.items())
+        raise DgexError(f"{path}: is of unknown platform {platform}, known are {known}; take the series off the list")
+    absent = set(wanted).difference(source.table.row_id)
+    if len(wanted) - len(absent) < LEAST_FOUND * len(wanted):
+        raise DgexError(
+            f"{path}: lacks {len(absent)} of the {len(wanted)} probe sets of the gene tables, such as {min(absent)}; "
+            f"its rows are named like {source.table.row_id[0]}; take the series off the list, or use other gene tables"
+        )
+
+
+def _check_distinct(sources: Sequence[_Source]) -> None:
+    home: dict[str, Path] = {}
+    for source in sources:
+        for name in source.table.sample_id:
+            if name in home:
+                raise DgexError(f"{source.path}: array {name} is in {home[name]} too; take one of them off the list")
+            home[name] = source.path
+
+
+def _read(source: _Source, wanted: Sequence[str]) -> tuple[np.ndarray, str]:
+    """The wanted probe sets of a series, float32 log2 [arrays, wanted], and the scale they were on."""
+    position = {name: at for at, name in enumerate(wanted)}
+    column = np.array([position.get(name, -1) for name in source.table.row_id])
+    values = np.full((len(source.table.sample_id), len(wanted)), np.nan, np.float32)
+    for arrays, rows, block in source.table.blocks(BLOCK):
+        used = column[rows] >= 0
+        values[arrays, column[rows][used]] = block[:, used]
+    reach = np.nanmax(values, axis=1, initial=-np.inf)
+    measured, linear = (reach > -np.inf).sum(), (reach > LARGEST_LOG2).sum()
+    if not measured:
+        raise DgexError(f"{source.path}: has no value of any probe set; take the series off the list")
+    if 0 < linear < measured:
+        raise DgexError(
+            f"{source.path}: {linear} of {measured} arrays are linear and the others log2; take the series off the list"
+        )
+    some = np.linspace(0, len(values) - 1, min(len(values), PROFILES_FOR_SCALE)).astype(int)
+    scale = scale_of(values[some])
+    if scale == "centred":
+        raise DgexError(
+            f"{source.path}: its values are centred gene by gene, so they say changes and not intensities; take "
+            f"{source.accession.series} off the list"
+        )
+    return (log2_of_linear(values) if scale == "linear" else values), scale
+
+
+def _taken(source: _Source, wanted: Sequence[str], scale: str) -> Series:
+    return Series(
+        series=source.accession.series,
+        platform=str(source.table.sample_metadata["platform_id"][0]),
+        arrays=len(source.table.sample_id),
+        scale=scale,
+        missing=len(set(wanted).difference(source.table.row_id)),
+        sha256=sha256_of(source.path),
+    )
+
+
+def _named(names: set[str]) -> str:
+    return ", ".join(sorted(names))
