@@ -37,8 +37,7 @@ class QuantileSum:
     def add(self, values: np.ndarray) -> None:
         """Adds log2 profiles [profiles, genes], at least one value measured in each."""
         for profile in values:
-            measured = np.sort(profile[~np.isnan(profile)]).astype(np.float64)
-            self.total += _resampled(measured, len(self.total))
+            self.total += _resampled(np.sort(profile[~np.isnan(profile)]), len(self.total))
             self.profiles += 1
 
     def quantiles(self) -> np.ndarray:

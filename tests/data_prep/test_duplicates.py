@@ -40,6 +40,19 @@ def near(random: np.random.Generator, profile: np.ndarray, distance: float) -> n
     return profile + step * distance / np.linalg.norm(step)
 
 
+class Source:
+    """Profiles that count how often they are read: how many in all, and how many times two at once."""
+
+    def __init__(self, values: np.ndarray) -> None:
+        self.values = values
+        self.profiles = self.compared = 0
+
+    def read(self, positions: np.ndarray) -> np.ndarray:
+        self.profiles += len(positions)
+        self.compared += len(positions) == 2
+        return self.values[positions]
+
+
 @pytest.fixture(params=[1, 7, 256])
 def blocks(request, monkeypatch) -> None:
     monkeypatch.setattr(duplicates, "READ_BLOCK", request.param)
@@ -51,6 +64,11 @@ def test_chain_keeps_what_is_far_from_every_kept_one(blocks):
 
 def test_exactly_one_apart_is_two_profiles():
     assert kept(np.array([[0.0, 5], [1, 5], [1, 5.5]])) == [True, True, False]
+
+
+def test_a_distance_below_one_by_less_than_float32_can_tell():
+    # The squares of 0.6 rounded down and 0.8 sum to 1 - 2.4e-8, in float32 to 1.
+    assert kept(np.array([[0, 0], [0.59999996, 0.8]], np.float32)) == [True, False]
 
 
 def test_planted_pairs_in_thousands_of_rows_whatever_the_blocks(blocks):
@@ -118,27 +136,15 @@ def test_a_copy_without_some_rows_is_found_among_others(blocks):
 
 @pytest.mark.parametrize("spread", [0.0, 0.1])
 def test_a_mass_of_copies_costs_one_comparison_each(spread):
-    values = np.random.default_rng(4).uniform(5, 5 + spread, (5000, 20)).astype(np.float32)
-    pairs = []
-
-    def read(positions: np.ndarray) -> np.ndarray:
-        pairs.append(len(positions) == 2)
-        return values[positions]
-
-    assert keep_unique(read, 5000, np.ones(20, bool)).tolist() == [True] + [False] * 4999
-    assert sum(pairs) == 4999
+    source = Source(np.random.default_rng(4).uniform(5, 5 + spread, (5000, 20)).astype(np.float32))
+    assert keep_unique(source.read, 5000, np.ones(20, bool)).tolist() == [True] + [False] * 4999
+    assert source.compared == 4999
 
 
-def test_distinct_profiles_cost_no_comparison():
-    values = np.random.default_rng(5).normal(8, 2, (3000, 200)).astype(np.float32)
-    shapes = []
-
-    def read(positions: np.ndarray) -> np.ndarray:
-        shapes.append(len(positions))
-        return values[positions]
-
-    assert keep_unique(read, 3000, np.ones(200, bool)).all()
-    assert sum(shapes) == 3000 + duplicates.SAMPLE and 2 not in shapes
+def test_distinct_profiles_are_read_once_and_for_the_axes():
+    source = Source(np.random.default_rng(5).normal(8, 2, (3000, 200)).astype(np.float32))
+    assert keep_unique(source.read, 3000, np.ones(200, bool)).all()
+    assert (source.profiles, source.compared) == (3000 + duplicates.SAMPLE, 0)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 50), (2, 1), (5, 50), (50, 5)])
@@ -157,6 +163,14 @@ def test_pairs_come_in_order_and_each_is_near():
     values = np.random.default_rng(7).uniform(0, 4, (60, 2))
     pairs = list(near_pairs(values.__getitem__, values, 1.01, np.ones(60, bool), lambda profiles: None))
     assert pairs == list(zip(*np.nonzero(np.triu(distances(values) < 1, 1)), strict=True))
+
+
+def test_a_profile_turned_off_is_in_no_further_pair():
+    values, alive, pairs = np.array([[0], [1.5], [0.75], [1.6]]), np.ones(4, bool), []
+    for i, j in near_pairs(values.__getitem__, values, 1.01, alive, lambda profiles: None):
+        pairs.append((i, j))
+        alive[j] = False
+    assert pairs == [(0, 2), (1, 3)]
 
 
 def test_progress_counts_every_profile_twice(blocks):
@@ -205,16 +219,25 @@ def test_legacy_dgex_clusters_by_k_means_and_keeps_one_of_a_chain(monkeypatch):
     assert kept(values, rule="legacy-dgex", seed=1) == [True, False, False, False] * 3
 
 
+def test_legacy_dgex_is_settled_by_the_seed(monkeypatch):
+    monkeypatch.setattr(duplicates, "DGEX_CLUSTERS", 20)
+    values = np.random.default_rng(11).uniform(0, 8, (400, 2)).astype(np.float32)
+    first, again, other = (kept(values, rule="legacy-dgex", seed=seed) for seed in (1, 1, 2))
+    assert first == again != other
+
+
 def test_legacy_dgex_says_what_it_needs(monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn.cluster", None)
     with pytest.raises(DgexError, match="legacy-dgex: needs scikit-learn; .*pip install scikit-learn"):
         kept(np.zeros((2, 2)), rule="legacy-dgex")
 
 
-def test_real_arrays_have_no_duplicates_but_those_put_in(shared):
+def test_real_arrays_have_no_duplicates_but_those_put_in_and_no_other_pair_is_compared(shared):
     with h5py.File(shared / "data" / "geo" / "geo_compendium_n704x16687.gctx") as file:
         values = file["0/DATA/0/matrix"][:]
-    assert kept(values) == [True] * 704
     random = np.random.default_rng(0)
     copies = near(random, values[3].astype(np.float64), 0.99), near(random, values[4].astype(np.float64), 1.01)
-    assert kept(np.concatenate([values, np.float32(copies)])) == [True] * 704 + [False, True]
+    source = Source(np.concatenate([values, np.float32(copies)]))
+    keep = keep_unique(source.read, 706, ~np.isnan(values).any(axis=0))
+    assert keep.tolist() == [True] * 704 + [False, True]
+    assert source.compared == 2  # a random step is shorter on few axes than in full

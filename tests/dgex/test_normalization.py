@@ -192,6 +192,12 @@ def test_to_log2_inverts_and_an_error_scales_by_sd_alone(profiles):
     np.testing.assert_allclose(to_log2(z + 2, scaler) - to_log2(z, scaler), 2 * scaler.sd[None], atol=1e-5)
 
 
+def test_rounding_about_a_shift_gives_no_constant_gene_a_variance_below_zero():
+    moments = Moments(np.full(200, 8.0))
+    moments.add(np.tile(np.linspace(0, 16, 200), (7, 1)))
+    np.testing.assert_array_equal(moments.scaler().sd, np.float32(SD_FLOOR))
+
+
 def test_a_constant_gene_has_finite_scores():
     values = np.full((4, 1), 7.1, np.float32)
     scaler = fit_scaler(values)
