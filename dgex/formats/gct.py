@@ -5,7 +5,7 @@ columns: id, row metadata (Description in 1.2), samples. Then come, in 1.3, a li
 samples and, in both, a line for each row. -666 means missing in metadata.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
@@ -31,7 +31,7 @@ def open_gct(path: Path) -> Iterator[Expression]:
         length than the header; an id or a field is repeated or has no name; from ``blocks``: a value is not a number.
     """
     lines = read_lines(path)
-    version = next(lines)[1].rstrip()
+    version = next(lines, (1, ""))[1].rstrip()
     if version not in COUNTS:
         raise DgexError(f"{path}: begins with {version[:20]!r}; of GCT, versions #1.2 and #1.3 are read")
     counts = next(lines, (2, ""))[1].split()
@@ -57,10 +57,6 @@ def open_gct(path: Path) -> Iterator[Expression]:
     )
 
 
-def _metadata(path: Path, names: list[str], columns: list) -> dict[str, np.ndarray]:
-    columns_of = {
-        name: metadata_column(column)
-        for name, column in zip(unique_ids(path, "metadata field", names), columns, strict=True)
-    }
-    columns_of.pop("id", None)
-    return columns_of
+def _metadata(path: Path, names: list[str], columns: Sequence[Sequence[str]]) -> dict[str, np.ndarray]:
+    fields = zip(unique_ids(path, "metadata field", names), columns, strict=True)
+    return {name: metadata_column(column) for name, column in fields if name != "id"}

@@ -25,7 +25,7 @@ def open_geuvadis(path: Path) -> Iterator[Expression]:
         repeated ids; from ``blocks``: a value is not a number.
     """
     lines = read_lines(path)
-    header = next(lines)[1].split("\t")
+    header = next(lines, (1, ""))[1].split("\t")
     fields, sample_id = header[: len(FIELDS)], header[len(FIELDS) :]
     if tuple(fields) != FIELDS:
         raise DgexError(f"{path}: is not a GEUVADIS table, whose header begins with {', '.join(FIELDS)}")

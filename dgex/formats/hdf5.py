@@ -39,28 +39,27 @@ def stream_hdf5(path: Path) -> Iterator[h5py.File]:
     with ExitStack() as stack:
         with reading(path):
             if is_gzip(path):
-                # Given a name beside the object, h5py reports errors under it.
-                file = h5py.File(path, "r", driver="fileobj", fileobj=stack.enter_context(_unpacked(path)))
+                # Unbuffered, lest a full disk be noticed on closing. Given the name too, h5py reports errors under it.
+                content = stack.enter_context(tempfile.TemporaryFile(buffering=0))
+                _unpack(path, content)
+                file = h5py.File(path, "r", driver="fileobj", fileobj=content)
             else:
                 file = h5py.File(path, "r")
             stack.enter_context(file)
         yield file
 
 
-def _unpacked(path: Path) -> IO[bytes]:
-    """A gzip file's content in a nameless temporary file: HDF5 is read here and there, gzip from front to back."""
-    file = tempfile.TemporaryFile(buffering=0)  # a buffer could fail to empty itself again on closing
+def _unpack(path: Path, target: IO[bytes]) -> None:
+    """Writes a gzip file's content to ``target``: HDF5 is read here and there, gzip only from front to back."""
     with open_content(path) as content:
         while piece := content.read(2**20):
             try:
-                file.write(piece)
+                target.write(piece)
             except OSError as error:
-                file.close()
                 where = tempfile.gettempdir()
                 raise DgexError(
                     f"{path}: cannot be unpacked into {where} ({error.strerror}); make room there or set TMPDIR"
                 ) from error
-    return file
 
 
 @contextmanager

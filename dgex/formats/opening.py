@@ -52,4 +52,6 @@ def _hdf5_reader(path: Path) -> AbstractContextManager[Expression]:
             return open_gctx(path)
         if isinstance(file.get("table"), h5py.Group):
             return open_pandas_hdf(path)
-        raise DgexError(f"{path}: is HDF5 of an unknown kind, with {', '.join(file) or 'nothing'} in it; {READ}")
+        raise DgexError(
+            f"{path}: is HDF5 of an unknown kind, with {', '.join(list(file)[:8]) or 'nothing'} in it; {READ}"
+        )

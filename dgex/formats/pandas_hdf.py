@@ -73,9 +73,11 @@ def open_pandas_hdf(path: Path) -> Iterator[Expression]:
     for ids in (sample_id, row_id):
         if repeated := first_repeated(ids):
             raise DgexError(f"{path}: holds the label {repeated} twice; make the labels unique")
+    with np.errstate(over="ignore"):
+        values = values.astype(np.float32)
     if np.isinf(values).any():
         raise DgexError(f"{path}: holds infinite values; use NaN for values not measured")
-    table = in_memory(values.astype(np.float32), row_id, sample_id)
+    table = in_memory(values, row_id, sample_id)
     yield replace(table, kind="pandas HDF5")
 
 

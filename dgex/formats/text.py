@@ -17,6 +17,7 @@ from dgex.formats.content import first_bytes, open_content, reading
 from dgex.formats.matrix import Block, first_repeated
 
 NOT_MEASURED = {"", "na", "n/a", "null", "nan"}  # in any case
+NOT_KNOWN = {"", "-666", "-666.0", "nan", "NaN"}  # in metadata; NA may be the name of something
 INTEGER = re.compile(r"-?(0|[1-9]\d{0,17})")  # no leading zeros: 007 is a name
 NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d*)?([eE][+-]?\d+)?")
 
@@ -30,12 +31,13 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
       DgexError: the file cannot be read, is truncated, empty, a web page or not text.
     """
     first_bytes(path)
-    with reading(path), io.TextIOWrapper(open_content(path), "utf-8-sig", "replace") as file:
+    # Only \n ends a line: a stray \r inside a title does not.
+    with reading(path), io.TextIOWrapper(open_content(path), "utf-8-sig", "replace", newline="\n") as file:
         for number, line in enumerate(file, start=1):
             if "\0" in line:
                 raise DgexError(f"{path}: line {number} holds a NUL byte; fetch the file again, or save it as UTF-8")
-            if line != "\n":
-                yield number, line.removesuffix("\n")
+            if text := line.rstrip("\r\n"):
+                yield number, text
 
 
 def leading_fields(path: Path, number: int, line: str, fields: int, width: int) -> list[str]:
@@ -43,7 +45,7 @@ def leading_fields(path: Path, number: int, line: str, fields: int, width: int) 
     found = line.count("\t") + 1
     if found != width:
         raise DgexError(
-            f"{path}: line {number} has {found} fields, the header has {width}; it is damaged, fetch or make it again"
+            f"{path}: line {number} has {found} fields where {width} belong; is damaged, fetch or make it again"
         )
     return line.split("\t", fields)[:fields]
 
@@ -62,7 +64,7 @@ def value_blocks(path: Path, first: int, fields: int, samples: int, rows: int) -
         group = max(1, most // samples)
         for start in range(0, rows, group):
             stop = min(start + group, rows)
-            yield slice(0, samples), slice(start, stop), _parse(path, islice(lines, stop - start), fields, samples).T
+            yield slice(0, samples), slice(start, stop), _parse(path, islice(lines, stop - start), fields).T
 
     return blocks
 
@@ -79,18 +81,18 @@ def unique_ids(path: Path, what: str, ids: Sequence[str]) -> tuple[str, ...]:
 def metadata_column(entries: Sequence[str]) -> np.ndarray:
     """Texts as integers where all are, as floats where all are numbers, as strings otherwise.
 
-    -666 and nothing mean missing: NaN among numbers, "" among strings.
+    Nothing, -666 and NaN mean missing: NaN among numbers, "" among strings.
     """
-    known = [entry for entry in entries if entry not in ("", "-666")]
+    known = [entry for entry in entries if entry not in NOT_KNOWN]
     if known and all(map(NUMBER.fullmatch, known)):
         if len(known) == len(entries) and all(map(INTEGER.fullmatch, known)):
             return np.array(entries, np.int64)
-        return np.array([np.nan if entry in ("", "-666") else float(entry) for entry in entries])
-    return np.array(["" if entry == "-666" else entry for entry in entries], np.str_)
+        return np.array([np.nan if entry in NOT_KNOWN else float(entry) for entry in entries])
+    return np.array(["" if entry in NOT_KNOWN else entry for entry in entries], np.str_)
 
 
-def _parse(path: Path, lines: Iterator[tuple[int, str]], fields: int, samples: int) -> np.ndarray:
-    """The values of some lines, float32 [lines, samples]."""
+def _parse(path: Path, lines: Iterator[tuple[int, str]], fields: int) -> np.ndarray:
+    """The values of some lines behind so many other fields, float32 [lines, samples]."""
     numbers, rows = [], []
     with np.errstate(over="ignore"):  # becomes infinite, which is refused below
         for number, line in lines:

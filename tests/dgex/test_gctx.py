@@ -1,19 +1,27 @@
 """GCTX: the Connectivity Map's own small files, files written here, and files that are wrong."""
 
+import gzip
+import tempfile
+from pathlib import Path
+
 import h5py
 import numpy as np
+import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from dgex.formats.gctx import read_gctx, write_gctx
-from dgex.formats.matrix import Expression
+from dgex.formats.gctx import open_gctx, write_gctx
+from dgex.formats.matrix import Expression, in_memory
 
 NAN = np.nan
+VALUES = np.array([[1, NAN, 3], [4, 5, 6.5]], np.float32)
 
 
 @pytest.fixture
 def expression() -> Expression:
-    return Expression(
-        values=np.array([[1, NAN, 3], [4, 5, 6.5]], np.float32),
+    return in_memory(
+        VALUES,
         row_id=("1_at", "2_at", "3_at"),
         sample_id=("GSM1", "DMSO:-666"),
         row_metadata={"symbol": np.array(["A", "", "Ä"]), "entrez": np.array([1.0, NAN, 3])},
@@ -27,66 +35,217 @@ def path(tmp_path, expression):
     return tmp_path / "some.gctx"
 
 
-def assert_same(one: Expression, other: Expression) -> None:
-    np.testing.assert_array_equal(one.values, other.values, strict=True)
-    assert (one.row_id, one.sample_id) == (other.row_id, other.sample_id)
-    for mine, theirs in ((one.row_metadata, other.row_metadata), (one.sample_metadata, other.sample_metadata)):
-        assert mine.keys() == theirs.keys()
-        for name in mine:
-            np.testing.assert_array_equal(mine[name], theirs[name])
-            assert mine[name].dtype.kind == theirs[name].dtype.kind
+def read(path: Path) -> np.ndarray:
+    with open_gctx(path) as expression:
+        return expression.load()
 
 
 def test_reads_back_what_was_written(path, expression):
-    assert_same(read_gctx(path), expression)
+    with open_gctx(path) as found:
+        np.testing.assert_array_equal(found.load(), VALUES, strict=True)
+        assert (found.row_id, found.sample_id) == (expression.row_id, expression.sample_id)
+        assert found.kind == "GCTX"
+        for mine, theirs in (
+            (found.row_metadata, expression.row_metadata),
+            (found.sample_metadata, expression.sample_metadata),
+        ):
+            assert mine.keys() == theirs.keys()
+            for name in mine:
+                np.testing.assert_array_equal(mine[name], theirs[name])
+                assert mine[name].dtype.kind == theirs[name].dtype.kind
 
 
 def test_file_has_the_published_layout(path):
     with h5py.File(path) as file:
         assert file.attrs["version"] == "GCTX1.0"
-        assert file["0/DATA/0/matrix"].shape == (2, 3) and file["0/DATA/0/matrix"].dtype == np.float32
+        matrix = file["0/DATA/0/matrix"]
+        assert matrix.shape == (2, 3) and matrix.dtype == np.float32 and matrix.chunks is None
         assert file["0/META/ROW/id"].asstr()[:].tolist() == ["1_at", "2_at", "3_at"]
         assert file["0/META/ROW/symbol"].asstr()[1] == "-666"
         assert file["0/META/ROW/entrez"][:].tolist() == [1, -666, 3]
 
 
+def test_a_slash_in_the_name_of_a_field_makes_no_group(tmp_path):
+    write_gctx(tmp_path / "some.gctx", in_memory(VALUES, "abc", "xy", {"dose/unit": np.array(["1", "2", "3"])}))
+    with open_gctx(tmp_path / "some.gctx") as found:
+        assert found.row_metadata["dose|unit"].tolist() == ["1", "2", "3"]
+
+
+def tiled(samples: list[int], rows: list[int], by_rows: bool) -> Expression:
+    """The table of 5 x 7 numbers, in blocks cut at these positions, row of blocks by row or column by column."""
+    values = np.arange(35, dtype=np.float32).reshape(5, 7)
+    tops, lefts = [0, *samples, 5], [0, *rows, 7]
+
+    def blocks(most):
+        tiles = [
+            (slice(*top), slice(*left))
+            for top in zip(tops, tops[1:], strict=False)
+            for left in zip(lefts, lefts[1:], strict=False)
+        ]
+        for top, left in tiles if by_rows else sorted(tiles, key=lambda tile: tile[1].start):
+            yield top, left, values[top, left]
+
+    return Expression(tuple("abcdefg"), tuple("vwxyz"), blocks)
+
+
+@given(st.sets(st.integers(1, 4)), st.sets(st.integers(1, 6)), st.booleans())
+def test_the_bytes_do_not_depend_on_the_blocks(samples, rows, by_rows):
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "some.gctx"
+        write_gctx(path, tiled([], [], True))
+        whole = path.read_bytes()
+        write_gctx(path, tiled(sorted(samples), sorted(rows), by_rows))
+        assert path.read_bytes() == whole
+        np.testing.assert_array_equal(read(path), np.arange(35).reshape(5, 7))
+
+
+def write_matrix(path: Path, values: np.ndarray, **storage) -> None:
+    with h5py.File(path, "w") as file:
+        file.create_dataset("0/DATA/0/matrix", data=values, **storage)
+        file["0/META/COL/id"] = [f"s{i}" for i in range(values.shape[0])]
+        file["0/META/ROW/id"] = [f"r{i}" for i in range(values.shape[1])]
+
+
+@given(
+    st.integers(1, 30),
+    st.integers(1, 30),
+    st.none() | st.tuples(st.integers(1, 8), st.integers(1, 8)),
+    st.sampled_from(["f2", "f4", "f8", ">f4"]),
+    st.integers(1, 1000),
+)
+def test_blocks_read_every_chunk_once(samples, rows, chunks, dtype, most):
+    chunks = chunks and (min(chunks[0], samples), min(chunks[1], rows))
+    values = np.arange(samples * rows).reshape(samples, rows).astype(dtype)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "some.gctx"
+        write_matrix(path, values, chunks=chunks, compression="gzip" if chunks else None)
+        found, reads = np.full(values.shape, -1, np.float32), np.zeros(values.shape, int)
+        deep, wide = chunks or (1, rows)
+        with open_gctx(path) as expression:
+            for top, left, block in expression.blocks(most):
+                assert block.dtype == np.float32
+                assert top.start % deep == 0 and left.start % wide == 0
+                assert block.size <= max(most, deep * wide)
+                # Whole profiles, wherever as many as a chunk is deep are allowed.
+                assert block.shape[1] == rows or deep * rows > most
+                found[top, left] = block
+                reads[top, left] += 1
+    np.testing.assert_array_equal(found, values.astype(np.float32))
+    assert (reads == 1).all()
+
+
+def test_blocks_of_the_compendium_are_the_file(shared):
+    path = shared / "data" / "geo" / "rnaseq_cohorts_n661x10018.gctx"
+    with h5py.File(path) as file:
+        expected = file["0/DATA/0/matrix"][:]
+    with open_gctx(path) as expression:
+        shapes = []
+        for samples, rows, values in expression.blocks(2**21):
+            shapes.append(values.shape)
+            np.testing.assert_array_equal(values, expected[samples, rows])
+        # Chunks are 64 x 2048, so that 3 x 64 whole profiles are the most below 2**21 values.
+        assert shapes == [(192, 10018)] * 3 + [(85, 10018)]
+
+
+def test_a_gzipped_file_is_unpacked_and_leaves_nothing(tmp_path, path, monkeypatch):
+    packed = tmp_path / "some.gctx.gz"
+    packed.write_bytes(gzip.compress(path.read_bytes()))
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    with open_gctx(packed) as found:
+        np.testing.assert_array_equal(found.load(), VALUES)
+        assert not list((tmp_path / "temporary").iterdir())
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_no_room_to_unpack_is_said(tmp_path, path, monkeypatch, refused):
+    packed = tmp_path / "some.gctx.gz"
+    packed.write_bytes(gzip.compress(path.read_bytes()))
+    monkeypatch.setattr(tempfile, "TemporaryFile", lambda buffering: open("/dev/full", "wb", buffering=buffering))
+    line = refused(lambda: read(packed))
+    assert "cannot be unpacked" in line and "No space left" in line
+
+
 def test_gctx_of_the_connectivity_map_equals_its_gct_twin(shared):
     folder = shared / "data" / "gct"
-    read = read_gctx(folder / "mini_gctoo_for_testing.gctx")
     lines = [line.split("\t") for line in (folder / "mini_gctoo_for_testing.gct").read_text().splitlines()]
     rows, samples, row_fields, sample_fields = map(int, lines[1])
     header, body = lines[2], lines[3 + sample_fields :]
-    assert read.sample_id == tuple(header[1 + row_fields :])
-    assert read.row_id == tuple(line[0] for line in body)
-    expected = np.array([line[1 + row_fields :] for line in body], np.float32).T
-    np.testing.assert_allclose(read.values, expected, rtol=1e-5)
-    for column, name in enumerate(header[1 : 1 + row_fields], start=1):
-        texts = [line[column] for line in body]
-        if read.row_metadata[name].dtype.kind == "U":
-            assert read.row_metadata[name].tolist() == ["" if text == "-666" else text for text in texts]
-        else:
-            np.testing.assert_allclose(read.row_metadata[name], np.array(texts, float), rtol=1e-5)
+    with open_gctx(folder / "mini_gctoo_for_testing.gctx") as found:
+        assert found.sample_id == tuple(header[1 + row_fields :])
+        assert found.row_id == tuple(line[0] for line in body)
+        expected = np.array([line[1 + row_fields :] for line in body], np.float32).T
+        np.testing.assert_allclose(found.load(), expected, rtol=1e-5)
+        for column, name in enumerate(header[1 : 1 + row_fields], start=1):
+            texts = [line[column] for line in body]
+            if found.row_metadata[name].dtype.kind == "U":
+                assert found.row_metadata[name].tolist() == ["" if text == "-666" else text for text in texts]
+            else:
+                np.testing.assert_allclose(found.row_metadata[name], np.array(texts, float), rtol=1e-5)
 
 
 def test_gctx_with_gzip_fixed_strings_and_missing_numbers(shared):
-    read = read_gctx(shared / "data" / "gct" / "mini_gctx_with_metadata_n2x3.gctx")
-    assert read.sample_id == ("LJP005_A375_24H:DMSO:-666", "LJP005_A375_24H:BRD-K76908866:10")
-    assert read.row_metadata["pr_analyte_id"].tolist() == ["Analyte 11", "Analyte 12", "Analyte 12"]
-    np.testing.assert_array_equal(read.row_metadata["pr_model_id"], [NAN, NAN, NAN])
-    np.testing.assert_allclose(read.values[1], [0.01127037, 1.92106056, -0.14465202], rtol=1e-6)
+    with open_gctx(shared / "data" / "gct" / "mini_gctx_with_metadata_n2x3.gctx") as found:
+        assert found.sample_id == ("LJP005_A375_24H:DMSO:-666", "LJP005_A375_24H:BRD-K76908866:10")
+        assert found.row_metadata["pr_analyte_id"].tolist() == ["Analyte 11", "Analyte 12", "Analyte 12"]
+        np.testing.assert_array_equal(found.row_metadata["pr_model_id"], [NAN, NAN, NAN])
+        np.testing.assert_allclose(found.load()[1], [0.01127037, 1.92106056, -0.14465202], rtol=1e-6)
+
+
+@pytest.fixture
+def cmappy(monkeypatch):
+    """The reader of the format's authors. It asks pandas for what pandas 3 no longer does: ignoring errors."""
+    parse = pytest.importorskip("cmapPy.pandasGEXpress.parse")
+    to_numeric = pd.to_numeric
+
+    def ignoring(values, errors):
+        assert errors == "ignore"
+        try:
+            return to_numeric(values)
+        except ValueError:
+            return values
+
+    monkeypatch.setattr(pd, "to_numeric", ignoring)
+    return parse.parse
+
+
+@pytest.mark.filterwarnings("ignore:The inplace keyword")
+@pytest.mark.parametrize("name", ["mini_gctoo_for_testing.gctx", "mini_gctx_with_metadata_n2x3.gctx", "written here"])
+def test_cmappy_reads_the_same(shared, cmappy, tmp_path, name):
+    path = shared / "data" / "gct" / name
+    if name == "written here":
+        path = tmp_path / "some.gctx"
+        metadata = {"symbol": np.array(["A", "", "C"]), "entrez": np.array([1.0, NAN, 3])}
+        write_gctx(path, in_memory(VALUES, ("1_at", "2_at", "3_at"), ("GSM1", "GSM2"), metadata))
+    theirs = cmappy(str(path))
+    with open_gctx(path) as mine:
+        np.testing.assert_allclose(mine.load(), theirs.data_df.to_numpy().T, rtol=1e-6)
+        assert mine.row_id == tuple(theirs.data_df.index) and mine.sample_id == tuple(theirs.data_df.columns)
+        for ours, frame in (
+            (mine.row_metadata, theirs.row_metadata_df),
+            (mine.sample_metadata, theirs.col_metadata_df),
+        ):
+            assert ours.keys() == set(frame.columns)
+            for field, column in ours.items():
+                expected = frame[field].tolist()
+                if column.dtype.kind == "U":
+                    expected = ["" if entry != entry else entry for entry in expected]  # NaN
+                np.testing.assert_array_equal(column, expected)
 
 
 def test_integer_metadata_with_gaps_becomes_float(path):
     with h5py.File(path, "r+") as file:
         file["0/META/COL/batch"][0] = -666
-    np.testing.assert_array_equal(read_gctx(path).sample_metadata["batch"], [NAN, 8])
+    with open_gctx(path) as found:
+        np.testing.assert_array_equal(found.sample_metadata["batch"], [NAN, 8])
 
 
 def test_integer_ids_are_names(path):
     with h5py.File(path, "r+") as file:
         del file["0/META/ROW/id"]
         file["0/META/ROW/id"] = [5720, 55847, 7416]
-    assert read_gctx(path).row_id == ("5720", "55847", "7416")
+    with open_gctx(path) as found:
+        assert found.row_id == ("5720", "55847", "7416")
 
 
 def replaced(name, values):
@@ -105,6 +264,7 @@ def replaced(name, values):
         (replaced("0/DATA/0/matrix", np.zeros((2, 4), "f4")), "of shape (2, 4)"),
         (replaced("0/DATA/0/matrix", np.zeros((2, 3), "i4")), "holds int32"),
         (replaced("0/DATA/0/matrix", np.full((2, 3), -np.inf)), "holds infinite values"),
+        (replaced("0/DATA/0/matrix", np.full((2, 3), 1e39)), "holds infinite values"),  # as float32
         (replaced("0/DATA/0/matrix", None), "no /0/DATA/0/matrix"),
         (replaced("0/META/ROW/id", None), "no /0/META/ROW/id"),
         (replaced("0/META/ROW/id", ["1_at", "2_at", "1_at"]), "/0/META/ROW/id holds 1_at twice"),
@@ -115,22 +275,45 @@ def replaced(name, values):
 def test_wrong_files_are_refused(path, refused, damage, complaint):
     with h5py.File(path, "r+") as file:
         damage(file)
-    line = refused(lambda: read_gctx(path))
+    line = refused(lambda: read(path))
     assert str(path) in line and complaint in line
 
 
 def test_a_file_without_samples_is_refused(tmp_path, refused):
-    empty = Expression(np.zeros((0, 1), np.float32), ("1_at",), ())
-    write_gctx(tmp_path / "empty.gctx", empty)
-    assert "is empty" in refused(lambda: read_gctx(tmp_path / "empty.gctx"))
+    write_gctx(tmp_path / "empty.gctx", in_memory(np.zeros((0, 1), np.float32), ("1_at",), ()))
+    assert "is empty" in refused(lambda: read(tmp_path / "empty.gctx"))
 
 
 def test_gct_text_under_a_gctx_name_is_recognised(shared, refused):
-    assert "is GCT text" in refused(lambda: read_gctx(shared / "data" / "gct" / "test_l1000.gctx"))
+    assert "is GCT text" in refused(lambda: read(shared / "data" / "gct" / "test_l1000.gctx"))
 
 
 @pytest.mark.parametrize("share", [0.2, 0.5, 0.95])
-def test_truncated_files_are_refused(path, refused, share):
-    content = path.read_bytes()
-    path.write_bytes(content[: int(share * len(content))])
-    assert "truncated or damaged" in refused(lambda: read_gctx(path))
+@pytest.mark.parametrize(("before", "after"), [(bytes, bytes), (bytes, gzip.compress), (gzip.compress, bytes)])
+def test_truncated_files_are_refused(path, refused, share, before, after):
+    content = before(path.read_bytes())
+    path.write_bytes(after(content[: int(share * len(content))]))
+    line = refused(lambda: read(path))
+    assert "truncated or damaged" in line and str(path) in line
+
+
+def test_a_damaged_chunk_is_the_fault_of_its_file(tmp_path, refused):
+    source, output = tmp_path / "source.gctx", tmp_path / "output.gctx"
+    write_matrix(source, np.random.default_rng(0).normal(size=(64, 64)).astype("f4"), chunks=(64, 64), fletcher32=True)
+    with h5py.File(source) as file:
+        chunk = file["0/DATA/0/matrix"].id.get_chunk_info(0)
+    content = bytearray(source.read_bytes())
+    content[chunk.byte_offset + 100] ^= 255
+    source.write_bytes(content)
+
+    def copy():
+        with open_gctx(source) as expression:
+            write_gctx(output, expression)
+
+    assert f"{source}: is truncated or damaged" in refused(copy)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["source.gctx"]
+
+
+def test_errors_of_the_with_block_are_not_the_files(path):
+    with pytest.raises(OSError, match="of something else"), open_gctx(path):
+        raise OSError("of something else")

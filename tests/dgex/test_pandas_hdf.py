@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dgex.formats.pandas_hdf import read_pandas_hdf
+from dgex.formats.pandas_hdf import open_pandas_hdf, read_pandas_hdf
 
 VALUES = np.random.default_rng(0).normal(size=(4, 3))
 NARROW = VALUES.astype(np.float32)
@@ -95,3 +95,43 @@ def test_other_files_are_refused(tmp_path, refused):
     assert "no pandas object" in refused(lambda: read_pandas_hdf(path))
     path.unlink()
     assert "No such file" in refused(lambda: read_pandas_hdf(path))
+
+
+def test_frames_are_expression_tables(tmp_path):
+    pd.DataFrame(VALUES, columns=[7, 5, 6]).to_hdf(tmp_path / "frame.h5", key="table")
+    with open_pandas_hdf(tmp_path / "frame.h5") as found:
+        assert found.kind == "pandas HDF5"
+        assert found.sample_id == ("0", "1", "2", "3") and found.row_id == ("7", "5", "6")
+        np.testing.assert_array_equal(found.load(), VALUES.astype(np.float32), strict=True)
+
+
+@pytest.mark.parametrize(
+    ("frame", "complaint"),
+    [
+        (pd.DataFrame(VALUES, index=["x", "y", "x", "z"]), "the label x twice"),
+        (pd.DataFrame(np.full((2, 2), np.inf)), "infinite values"),
+        (pd.DataFrame(np.full((2, 2), 1e39)), "infinite values"),  # as float32
+    ],
+)
+def test_frames_that_are_no_expression_tables_are_refused(tmp_path, refused, frame, complaint):
+    write(frame, tmp_path / "frame.h5")
+
+    def read():
+        with open_pandas_hdf(tmp_path / "frame.h5"):
+            pass
+
+    line = refused(read)
+    assert complaint in line and str(tmp_path) in line
+
+
+def test_genes_may_not_repeat(tmp_path, refused):
+    write(pd.DataFrame(VALUES, columns=["a", "b", "c"]), tmp_path / "frame.h5")
+    with h5py.File(tmp_path / "frame.h5", "r+") as file:  # pandas would not write it
+        del file["table/axis0"]
+        file["table/axis0"] = np.array([b"a", b"b", b"a"])
+
+    def read():
+        with open_pandas_hdf(tmp_path / "frame.h5"):
+            pass
+
+    assert "the label a twice" in refused(read)

@@ -1,0 +1,61 @@
+"""The bytes of a file, through gzip; files that are not what they seem."""
+
+import gzip
+
+import pytest
+
+from dgex.formats.content import first_bytes, open_content, reading
+
+TEXT = bytes(range(33, 127)) * 100
+
+
+def read(path):
+    with reading(path), open_content(path) as content:
+        return content.read()
+
+
+@pytest.mark.parametrize("name", ["some.txt", "some.gz"])
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+def test_content_is_told_by_its_bytes_not_by_its_name(tmp_path, name, pack):
+    (tmp_path / name).write_bytes(pack(TEXT))
+    assert read(tmp_path / name) == TEXT
+    assert first_bytes(tmp_path / name) == TEXT[:512]
+
+
+def flipped(data: bytes) -> bytes:
+    middle = len(data) // 2
+    return data[:middle] + bytes([data[middle] ^ 255]) + data[middle + 1 :]
+
+
+@pytest.mark.parametrize("damage", [lambda data: data[:-1], lambda data: data[: len(data) // 2], flipped])
+def test_damaged_gzip_is_refused(tmp_path, refused, damage):
+    path = tmp_path / "some.gz"
+    path.write_bytes(damage(gzip.compress(TEXT)))
+    assert f"{path}: is truncated or damaged" in refused(lambda: read(path))
+
+
+def test_gzip_with_something_else_behind_it_is_refused(tmp_path, refused):
+    path = tmp_path / "some.gz"
+    path.write_bytes(gzip.compress(TEXT) + b"<html>")
+    assert f"{path}: is truncated or damaged" in refused(lambda: read(path))
+
+
+def test_files_that_cannot_be_read_are_refused(tmp_path, refused):
+    assert "No such file" in refused(lambda: first_bytes(tmp_path / "absent"))
+    assert "Is a directory" in refused(lambda: first_bytes(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        (b"", "is empty"),
+        (b"\n\n", "is empty"),
+        (gzip.compress(b""), "is empty"),
+        (b"\n<!DOCTYPE html><title>404</title>", "is a web page"),
+        (b"<HTML><head>", "is a web page"),
+        (gzip.compress(b'<?xml version="1.0"?>'), "is a web page"),
+    ],
+)
+def test_no_data_at_all(tmp_path, refused, content, complaint):
+    (tmp_path / "some.txt").write_bytes(content)
+    assert complaint in refused(lambda: first_bytes(tmp_path / "some.txt"))

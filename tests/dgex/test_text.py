@@ -1,0 +1,109 @@
+"""What the text formats share, on lines written here."""
+
+import gzip
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dgex.formats.text import metadata_column, read_lines, unique_ids, value_blocks
+
+NAN = np.nan
+
+
+@pytest.fixture
+def values_of(tmp_path):
+    """The values of the lines in a text, each with an id, as ``value_blocks`` reads them."""
+
+    def read(text, most=100):
+        path = tmp_path / "some.txt"
+        path.write_text(text)
+        lines = text.splitlines()
+        blocks = value_blocks(path, 1, 1, lines[0].count("\t"), len(lines))(most)
+        return np.hstack([values for *_, values in blocks])
+
+    return read
+
+
+cells = st.floats(width=32, allow_infinity=False).map(str) | st.sampled_from(["", "NA", "n/a", "NULL", "NaN", " 1 "])
+
+
+@given(
+    st.integers(1, 5).flatmap(lambda n: st.lists(st.lists(cells, min_size=n, max_size=n), min_size=1, max_size=6)),
+    st.integers(1, 40),
+    st.booleans(),
+)
+def test_blocks_are_the_cells_one_by_one(rows, most, packed):
+    text = "id\nheader\n" + "".join("\t".join(["name", *row]) + "\n" for row in rows)
+    samples = len(rows[0])
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "some.txt"
+        path.write_bytes(gzip.compress(text.encode()) if packed else text.encode())
+        found = np.full((samples, len(rows)), -1, np.float32)
+        for top, left, values in value_blocks(path, 3, 1, samples, len(rows))(most):
+            assert top == slice(0, samples) and values.dtype == np.float32
+            assert values.size <= max(most, samples)
+            found[top, left] = values
+    for i, row in enumerate(rows):
+        for j, cell in enumerate(row):
+            is_number = cell.strip().lower() not in ("", "na", "n/a", "null", "nan")
+            np.testing.assert_equal(found[j, i], np.float32(cell) if is_number else np.float32(NAN))
+
+
+@pytest.mark.parametrize(
+    ("cell", "complaint"),
+    [
+        ("3,5", "line 2 holds '3,5' among its values; write decimals with a point"),
+        ("12a", "line 2 holds '12a' among its values"),
+        ("inf", "line 2 holds an infinite value"),
+        ("-Infinity", "line 2 holds an infinite value"),
+        ("1e39", "line 2 holds an infinite value"),
+    ],
+)
+@pytest.mark.parametrize("most", [1, 100])
+def test_what_is_not_a_number_is_refused_with_its_line(values_of, refused, cell, complaint, most):
+    assert complaint in refused(lambda: values_of(f"a\t1\tNA\nb\tNA\t{cell}\nc\t2\t3\n", most))
+
+
+def test_lines_end_as_on_unix_or_windows_and_empty_ones_do_not_count(tmp_path):
+    path = tmp_path / "some.txt"
+    path.write_bytes(b"\xef\xbb\xbfone\r\n\r\n\ntwo\rtoo\nM\xfcller\t")
+    assert list(read_lines(path)) == [(1, "one"), (4, "two\rtoo"), (5, "M\N{REPLACEMENT CHARACTER}ller\t")]
+
+
+def test_a_file_with_zeros_in_it_is_refused(tmp_path, refused):
+    path = tmp_path / "some.txt"
+    path.write_bytes("one\ntwo".encode("utf-16-le"))
+    assert "line 1 holds a NUL byte" in refused(lambda: list(read_lines(path)))
+
+
+@pytest.mark.parametrize(
+    ("ids", "complaint"),
+    [(["a", "b", "a"], "the row a twice"), (["a", ""], "the row ''"), (["a", "\N{REPLACEMENT CHARACTER}"], "in UTF-8")],
+)
+def test_ids_must_be_keys(tmp_path, refused, ids, complaint):
+    assert unique_ids(tmp_path, "row", ["b", "a"]) == ("b", "a")
+    assert complaint in refused(lambda: unique_ids(tmp_path, "row", ids))
+
+
+@pytest.mark.parametrize(
+    ("entries", "expected"),
+    [
+        (["3", "-20", "0"], np.array([3, -20, 0])),
+        (["3", "-666"], np.array([3, NAN])),
+        (["3.5", "", "1e-3", "-666.0", "NaN"], np.array([3.5, NAN, 0.001, NAN, NAN])),
+        (["007", "12"], np.array(["007", "12"])),
+        (["12345678901234567890", "1_000"], np.array(["12345678901234567890", "1_000"])),
+        (["a", "-666", ""], np.array(["a", "", ""])),
+        (["-666", ""], np.array(["", ""])),
+        (["NA", "3"], np.array(["NA", "3"])),
+        (["inf", "3"], np.array(["inf", "3"])),
+    ],
+)
+def test_metadata_columns_get_the_narrowest_type(entries, expected):
+    found = metadata_column(entries)
+    assert found.dtype.kind == expected.dtype.kind
+    np.testing.assert_array_equal(found, expected)
