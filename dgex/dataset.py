@@ -169,8 +169,9 @@ def create_dataset(path: Path, samples: int, landmarks: int, targets: int) -> It
 
 def write_dataset(path: Path, dataset: Dataset) -> None:
     """Writes a data set that is in memory; see ``create_dataset``."""
-    with create_dataset(path, *dataset.landmark.shape, dataset.target.shape[1]) as writer:
-        writer.write(slice(0, len(dataset.landmark)), np.hstack([dataset.landmark, dataset.target]))
+    (samples, landmarks), targets = dataset.landmark.shape, dataset.target.shape[1]
+    with create_dataset(path, samples, landmarks, targets) as writer:
+        writer.write(slice(0, samples), np.hstack([dataset.landmark, dataset.target]))
         writer.finish(dataset, dataset.sample_id, dataset.study, dataset.split, dataset.provenance)
 
 

@@ -45,14 +45,14 @@ class Scratch:
         return result
 
     def _put(self, row: int, column: int, values: np.ndarray) -> None:
-        data = memoryview(np.ascontiguousarray(values, np.float32)).cast("B")
+        data = np.ascontiguousarray(values, np.float32).data.cast("B")
         at = 4 * (row * self.shape[1] + column)
         while data:
             done = os.pwrite(self._file.fileno(), data, at)
             data, at = data[done:], at + done
 
     def _get(self, row: int, values: np.ndarray) -> None:
-        data = memoryview(values).cast("B")
+        data = values.data.cast("B")
         at = 4 * row * self.shape[1]
         while data:
             done = os.preadv(self._file.fileno(), [data], at)

@@ -1,10 +1,14 @@
 """Files that are either whole or not there."""
 
+import os
+import socket
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
 
-from dgex.atomic import need_room, replacing
+from dgex.atomic import check_writable, need_room, replacing
 from dgex.errors import DgexError
 
 
@@ -61,3 +65,24 @@ def test_room_is_looked_for(tmp_path, monkeypatch):
     need_room(tmp_path, 1000)
     with pytest.raises(DgexError, match="needs 16 MiB, the disk has 16 MiB left; make room"):
         need_room(tmp_path, 1001)
+
+
+def test_what_a_killed_process_left_goes_and_nothing_else(tmp_path):
+    done = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True)
+    host = socket.gethostname()
+    dead, alive = f".file.{host}.{done.stdout.strip()}.partial", f".file.{host}.{os.getppid()}.partial"
+    other_host, other_file = f".file.elsewhere.{done.stdout.strip()}.partial", f".other{dead}"
+    for name in (dead, alive, other_host, other_file):
+        (tmp_path / name).write_text("half")
+    with replacing(tmp_path / "file") as partial:
+        partial.write_text("whole")
+    assert names(tmp_path) == sorted([alive, other_host, other_file, "file"])
+
+
+def test_the_nearest_folder_is_named_and_nothing_made(tmp_path):
+    assert check_writable(tmp_path / "new" / "more" / "file") == tmp_path
+    assert names(tmp_path) == []
+    (tmp_path / "file").write_text("text")
+    for path in (tmp_path, tmp_path / "file" / "below"):
+        with pytest.raises(DgexError, match="cannot be written; give the name of a file"):
+            check_writable(path)

@@ -8,7 +8,15 @@ import h5py
 import numpy as np
 import pytest
 
-from dgex.dataset import SPLITS, Dataset, read_dataset, sha256_of, write_dataset
+from dgex.dataset import (
+    SPLITS,
+    Dataset,
+    create_dataset,
+    read_dataset,
+    read_reference,
+    sha256_of,
+    write_dataset,
+)
 from dgex.genes import Genes
 from dgex.normalization import fit_scaler
 
@@ -65,7 +73,7 @@ def test_reads_back_what_was_written(dataset, path):
 
 def test_layout_is_the_documented_one(path):
     with h5py.File(path) as file:
-        assert file.attrs["schema_version"] == 1
+        assert file.attrs["schema_version"] == 2
         assert file["gene/target/ensembl"].asstr()[0] == "ENSG2"
         assert file["landmark"].shape == (8, 3) and file["scaler/landmark/mean"].shape == (3,)
 
@@ -73,6 +81,59 @@ def test_layout_is_the_documented_one(path):
 def test_equal_data_give_equal_bytes(dataset, path, tmp_path):
     write_dataset(tmp_path / "again.h5", dataset)
     assert (tmp_path / "again.h5").read_bytes() == path.read_bytes()
+
+
+def test_a_file_written_in_pieces_is_the_same(dataset, path, tmp_path):
+    with create_dataset(tmp_path / "pieces.h5", 8, 3, 5) as writer:
+        values = np.hstack([dataset.landmark, dataset.target])
+        for rows in (slice(0, 3), slice(3, 8)):
+            writer.write(rows, values[rows])
+        np.testing.assert_array_equal(writer.read(slice(2, 5)), values[2:5])
+        writer.finish(dataset, dataset.sample_id, dataset.study, dataset.split, dataset.provenance)
+    assert (tmp_path / "pieces.h5").read_bytes() == path.read_bytes()
+
+
+def test_long_lists_and_histograms_find_room(dataset, tmp_path):
+    removed = [f"GSM{number}" for number in range(20_000)]  # more than an HDF5 attribute holds
+    provenance = dataset.provenance | {"preparation": {"duplicates_removed": removed}}
+    before = {"GSE1": np.arange(220, dtype="u8"), "GSE2": np.ones(220, "u8")}
+    with create_dataset(tmp_path / "long.h5", 8, 3, 5) as writer:
+        writer.write(slice(0, 8), np.hstack([dataset.landmark, dataset.target]))
+        writer.finish(dataset, dataset.sample_id, dataset.study, dataset.split, provenance, before)
+    assert read_dataset(tmp_path / "long.h5").provenance["preparation"]["duplicates_removed"] == removed
+    with h5py.File(tmp_path / "long.h5") as file:
+        assert file["before/study"].asstr()[:].tolist() == ["GSE1", "GSE2"]
+        np.testing.assert_array_equal(file["before/counts"], [before["GSE1"], before["GSE2"]])
+
+
+def test_the_reference_is_read_without_the_profiles(dataset, path):
+    with h5py.File(path, "r+") as file:
+        del file["landmark"], file["target"]
+    reference = read_reference(path)
+    assert reference.target_genes == dataset.target_genes
+    np.testing.assert_array_equal(reference.quantiles, dataset.quantiles)
+    np.testing.assert_array_equal(reference.landmark_scaler.mean, dataset.landmark_scaler.mean)
+
+
+def test_a_mapped_cohort_has_test_samples_alone_and_another_scaler(dataset, tmp_path):
+    provenance = dataset.provenance | {"preparation": {"onto": "00ff"}}
+    cohort = replace(dataset, split=np.full(8, 2, np.uint8), provenance=provenance)
+    write_dataset(tmp_path / "cohort.h5", cohort)
+    assert (read_dataset(tmp_path / "cohort.h5").split == 2).all()
+
+
+def test_legacy_files_are_held_to_the_originals_scaler(dataset, tmp_path, refused):
+    provenance = dataset.provenance | {"preparation": {"legacy": True}}
+    legacy = replace(
+        dataset,
+        landmark_scaler=fit_scaler(dataset.landmark, legacy=True),
+        target_scaler=fit_scaler(dataset.target, legacy=True),
+        provenance=provenance,
+    )
+    write_dataset(tmp_path / "legacy.h5", legacy)
+    assert read_dataset(tmp_path / "legacy.h5").provenance["preparation"] == {"legacy": True}
+    write_dataset(tmp_path / "mixed.h5", replace(dataset, provenance=provenance))
+    assert "is not that of the samples" in refused(lambda: read_dataset(tmp_path / "mixed.h5"))
 
 
 @pytest.mark.parametrize("split", SPLITS)
@@ -122,10 +183,12 @@ def attribute(name, value):
 @pytest.mark.parametrize(
     ("damage", "complaint"),
     [
-        (attribute("schema_version", 2), "schema version 2"),
+        (attribute("schema_version", 1), "schema version 1"),
         (attribute("schema_version", None), "not a prepared data set"),
         (attribute("sources", None), "provenance"),
         (attribute("versions", "{"), "provenance"),
+        (put("preparation", "3"), "provenance"),
+        (put("preparation", None), "no /preparation"),
         (put("scaler/target/sd", None), "no /scaler/target/sd"),
         (put("target", np.zeros((8, 4), "f4")), "/gene/target/ensembl has shape (5,)"),
         (put("target", np.zeros((7, 5), "f4")), "/target has shape (7, 5)"),
@@ -157,7 +220,7 @@ def test_damaged_files_are_refused(path, refused, damage, complaint):
     ("content", "complaint"),
     [
         (None, "No such file"),
-        (b"", "not an HDF5 file"),
+        (b"", "is empty"),
         (b"id,sample\n", "not an HDF5 file"),
         (b"#1.3\n2\t3\t0\t0\n", "GCT text"),
     ],

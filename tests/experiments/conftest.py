@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from data_prep import pipeline
-from data_prep.simulate import simulate
+from data_prep.simulate import Scale, simulate
 from dgex.formats.gctx import write_gctx
 from dgex.genes import write_gene_table
 from experiments import compare
@@ -14,11 +14,12 @@ from experiments import compare
 @pytest.fixture(scope="session")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data")
-    expression, landmark, target = simulate(profiles=150, landmarks=15, targets=40, studies=8, seed=1)
+    scale = Scale(15, 40, overlap=7, rows=150, profiles=150, profiles_per_study=18, duplicates=0.05)
+    expression, landmark, target = simulate(scale, scale.profiles, seed=1)
     write_gctx(folder / "source.gctx", expression)
     write_gene_table(folder / "map_lm.txt", landmark)
     write_gene_table(folder / "map_tg.txt", target)
-    pipeline.prepare(folder / "source.gctx", folder, folder / "prepared.h5", "sample", 0, "test")
+    pipeline.prepare(folder / "source.gctx", folder, folder / "prepared.h5", pipeline.Settings("sample"), "test")
     return folder / "prepared.h5"
 
 
