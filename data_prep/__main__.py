@@ -42,7 +42,9 @@ def prepare(
     ] = None,
     onto: Annotated[
         Path | None,
-        typer.Option(help="Map the profiles onto this prepared file's genes, quantiles and scaler, all as test samples."),
+        typer.Option(
+            help="Map the profiles onto this prepared file's genes, quantiles and scaler, all as test samples."
+        ),
     ] = None,
     split: Annotated[Split, typer.Option(help="Divide by whole studies, or sample by sample.")] = "study",
     fractions: Annotated[Fractions, typer.Option(help="Shares of training, validation and test.")] = FRACTIONS,

@@ -22,7 +22,7 @@ from dgex.formats.gctx import write_gctx
 from dgex.formats.matrix import BLOCK, Block, Expression
 from dgex.formats.series_matrix import open_series_matrix
 from dgex.genes import gene_table_paths, read_gene_tables
-from dgex.scale import LARGEST_LOG2, log2_of_linear, scale_of
+from dgex.scale import intensity_scale, log2_of_linear, reach_of
 from dgex.scratch import Scratch
 
 COMPENDIUM = Path(__file__).with_name("compendium.txt")  # the accession list that comes with the project
@@ -36,7 +36,6 @@ GENE_TABLE_SHA256 = (
 # Affymetrix arrays that hold (nearly) all probe sets of HG-U133A, those which D-GEX's gene tables name.
 PLATFORMS = {"GPL96": "HG-U133A", "GPL570": "HG-U133_Plus_2", "GPL571": "HG-U133A_2", "GPL3921": "HT_HG-U133A"}
 LEAST_FOUND = 0.9  # of the wanted probe sets; a source with fewer names its rows otherwise, or was cut down
-PROFILES_FOR_SCALE = 256
 
 
 @dataclass(frozen=True)
@@ -263,21 +262,7 @@ def _read(source: _Source, wanted: Sequence[str]) -> tuple[np.ndarray, str]:
     for arrays, rows, block in source.table.blocks(BLOCK):
         used = column[rows] >= 0
         values[arrays, column[rows][used]] = block[:, used]
-    reach = np.nanmax(values, axis=1, initial=-np.inf)
-    measured, linear = (reach > -np.inf).sum(), (reach > LARGEST_LOG2).sum()
-    if not measured:
-        raise DgexError(f"{source.path}: has no value of any probe set; take the series off the list")
-    if 0 < linear < measured:
-        raise DgexError(
-            f"{source.path}: {linear} of {measured} arrays are linear and the others log2; take the series off the list"
-        )
-    some = np.linspace(0, len(values) - 1, min(len(values), PROFILES_FOR_SCALE)).astype(int)
-    scale = scale_of(values[some])
-    if scale == "centred":
-        raise DgexError(
-            f"{source.path}: its values are centred gene by gene, so they say changes and not intensities; take "
-            f"{source.accession.series} off the list"
-        )
+    scale = intensity_scale(source.path, source.table.sample_id, reach_of(values), values.__getitem__)
     return (log2_of_linear(values) if scale == "linear" else values), scale
 
 

@@ -63,7 +63,7 @@ def prepare(
     with stage(source, landmark, target, folder, work) as staged:
         if settings.split == "study":
             _need_studies(source, staged.study)
-        complete = staged.is_complete()
+        complete = _complete(source, staged)
         unique = _unique(staged, np.flatnonzero(complete), settings, work)
         kept = np.flatnonzero(complete & unique)
         if settings.split == "study":
@@ -99,7 +99,7 @@ def prepare_onto(
     reference = read_reference(prepared)
     landmark, target = reference.landmark_genes, reference.target_genes
     with stage(source, landmark, target, folder, work) as staged:
-        kept = np.flatnonzero(staged.is_complete())
+        kept = np.flatnonzero(_complete(source, staged))
         plan = Plan(
             staged,
             kept,
@@ -112,6 +112,13 @@ def prepare_onto(
         )
         settings = {"onto": sha256_of(prepared), "legacy": legacy}
         return write(output, plan, reference.quantiles, reference, settings, command, (source, prepared), work)
+
+
+def _complete(source: Path, staged: Staged) -> np.ndarray:
+    complete = staged.is_complete()
+    if not complete.any():
+        raise DgexError(f"{source}: every profile lacks more than 10 % of the genes most have; use a fuller source")
+    return complete
 
 
 def _need_studies(source: Path, study: np.ndarray) -> None:

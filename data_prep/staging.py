@@ -18,10 +18,9 @@ from dgex.errors import DgexError
 from dgex.formats.matrix import BLOCK, Expression
 from dgex.formats.opening import open_expression
 from dgex.genes import Genes
-from dgex.scale import LARGEST_LOG2, log2_of_linear, scale_of
+from dgex.scale import intensity_scale, log2_of_linear, reach_of
 from dgex.scratch import Scratch
 
-PROFILES_FOR_SCALE = 256
 MOST_MISSING_OF_A_PROFILE = 0.1
 MOST_MISSING_OF_A_GENE = 0.5
 
@@ -96,7 +95,7 @@ def stage(source: Path, landmark: Genes, target: Genes, folder: Path, work: Work
             with work.steps("looking over", samples) as advance:
                 reach, patterns, pattern = _survey(scratch, workers, advance)
             sample_id = np.array(expression.sample_id)
-            linear = _is_linear(source, sample_id, scratch, reach)
+            linear = intensity_scale(source, expression.sample_id, reach, scratch.read) == "linear"
             study = expression.sample_metadata.get("study_id", np.full(samples, "")).astype(str)
             yield Staged(expression.kind, sample_id, study, linear, rows, patterns, pattern, scratch, workers)
 
@@ -131,10 +130,7 @@ def _survey(
 
     def look(profiles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         values = scratch.read(profiles)
-        missing = np.isnan(values)
-        reach = [np.min(values, axis=1, where=~missing, initial=np.inf)]
-        reach += [np.max(values, axis=1, where=~missing, initial=-np.inf)]
-        return np.stack(reach, axis=1), np.packbits(missing, axis=1)
+        return reach_of(values), np.packbits(np.isnan(values), axis=1)
 
     samples = scratch.shape[0]
     reach = np.empty((samples, 2))
@@ -147,28 +143,3 @@ def _survey(
         pattern[profiles] = [number.setdefault(row.tobytes(), len(number)) for row in missing]
         advance(len(profiles))
     return reach, np.array([np.frombuffer(row, np.uint8) for row in number]), pattern
-
-
-def _is_linear(source: Path, sample_id: np.ndarray, scratch: Scratch, reach: np.ndarray) -> bool:
-    """Whether the source is linear rather than log2; refuses what is neither, or both."""
-    smallest, largest = reach.T
-    measured = np.flatnonzero(largest > -np.inf)
-    if not len(measured):
-        raise DgexError(f"{source}: has no value of any gene; check how it was made")
-    beyond = largest[measured] > LARGEST_LOG2
-    if beyond.all():
-        return True
-    if beyond.any():
-        raise DgexError(
-            f"{source}: {beyond.sum()} of {len(measured)} profiles, such as {sample_id[measured[beyond]][0]}, reach beyond "
-            f"{LARGEST_LOG2:g} and so are linear, the others log2; bring all to one scale"
-        )
-    if smallest.min() < -LARGEST_LOG2:
-        raise DgexError(f"{source}: reaches {smallest.min():g}, which is no log2 value; write NaN where not measured")
-    some = measured[np.linspace(0, len(measured) - 1, min(len(measured), PROFILES_FOR_SCALE)).astype(int)]
-    if scale_of(scratch.read(np.unique(some))) == "centred":
-        raise DgexError(
-            f"{source}: its values are centred gene by gene, so they say changes and not intensities; use values that "
-            "keep each gene's level"
-        )
-    return False

@@ -10,7 +10,7 @@
 attributes: schema_version, seed, command, and as JSON sources (file name: sha256), versions
 
 A cohort that was mapped onto another prepared file has that file's genes, scaler and quantiles, and test samples alone;
-its ``preparation`` has the file's sha256 under ``onto``. Under ``legacy`` the fits are the originals', over all samples.
+its ``preparation`` has the file's sha256 under ``onto``. ``legacy`` there says that fits are over all samples.
 """
 
 import hashlib

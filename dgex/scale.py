@@ -1,12 +1,17 @@
 """At which scale the values of an expression table are: said by nobody, shown by the values."""
 
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
+from dgex.errors import DgexError
+
 LARGEST_LOG2 = 32.0  # beyond any scanner's or sequencer's count
 LEAST_AGREEMENT = 0.5
 MOST_NEGATIVE = 0.25
+PROFILES = 256  # are enough to tell a file's scale
 FEW = 5  # profiles: two or three may agree, or disagree, by chance
 
 Scale = Literal["log2", "linear", "centred"]
@@ -43,6 +48,47 @@ def scale_of(values: np.ndarray) -> Scale:
     if not agree and (negative or not beyond):
         return "centred"
     return "linear" if beyond else "log2"
+
+
+def reach_of(values: np.ndarray) -> np.ndarray:
+    """Each profile's smallest and largest value [profiles, 2], infinity and -infinity where nothing is measured."""
+    measured = ~np.isnan(values)
+    smallest = np.min(values, axis=1, where=measured, initial=np.inf)
+    return np.stack([smallest, np.max(values, axis=1, where=measured, initial=-np.inf)], axis=1)
+
+
+def intensity_scale(
+    path: Path, sample_id: Sequence[str], reach: np.ndarray, read: Callable[[np.ndarray], np.ndarray]
+) -> Literal["log2", "linear"]:
+    """The one scale on which all profiles of a file are.
+
+    Args:
+      path: of the file, for messages.
+      reach: of all profiles, see ``reach_of``.
+      read: gives the profiles at ascending positions, float32 [positions, rows]; asked for ``PROFILES`` at most.
+
+    Raises:
+      DgexError: nothing is measured, profiles are on different scales or on none, or say changes and not intensities.
+    """
+    smallest, largest = reach.T
+    measured = np.flatnonzero(largest > -np.inf)
+    if not len(measured):
+        raise DgexError(f"{path}: has no value of any gene; check how it was made")
+    linear = measured[largest[measured] > LARGEST_LOG2]
+    if 0 < len(linear) < len(measured):
+        raise DgexError(
+            f"{path}: {len(linear)} of {len(measured)} profiles, such as {sample_id[linear[0]]}, are linear (beyond "
+            f"{LARGEST_LOG2:g}) and the others log2; bring all to one scale"
+        )
+    if not len(linear) and smallest.min() < -LARGEST_LOG2:
+        raise DgexError(f"{path}: reaches {smallest.min():g}, which is no log2 value; write NaN where not measured")
+    some = measured[np.linspace(0, len(measured) - 1, min(len(measured), PROFILES)).astype(int)]
+    if scale_of(read(some)) == "centred":
+        raise DgexError(
+            f"{path}: its values are centred gene by gene, so they say changes and not intensities; use values that "
+            "keep each gene's level"
+        )
+    return "linear" if len(linear) else "log2"
 
 
 def log2_of_linear(values: np.ndarray) -> np.ndarray:

@@ -1,6 +1,5 @@
 """Mapping a cohort onto a prepared data set, and the originals' arithmetic in both."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np

@@ -261,7 +261,7 @@ def spoilt(*changes):
         (change(row_id=tuple(f"q{i}" for i in range(10))), "has no landmark gene"),
         (change(np.full((40, 10), np.inf)), "infinite"),
         (change(np.full((40, 10), np.nan)), "has no value of any gene"),
-        (change(spoilt((0, 1000))), "1 of 40 profiles, such as GSM0, reach beyond 32"),
+        (change(spoilt((0, 1000))), "1 of 40 profiles, such as GSM0, are linear (beyond 32)"),
         (change(spoilt(((0, 1), -666.0))), "write NaN where not measured"),
         (change(expression_values(10) - expression_values(10).mean(axis=0)), "centred gene by gene"),
         (change(row_id=tuple("abcdefghij"), sample_id=ROWS + tuple(map(str, range(30)))), "transposed"),
@@ -295,3 +295,11 @@ def test_an_unwritable_output_is_refused_before_the_work(folder, refused, output
 
 def test_simulating_into_a_file_is_refused(folder, refused):
     assert "cannot be written" in refused(lambda: app(["simulate", "-o", f"{folder / 'map_lm.txt'}"]))
+
+
+def test_a_source_of_incomplete_profiles_is_refused(folder, refused):
+    values, rows = wider(folder, 23)
+    for sample, profile in enumerate(values):
+        profile[np.arange(sample, sample + 6) % 33] = NAN  # every gene is in most profiles, every profile lacks some
+    write_gctx(folder / "source.gctx", table(values, rows))
+    assert "every profile lacks more than 10 %" in refused(run_prepare(folder))
