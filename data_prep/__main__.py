@@ -15,6 +15,8 @@ from data_prep.blocks import Resources, Work
 from data_prep.duplicates import Rule
 from data_prep.geo import COMPENDIUM, GENE_TABLES, SERIES, gene_tables
 from data_prep.geo import geo as fetch
+from data_prep.inspection import inspect as look_into
+from data_prep.page import write_page
 from data_prep.pipeline import Settings, prepare_onto
 from data_prep.simulate import SCALES, SMALLEST_STUDY, ScaleName
 from data_prep.simulate import simulate as draw
@@ -138,6 +140,21 @@ def download_genes(
     """Download D-GEX's gene tables: 943 landmark and 9,520 target genes."""
     gene_tables(output, mirror)
     print(f"{output}: {' and '.join(path.name for path in gene_table_paths(output))}, as published")
+
+
+@app.command()
+def inspect(
+    file: Annotated[Path, typer.Argument(help="Expression table of any format that prepare reads, or prepared file.")],
+    html: Annotated[Path | None, typer.Option(help="Also write a page with pictures here.")] = None,
+) -> None:
+    """Say what is in a file: ids, scale, gaps, studies, splits, and where it comes from."""
+    if html is not None:
+        check_writable(html)
+    steps = Steps()
+    inspection = look_into(file, steps)
+    if html is not None:
+        write_page(html, inspection, steps)
+    print(f"{inspection}\n\n{steps}")
 
 
 if __name__ == "__main__":

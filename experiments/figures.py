@@ -5,30 +5,18 @@ from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
-import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
 from dgex.activations import base_function
 from dgex.atomic import replacing
 from dgex.log import Epoch
+from dgex.svg import to_svg
 from dgex.taaf import PARAMETERS, taaf
 from experiments.protocols import LABELS
 
 # Okabe and Ito's palette, told apart by readers with any colour vision.
 COLOURS = {"tanh": "#D55E00", "sigmoid": "#0072B2", "taaf": "#009E73", "taaf_output": "#CC79A7"}
-
-matplotlib.rcParams.update(
-    {
-        "font.size": 9,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.titlesize": 10,
-        "legend.frameon": False,
-        "figure.dpi": 150,
-        "svg.hashsalt": "dgex",  # else every run's SVG differs from the last
-    }
-)
 
 
 def learning_curves(
@@ -130,6 +118,7 @@ def taaf_shapes(params: Mapping[str, Any], base: str, title: str, units: int = 2
 
 def save(figure: Figure, folder: Path, name: str) -> None:
     """Saves a figure as ``name.png`` and ``name.svg``."""
-    for suffix, metadata in (("png", {}), ("svg", {"Date": None})):
-        with replacing(folder / f"{name}.{suffix}") as partial:
-            figure.savefig(partial, format=suffix, metadata=metadata)
+    with replacing(folder / f"{name}.png") as partial:
+        figure.savefig(partial, format="png")
+    with replacing(folder / f"{name}.svg") as partial:
+        partial.write_bytes(to_svg(figure))

@@ -300,6 +300,6 @@ def test_simulating_into_a_file_is_refused(folder, refused):
 def test_a_source_of_incomplete_profiles_is_refused(folder, refused):
     values, rows = wider(folder, 23)
     for sample, profile in enumerate(values):
-        profile[np.arange(sample, sample + 6) % 33] = NAN  # every gene is in most profiles, every profile lacks some
+        profile[np.arange(sample, sample + 8) % 33] = NAN  # every gene is in most profiles, every profile lacks some
     write_gctx(folder / "source.gctx", table(values, rows))
     assert "every profile lacks more than 10 %" in refused(run_prepare(folder))
