@@ -66,10 +66,7 @@ def prepare(
         complete = _complete(source, staged)
         unique = _unique(staged, np.flatnonzero(complete), settings, work)
         kept = np.flatnonzero(complete & unique)
-        if settings.split == "study":
-            split = split_by_study(staged.study[kept].tolist(), settings.fractions, settings.seed)
-        else:
-            split = split_by_sample(len(kept), settings.fractions, settings.seed)
+        split = _split(source, staged.study[kept].tolist(), settings)
         fit = np.full(len(kept), True) if settings.legacy else split == SPLITS.index("train")
         found = staged.lacking(kept[fit]) <= MOST_MISSING_OF_A_GENE * fit.sum()
         for table, side in zip(tables, np.split(found, [len(landmark)]), strict=True):
@@ -127,6 +124,15 @@ def _need_studies(source: Path, study: np.ndarray) -> None:
             f"{source}: {(study == '').sum()} of {len(study)} samples have no study_id; add this field to the sample "
             "metadata, or choose --split sample"
         )
+
+
+def _split(source: Path, study: list[str], settings: Settings) -> np.ndarray:
+    try:
+        if settings.split == "study":
+            return split_by_study(study, settings.fractions, settings.seed)
+        return split_by_sample(len(study), settings.fractions, settings.seed)
+    except DgexError as error:
+        raise DgexError(f"{source}: {error}") from error
 
 
 def _unique(staged: Staged, profiles: np.ndarray, settings: Settings, work: Work) -> np.ndarray:

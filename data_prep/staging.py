@@ -102,14 +102,17 @@ def stage(source: Path, landmark: Genes, target: Genes, folder: Path, work: Work
 
 def _find_rows(source: Path, expression: Expression, landmark: Genes, target: Genes) -> GeneRows:
     rows = find_rows(expression.row_id, landmark, target)
-    for table, count in (("landmark", rows.count[: len(landmark)]), ("target", rows.count[len(landmark) :])):
-        if not count.any():
-            if len(find_rows(expression.sample_id, landmark, target).rows):
-                raise DgexError(f"{source}: is transposed, its samples are named like genes; swap rows and columns")
-            raise DgexError(
-                f"{source}: has no {table} gene; its rows are named like {expression.row_id[0]}, the gene tables' "
-                f"probe sets like {landmark.probes[0].split(',')[0]} and genes like {landmark.ensembl[0]}"
-            )
+    landmarks, targets = np.split(rows.count > 0, [len(landmark)])
+    if not (landmarks.any() or targets.any()):
+        if len(find_rows(expression.sample_id, landmark, target).rows):
+            raise DgexError(f"{source}: is transposed, its samples are named like genes; swap rows and columns")
+        raise DgexError(
+            f"{source}: has no gene of the gene tables; its rows are named like {expression.row_id[0]}, the tables' "
+            f"probe sets like {landmark.probes[0].split(',')[0]} and genes like {landmark.ensembl[0]}"
+        )
+    if not (landmarks.any() and targets.any()):
+        had, lacked = ("landmark", "target") if landmarks.any() else ("target", "landmark")
+        raise DgexError(f"{source}: has {had} genes but no {lacked} gene; use a source that measured both")
     if rows.naming == "Ensembl id" and (gene := repeated_gene(expression.row_id)):
         raise DgexError(f"{source}: has {gene} twice, in two versions; keep one")
     return rows

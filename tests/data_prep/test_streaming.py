@@ -116,16 +116,20 @@ def test_a_killed_run_leaves_nothing_that_looks_finished(tmp_path):
     subprocess.run(command("simulate", "--scale", "full", "--profiles", 1500, "-o", tmp_path), check=True)
     source, output = tmp_path / "simulated.gctx", tmp_path / "out" / "prepared.h5"
     arguments = command("prepare", source, "--genes", tmp_path, "-o", output)
-    start = time.perf_counter()
     subprocess.run(arguments, check=True)
-    took = time.perf_counter() - start
     whole = output.read_bytes()
     output.unlink()
-    for share in (0.3, 0.5, 0.7, 0.9):
+    for wait in (0.2, 1.5, None):  # seconds; or until the output is being written
         with subprocess.Popen(arguments) as process:
-            time.sleep(share * took)
+            if wait is None:
+                while not any(entry.stat().st_size > 2**24 for entry in output.parent.iterdir()):
+                    assert process.poll() is None
+                    time.sleep(0.01)
+            else:
+                time.sleep(wait)
             process.kill()
         assert not output.exists()
+    assert len(list(output.parent.iterdir())) == 1  # hidden, and named partial
     subprocess.run(arguments, check=True)
     assert output.read_bytes() == whole
     assert list(output.parent.iterdir()) == [output]  # what the killed runs left is gone too
