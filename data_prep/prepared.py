@@ -1,0 +1,100 @@
+"""A prepared file as it lies on disk: its profiles pass by in blocks, like those of any expression table.
+
+``dgex.dataset.read_dataset`` reads the same file into memory and checks every value, which training needs.
+"""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from data_prep.report import Report
+from dgex.dataset import HISTOGRAM_EDGES, PREPARE_AGAIN, SCHEMA_VERSION, Reference, read_reference
+from dgex.errors import DgexError
+from dgex.formats.content import first_bytes, reading
+from dgex.formats.hdf5 import SIGNATURE, dataset_at, open_hdf5, stream_hdf5
+from dgex.formats.matrix import Block, Expression
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What a prepared file holds besides values and sample ids; see ``dgex.dataset``."""
+
+    reference: Reference
+    split: np.ndarray  # u1 [samples]
+    seed: int
+    command: str
+    sources: dict[str, str]  # sha256 by file name
+    versions: dict[str, str]  # by package
+    preparation: dict[str, Any]
+    report: Report | None  # of ``preparation``; None where the file was not made by ``data_prep``
+    before: dict[str, np.ndarray]  # by study, counts in HISTOGRAM_EDGES; empty where the file does not have them
+
+
+def is_prepared(path: Path) -> bool:
+    """Whether the content says so; DgexError as ``first_bytes`` and ``open_hdf5``."""
+    if not first_bytes(path).startswith(SIGNATURE):
+        return False
+    with open_hdf5(path) as file:
+        return "schema_version" in file.attrs
+
+
+@contextmanager
+def open_prepared(path: Path) -> Iterator[tuple[Expression, Prepared]]:
+    """Landmarks and then targets as the rows of one table, log2; a gene that is both is in it twice.
+
+    Raises:
+      DgexError: as ``read_reference``; something is missing, of a wrong form, or does not fit the rest.
+    """
+    reference = read_reference(path)
+    genes = reference.landmark_genes.ensembl + reference.target_genes.ensembl
+    with stream_hdf5(path) as file:
+        with reading(path):
+            sides = [dataset_at(file, name) for name in ("landmark", "target")]
+            members = [dataset_at(file, name) for name in ("split", "sample/id", "sample/study")]
+            try:
+                split, sample_id, study = members[0][:], *(member.asstr()[:].astype(str) for member in members[1:])
+                prepared = Prepared(reference, split, *_provenance(file), _before(file))
+            except (KeyError, ValueError, TypeError, AttributeError) as error:
+                raise DgexError(f"{path}: has a damaged description of its samples; {PREPARE_AGAIN}") from error
+        widths = len(reference.landmark_genes), len(reference.target_genes)
+        if any(side.shape != (len(split), width) for side, width in zip(sides, widths, strict=True)) or not (
+            len(split) == len(sample_id) == len(study) > 0
+        ):
+            raise DgexError(
+                f"{path}: its {len(sample_id)} samples and {len(genes)} genes do not fit its values; {PREPARE_AGAIN}"
+            )
+
+        def blocks(most: int) -> Iterator[Block]:
+            step = max(1, most // len(genes))
+            for first in range(0, len(split), step):
+                samples = slice(first, min(first + step, len(split)))
+                with reading(path):
+                    values = np.hstack([side[samples] for side in sides])
+                yield samples, slice(0, len(genes)), values
+
+        kind = f"prepared data set, schema {SCHEMA_VERSION}"
+        yield Expression(genes, tuple(sample_id.tolist()), blocks, {}, {"study_id": study}, kind), prepared
+
+
+def _provenance(file: h5py.File) -> tuple[int, str, dict[str, str], dict[str, str], dict[str, Any], Report | None]:
+    documents = file.attrs["sources"], file.attrs["versions"], dataset_at(file, "preparation").asstr()[()]
+    sources, versions, preparation = (dict(json.loads(document)) for document in documents)
+    names = [field.name for field in fields(Report)]
+    report = Report(**{name: preparation[name] for name in names}) if preparation.keys() >= set(names) else None
+    return int(file.attrs["seed"]), str(file.attrs["command"]), sources, versions, preparation, report
+
+
+def _before(file: h5py.File) -> dict[str, np.ndarray]:
+    if "before" not in file:
+        return {}
+    study = dataset_at(file, "before/study").asstr()[:].tolist()
+    counts = dataset_at(file, "before/counts")[:].astype(np.int64)
+    if counts.shape != (len(study), len(HISTOGRAM_EDGES) - 1):
+        raise ValueError(f"/before/counts has shape {counts.shape}")
+    return dict(zip(study, counts, strict=True))
