@@ -136,8 +136,8 @@ def _components(inspection: Inspection, states: States) -> Section:
     text = (
         f"One mark a profile, n = {_chosen(inspection)}, coloured by study{', formed by split' if prepared else ''}; "
         "axes in the unit of the values, with their share of the variance. Rows are centred, not scaled; a gap is its "
-        "row's mean. Clusters by tissue are biology, a study far from others of its tissue is a batch effect, and a lone "
-        "mark may be a failed profile."
+        "row's mean. Clusters by tissue are biology, a study far from others of its tissue is a batch effect, and a "
+        "lone mark may be a failed profile."
     )
     return Section(title, text, svg)
 
@@ -154,8 +154,8 @@ def _gaps(inspection: Inspection, states: States) -> Section:
         )
     text = (
         f"{len(order)} of {len(share)} rows have gaps, {(share == 1).sum()} of them in all samples, "
-        f"n = {len(inspection.study)}. A wide step is a study or platform that lacks these rows. Preparation leaves out "
-        "genes that more than half of the training profiles lack, and fills other gaps."
+        f"n = {len(inspection.study)}. A wide step is a study or platform that lacks these rows. Preparation leaves "
+        "out genes that more than half of the training profiles lack, and fills other gaps."
     )
     names = [f"{inspection.row_id[row]} ({share[row]:.1%})" for row in order]
     return Section(title, text, pictures.gaps(share[order]), lists={f"{len(names)} rows with gaps": names})

@@ -28,7 +28,7 @@ from dgex.errors import DgexError
 from dgex.formats.hdf5 import create_hdf5, dataset_at, open_hdf5
 from dgex.formats.matrix import first_repeated
 from dgex.genes import Genes, overlap
-from dgex.normalization import Scaler, fit_scaler, standardize
+from dgex.normalization import Moments, Scaler, standardize
 
 SCHEMA_VERSION = 2
 SPLITS = ("train", "validation", "test")
@@ -296,6 +296,14 @@ def _read_provenance(file: h5py.File, preparation: str) -> dict[str, Any]:
         raise DgexError(f"{file.filename}: has incomplete provenance; {PREPARE_AGAIN}") from error
 
 
+def _fitted(values: np.ndarray, fit: np.ndarray, legacy: bool) -> Scaler:
+    """The scaler of the samples ``fit``, without a copy of all of them."""
+    moments = Moments(values[0])
+    for first in range(0, len(values), 256):
+        moments.add(values[first : first + 256][fit[first : first + 256]])
+    return moments.scaler(legacy)
+
+
 def _check(path: Path, dataset: Dataset) -> None:
     def refuse(problem: str) -> None:
         raise DgexError(f"{path}: {problem}; {PREPARE_AGAIN}")
@@ -328,7 +336,7 @@ def _check(path: Path, dataset: Dataset) -> None:
         if not (scaler.sd > 0).all():
             refuse(f"/scaler/{side}/sd is not positive")
         if not mapped:
-            fitted = fit_scaler(values[fit], legacy)
+            fitted = _fitted(values, fit, legacy)
             # Far above float32 rounding of log2 values, far below the shift another split's scaler would show.
             if not (np.allclose(fitted.mean, scaler.mean, atol=1e-4) and np.allclose(fitted.sd, scaler.sd, atol=1e-4)):
                 refuse(f"/scaler/{side} is not that of the {'' if legacy else 'training '}samples")
