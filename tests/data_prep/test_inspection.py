@@ -167,7 +167,7 @@ def test_counts_add_up_whatever_the_blocks(factor):
     assert lower * (1 - 2**-11) <= counts.median() <= lower or lower <= counts.median() <= lower * (1 - 2**-11)
 
 
-@pytest.mark.parametrize(("ascending", "median"), [([-3, -2, 0, 1, 5], 0), ([-8, -4, -2], -4), ([-0.0, 0, 7], 0)])
+@pytest.mark.parametrize(("ascending", "median"), [([-3, -2, 0, 1, 5], 0), ([-8, -4, -2], -4), ([-0.0, 0, 7], 0), ([1, 2, 3, 4], 2)])
 def test_median_of_either_sign(ascending, median):
     counts = Counts(1, len(ascending))
     counts.add(slice(0, 1), slice(0, len(ascending)), np.array([ascending], np.float32))
@@ -211,6 +211,8 @@ def test_facts_of_a_prepared_file(folder):
 def test_all_values_of_a_prepared_file_are_counted_by_study(folder, monkeypatch):
     monkeypatch.setattr(inspection, "BLOCK", 50)  # three profiles at a time
     found = inspect(folder / "prepared.h5", Steps())
+    with h5py.File(folder / "prepared.h5") as file:
+        np.testing.assert_array_equal(found.values, np.hstack([file["landmark"], file["target"]]))
     studies, members = np.unique(found.study, return_counts=True)
     for counts in (found.prepared.before, found.after):
         assert sorted(counts) == studies.tolist()

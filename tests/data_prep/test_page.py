@@ -101,7 +101,7 @@ def test_lists_the_duplicates_that_were_removed(simulated, tmp_path):
 
 
 def test_what_is_written_in_files_is_text(tmp_path):
-    path = gctx(tmp_path / "a&b.gctx", (HOSTILE, "_x", "a$b$\\frac", "Ελλ"), prefix="<b>")
+    path = gctx(tmp_path / "a&b.gctx", (HOSTILE, "_x", "a$\\frac$", "Ελλ"), prefix="<b>")
     page = page_of(path, tmp_path / "page.html")
     links = Links()
     links.feed(page)
