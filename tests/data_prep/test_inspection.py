@@ -167,7 +167,9 @@ def test_counts_add_up_whatever_the_blocks(factor):
     assert lower * (1 - 2**-11) <= counts.median() <= lower or lower <= counts.median() <= lower * (1 - 2**-11)
 
 
-@pytest.mark.parametrize(("ascending", "median"), [([-3, -2, 0, 1, 5], 0), ([-8, -4, -2], -4), ([-0.0, 0, 7], 0), ([1, 2, 3, 4], 2)])
+@pytest.mark.parametrize(
+    ("ascending", "median"), [([-3, -2, 0, 1, 5], 0), ([-8, -4, -2], -4), ([-0.0, 0, 7], 0), ([1, 2, 3, 4], 2)]
+)
 def test_median_of_either_sign(ascending, median):
     counts = Counts(1, len(ascending))
     counts.add(slice(0, 1), slice(0, len(ascending)), np.array([ascending], np.float32))
