@@ -144,8 +144,8 @@ def test_profiles_without_a_common_row_are_not_near():
 
 
 def test_pairs_over_rows_that_few_have():
-    # The last row is in two profiles of five, which differ in nothing else.
-    values = np.array([[3, NAN], [3, 0], [3, 1], [7, NAN], [9, NAN]], np.float32)
+    # The last row is in two profiles of five, which differ in nothing else, neither from the first one.
+    values = np.array([[3, NAN], [3, 0], [3, 99], [7, NAN], [9, NAN]], np.float32)
     assert usual(values).tolist() == [True, False]
     assert kept(values[1:]) == [True] * 4
     assert kept(values) == [True, False, False, True, True]
@@ -181,6 +181,33 @@ def test_pairs_close_to_the_threshold_in_the_rows_both_have(distance, keep):
     assert kept(values) == [True] * 100 + [keep] * 100
 
 
+@pytest.mark.parametrize("gappy", [slice(0), slice(0, 200, 2)])
+def test_pairs_a_rounding_away_from_the_threshold(gappy):
+    random = np.random.default_rng(12)
+    values = random.uniform(0, 3000, (400, 3))
+    angle = random.uniform(0, 2 * np.pi, 200)
+    values[200:] = values[:200] + np.column_stack([np.cos(angle), np.sin(angle), np.zeros(200)])
+    values = values.astype(np.float32)
+    values[gappy, 2] = NAN
+    expected = brute_force(values)
+    assert 250 < sum(expected) < 350
+    assert kept(values) == expected
+
+
+def test_values_so_large_that_projections_err_by_more_than_the_distance_from_the_threshold():
+    values = np.random.default_rng(13).uniform(0, 1e12, (40, 30)).astype(np.float32)
+    values[:, 0] = 0
+    values[20:] = values[:20]
+    values[20:, 0] = 0.9999999
+    assert kept(values) == [True] * 20 + [False] * 20
+
+
+def test_a_profile_is_gappy_where_it_lacks_a_usual_row_and_placed_at_the_rows_mean():
+    known = outline(np.array([[0, 2, NAN], [4, 2, 9], [NAN, 2, NAN]], np.float32))
+    assert known.gappy.tolist() == [False, False, True]
+    np.testing.assert_allclose(np.linalg.norm(known.points, axis=1), [2, 2, 0], atol=1e-12)
+
+
 @pytest.mark.parametrize("gappy", [250, 704])
 def test_scattered_gaps_cost_no_comparison_of_pairs_that_are_far(gappy):
     random = np.random.default_rng(5)
@@ -197,8 +224,8 @@ def test_scattered_gaps_cost_no_comparison_of_pairs_that_are_far(gappy):
 
 def test_a_study_without_the_rows_that_vary_most_is_compared_on_others():
     random = np.random.default_rng(6)
-    values = random.normal(8, np.linspace(2, 1, 3000), (300, 3000)).astype(np.float32)
-    values[200:, : duplicates.ROWS] = NAN
+    values = random.normal(8, np.where(np.arange(3000) < duplicates.ROWS, 4, 1), (300, 3000)).astype(np.float32)
+    values[270:, : duplicates.ROWS] = NAN
     source = Source(values)
     assert keep_unique(source.read, 300, usual(values)).all()
     assert source.compared == 0

@@ -32,10 +32,10 @@ def facts_of(path) -> dict[str, str]:
     return inspect(path, Steps()).facts
 
 
-def gctx(path, values, row_id=None, **metadata):
+def gctx(path, values, row_id=None, sample="s", **metadata):
     samples, rows = values.shape
     row_id = row_id or [f"{i}_at" for i in range(rows)]
-    write_gctx(path, in_memory(values, row_id, [f"s{i}" for i in range(samples)], sample_metadata=metadata))
+    write_gctx(path, in_memory(values, row_id, [f"{sample}{i}" for i in range(samples)], sample_metadata=metadata))
     return path
 
 
@@ -56,7 +56,8 @@ def folder(tmp_path, values):
         write_gene_table(tmp_path / name, genes)
     settings = Settings(fractions=(0.5, 0.25, 0.25), seed=3)
     prepare(tmp_path / "source.gctx", tmp_path, tmp_path / "prepared.h5", settings, "prepare it")
-    cohort = gctx(tmp_path / "cohort.gctx", values[:6, :4], ["ENSG0.1", "ENSG1.12", "ENSG2.3", "ENSG4.1"])
+    names = ["ENSG0.1", "ENSG1.12", "ENSG2.3", "ENSG4.1", "ENSG7", "ENSG8", "ENSG9"]
+    cohort = gctx(tmp_path / "cohort.gctx", values[:6, :7], names, sample="r")
     prepare_onto(tmp_path / "prepared.h5", cohort, tmp_path / "cohort.h5", False, "map it")
     return tmp_path
 
@@ -227,7 +228,7 @@ def test_facts_of_a_mapped_cohort(folder):
     assert facts["test"] == "6 samples of 0 studies" and "train" not in facts
     assert facts["mapped onto"] == f"the data set with sha256 {sha256_of(folder / 'prepared.h5')}"
     assert facts["prepared from"] == "GCTX, rows are Ensembl ids, values log2"
-    assert facts["targets missing"] == f"8 (ENSG5, {', '.join(TARGET.ensembl[4:])})"
+    assert facts["targets missing"] == f"5 (ENSG5, {', '.join(TARGET.ensembl[7:])})"
 
 
 def test_a_zipped_prepared_file_is_read_too(folder):
