@@ -107,6 +107,10 @@ def replaced(name, values):
     return damage
 
 
+def both(*members):
+    return lambda frame: [replaced(name, np.array(values))(frame) for name, values in members]
+
+
 def attribute(name, value):
     return lambda frame: frame.attrs.create(name, value)
 
@@ -130,6 +134,7 @@ def attribute(name, value):
         (replaced("block1_items", np.array([b"a"])), "are not its columns, each once"),
         (replaced("axis0", np.array([b"a", b"b"])), "are not its columns, each once"),
         (replaced("axis0", np.array([b"a", b"b", b"c", b"d"])), "are not its columns, each once"),
+        (both(("axis0", [b"a", b"c"]), ("block1_items", [b"c"])), "are not its columns, each once"),
         (replaced("axis0", 3), "axis0 has 0 axes, not 1"),
         (replaced("axis0", np.zeros((3, 2))), "axis0 has 2 axes, not 1"),
         (replaced("axis1", np.zeros(4, "V5")), "axis1 holds |V5"),
