@@ -340,6 +340,20 @@ def test_wrong_files_are_refused(path, refused, damage, complaint):
     assert str(path) in line and complaint in line
 
 
+BIASED = h5py.h5t.IEEE_F32LE.copy()
+BIASED.set_ebias(2**15)  # beyond the exponents of any float of numpy
+
+
+@pytest.mark.parametrize("name", ["0/DATA/0/matrix", "0/META/ROW/id", "0/META/COL/batch"])
+@pytest.mark.parametrize("kind", [h5py.h5t.UNIX_D32LE, BIASED])
+def test_types_that_numpy_does_not_have_are_refused(path, refused, name, kind):
+    with h5py.File(path, "r+") as file:
+        space = file[name].id.get_space()
+        del file[name]
+        h5py.h5d.create(file.id, name.encode(), kind, space)
+    assert f"{path}: is truncated or damaged" in refused(lambda: read(path))
+
+
 def test_a_file_without_samples_is_refused(tmp_path, refused):
     write_gctx(tmp_path / "empty.gctx", in_memory(np.zeros((0, 1), np.float32), ("1_at",), ()))
     assert "is empty" in refused(lambda: read(tmp_path / "empty.gctx"))

@@ -67,8 +67,8 @@ def test_labels_of_an_older_encoding_do_not_stop_the_reader(tmp_path):
 @pytest.mark.parametrize(
     ("frame", "options", "complaint"),
     [
-        (pd.DataFrame(VALUES), {"format": "table"}, "frame_table, not a fixed frame"),
-        (pd.Series(VALUES[0]), {}, "series, not a fixed frame"),
+        (pd.DataFrame(VALUES), {"format": "table"}, "'frame_table', not a fixed frame"),
+        (pd.Series(VALUES[0]), {}, "'series', not a fixed frame"),
         (pd.DataFrame({"a": ["x", "y"], "b": [1.0, 2.0]}), {}, "pickled objects"),
         (pd.DataFrame({"a": [1, 2]}), {}, "holds int64"),
         (pd.DataFrame(VALUES[:0], columns=["a", "b", "c"]), {}, "holds nothing"),
@@ -119,7 +119,8 @@ def attribute(name, value):
     ("damage", "complaint"),
     [
         (attribute("pandas_type", [1, 2]), "no pandas object"),
-        (attribute("pandas_type", np.bytes_(b"fr\xfcme")), "fr\N{REPLACEMENT CHARACTER}me, not a fixed frame"),
+        (attribute("pandas_type", np.bytes_(b"fr\xfcme")), "'fr\N{REPLACEMENT CHARACTER}me', not a fixed frame"),
+        (attribute("pandas_type", "fram\n"), r"'fram\n', not a fixed frame"),
         (attribute("nblocks", "x"), "is empty or damaged"),
         (attribute("nblocks", 2.5), "is empty or damaged"),
         (attribute("nblocks", [1, 2]), "is empty or damaged"),
