@@ -16,7 +16,7 @@ from data_prep.duplicates import Rule
 from data_prep.pipeline import Settings
 from data_prep.split import Fractions, Split
 from data_prep.steps import Steps
-from dgex.atomic import check_writable
+from dgex.atomic import check_writable, need_room
 from dgex.console import command_line, run
 from dgex.errors import DgexError
 from dgex.formats.gctx import write_gctx
@@ -95,7 +95,7 @@ def prepare_command(
             "all samples, with --onto over the cohort.",
         ),
     ] = False,
-    memory: Annotated[float, typer.Option(min=0.25, max=4096, help="GiB to use at most.")] = Resources().memory,
+    memory: Annotated[float, typer.Option(min=0.5, max=4096, help="GiB to use at most.")] = Resources().memory,
     workers: Annotated[
         int, typer.Option(min=1, help="Blocks of profiles to work on at once.", show_default="all cores")
     ] = os.cpu_count() or 1,
@@ -152,8 +152,9 @@ def simulate_command(
 ) -> None:
     """Write a made-up compendium and its gene tables, of the form of the real ones."""
     source = output / "simulated.gctx"
-    check_writable(source)
+    folder = check_writable(source)
     size = simulate.SCALES[scale]
+    need_room(folder, 4 * (profiles or size.profiles) * size.rows)
     expression, landmark, target = simulate.simulate(size, profiles or size.profiles, seed)
     tables = dict(zip(gene_table_paths(output), (landmark, target), strict=True))
     for path, genes in tables.items():

@@ -17,6 +17,7 @@ in thousands of dimensions.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Literal
 
 import numpy as np
@@ -222,13 +223,21 @@ def _distance(one: np.ndarray, other: np.ndarray) -> float:
     return np.inf if np.isnan(difference).all() else np.sqrt(np.nansum(difference**2))
 
 
+def check_rule(rule: Rule) -> None:
+    """Finds out before the work that a rule cannot be followed: DgexError for "legacy-dgex" without scikit-learn."""
+    if rule == "legacy-dgex":
+        try:
+            import_module("sklearn.cluster")
+        except ImportError as error:
+            raise DgexError(
+                "--duplicates legacy-dgex: needs scikit-learn; install it with `pip install scikit-learn`"
+            ) from error
+
+
 def _clusters(points: np.ndarray, seed: int) -> np.ndarray:
     """The number of each profile's cluster, by D-GEX's settings."""
-    try:
-        from sklearn.cluster import MiniBatchKMeans
-    except ImportError as error:
-        raise DgexError(
-            "--duplicates legacy-dgex: needs scikit-learn; install it with `pip install scikit-learn`"
-        ) from error
+    check_rule("legacy-dgex")
+    from sklearn.cluster import MiniBatchKMeans
+
     means = MiniBatchKMeans(min(DGEX_CLUSTERS, len(points)), max_iter=10, batch_size=1000, random_state=seed)
     return means.fit_predict(points)

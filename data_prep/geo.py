@@ -13,6 +13,7 @@ import numpy as np
 from rich.progress import Progress
 
 from data_prep.download import NotThere, download, find_flaw
+from data_prep.platforms import PLATFORMS, check_platforms
 from data_prep.steps import Steps
 from dgex.atomic import check_writable
 from dgex.console import progress
@@ -33,8 +34,6 @@ GENE_TABLE_SHA256 = (
     "a238c8ee0f3200063455ef3275162e347881d447649189d4dc2c6203ff8a1a99",  # targets
 )
 
-# Affymetrix arrays that hold (nearly) all probe sets of HG-U133A, those which D-GEX's gene tables name.
-PLATFORMS = {"GPL96": "HG-U133A", "GPL570": "HG-U133_Plus_2", "GPL571": "HG-U133A_2", "GPL3921": "HT_HG-U133A"}
 LEAST_FOUND = 0.9  # of the wanted probe sets; a source with fewer names its rows otherwise, or was cut down
 
 
@@ -100,12 +99,14 @@ def geo(
         of one known platform and one scale, holds changes instead of intensities, or too few of the probe sets; two
         series share an array; the output cannot be written.
     """
-    check_writable(output, accessions)
+    cache = cache or output.parent / "geo"
+    check_writable(output, accessions, *gene_table_paths(genes_dir))
     listed = read_accessions(accessions)
+    check_writable(output, *(cache / name for accession in listed for name in accession.files))
     names = [probes.split(",") for genes in read_gene_tables(genes_dir) for probes in genes.probes]
     wanted = list(dict.fromkeys(probe for probes in names for probe in probes))
     with progress() as bars:
-        paths = [_obtain(accession, cache or output.parent / "geo", mirror, bars) for accession in listed]
+        paths = [_obtain(accession, cache, mirror, bars) for accession in listed]
 
     steps = Steps()
     with ExitStack() as stack:
@@ -236,9 +237,7 @@ def _check(source: _Source, wanted: Sequence[str]) -> None:
     platform = accession.platform or min(platforms)
     if platforms != {platform}:
         raise DgexError(f"{path}: its arrays are of {_named(platforms)}, not of {platform} alone; correct the list")
-    if platform not in PLATFORMS:
-        known = ", ".join(f"{key} ({name})" for key, name in PLATFORMS.items())
-        raise DgexError(f"{path}: is of unknown platform {platform}, known are {known}; take the series off the list")
+    check_platforms(path, platforms)
     absent = set(wanted).difference(source.table.row_id)
     if len(wanted) - len(absent) < LEAST_FOUND * len(wanted):
         raise DgexError(
@@ -251,6 +250,8 @@ def _check_distinct(sources: Sequence[_Source]) -> None:
     home: dict[str, Path] = {}
     for source in sources:
         for name in source.table.sample_id:
+            if home.get(name) == source.path:
+                raise DgexError(f"{source.path}: is listed twice; take {source.accession.series} off the list once")
             if name in home:
                 raise DgexError(f"{source.path}: array {name} is in {home[name]} too; take one of them off the list")
             home[name] = source.path

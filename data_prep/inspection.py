@@ -15,7 +15,6 @@ import numpy as np
 
 from data_prep.densities import histograms
 from data_prep.prepared import Prepared, is_prepared, open_prepared
-from data_prep.report import GAP_RULE
 from data_prep.steps import Steps
 from dgex.dataset import SPLITS
 from dgex.errors import DgexError
@@ -231,7 +230,7 @@ def _preparation(prepared: Prepared) -> dict[str, str]:
             "landmarks missing": _listed(report.landmarks_missing),
             "targets missing": _listed(report.targets_missing),
             "gaps": f"{report.gaps_filled} values of {report.genes_with_gaps} genes in {report.samples_with_gaps} "
-            f"samples, {GAP_RULE}",
+            f"samples, {report.gaps}",
         }
     if "onto" in prepared.preparation:
         facts["mapped onto"] = f"the data set with sha256 {prepared.preparation['onto']}"

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from data_prep.blocks import Work
-from data_prep.duplicates import Rule, keep_unique
+from data_prep.duplicates import Rule, check_rule, keep_unique
 from data_prep.report import Report
 from data_prep.split import FRACTIONS, Fractions, Split, check_fractions, split_by_sample, split_by_study
 from data_prep.staging import MOST_MISSING_OF_A_GENE, Staged, stage
@@ -60,6 +60,7 @@ def prepare(
     tables = gene_table_paths(genes_dir)
     folder = check_writable(output, source, *tables)
     check_fractions(settings.fractions)
+    check_rule(settings.duplicates)
     landmark, target = read_gene_tables(genes_dir)
     with stage(source, landmark, target, folder, work) as staged:
         if settings.split == "study":
@@ -67,7 +68,7 @@ def prepare(
         complete = _complete(source, staged)
         unique = _unique(staged, np.flatnonzero(complete), settings, work)
         kept = np.flatnonzero(complete & unique)
-        split = _split(source, staged.study[kept].tolist(), settings)
+        split = _split(source, staged.study, kept, settings)
         fit = np.full(len(kept), True) if settings.legacy else split == SPLITS.index("train")
         found = staged.lacking(kept[fit]) <= MOST_MISSING_OF_A_GENE * fit.sum()
         for table, side in zip(tables, np.split(found, [len(landmark)]), strict=True):
@@ -139,13 +140,14 @@ def _need_studies(source: Path, study: np.ndarray) -> None:
         )
 
 
-def _split(source: Path, study: list[str], settings: Settings) -> np.ndarray:
+def _split(source: Path, study: np.ndarray, kept: np.ndarray, settings: Settings) -> np.ndarray:
     try:
         if settings.split == "study":
-            return split_by_study(study, settings.fractions, settings.seed)
-        return split_by_sample(len(study), settings.fractions, settings.seed)
+            return split_by_study(study[kept].tolist(), settings.fractions, settings.seed)
+        return split_by_sample(len(kept), settings.fractions, settings.seed)
     except DgexError as error:
-        raise DgexError(f"{source}: {error}") from error
+        left = f"{len(kept)} of {len(study)} profiles are no duplicates and complete"
+        raise DgexError(f"{source}: {error} ({left})") from error
 
 
 def _unique(staged: Staged, profiles: np.ndarray, settings: Settings, work: Work) -> np.ndarray:

@@ -4,7 +4,10 @@ from dataclasses import dataclass
 
 from dgex.dataset import SPLITS
 
-GAP_RULE = "filled with the gene's mean over the training profiles that have it (z-score 0)"
+
+def gap_rule(fitted: str) -> str:
+    """What gaps are filled with, given the name of the profiles that the means are of."""
+    return f"filled with the gene's mean over the {fitted} profiles that have it (z-score 0)"
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,7 @@ class Report:
     genes_with_gaps: int
     samples_with_gaps: int
     missing_are_filled: bool  # whether a missing gene is in the prepared file for all that
+    gaps: str  # what they are filled with
 
     def __str__(self) -> str:
         samples = sum(self.split_samples.values())
@@ -50,7 +54,7 @@ class Report:
             f"target genes        {self.targets}, {missing}: {_listed(self.targets_missing)}\n"
             f"targets that are landmarks  {len(self.targets_that_are_landmarks)}{equal}\n"
             f"gaps                {self.gaps_filled} values ({share:.4%}) of {self.genes_with_gaps} genes "
-            f"in {self.samples_with_gaps} samples, {GAP_RULE}"
+            f"in {self.samples_with_gaps} samples, {self.gaps}"
         )
 
 

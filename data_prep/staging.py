@@ -13,11 +13,13 @@ from pathlib import Path
 import numpy as np
 
 from data_prep.blocks import Work, blocks_of, in_order
+from data_prep.platforms import check_platforms
 from data_prep.probes import GeneRows, average, find_rows, repeated_gene
 from dgex.atomic import need_room
 from dgex.errors import DgexError
 from dgex.formats.matrix import BLOCK, Expression
 from dgex.formats.opening import open_expression
+from dgex.formats.series_matrix import SERIES_MATRIX
 from dgex.genes import Genes
 from dgex.scale import intensity_scale, log2_of_linear, reach_of
 from dgex.scratch import Scratch
@@ -95,6 +97,8 @@ def stage(source: Path, landmark: Genes, target: Genes, folder: Path, work: Work
         no single scale; the memory does not suffice, or the room on the disk.
     """
     with open_expression(source) as expression:
+        if expression.kind == SERIES_MATRIX:
+            check_platforms(source, expression.sample_metadata["platform_id"].tolist())
         gene_rows = _find_rows(source, expression, landmark, target)
         samples, rows = expression.shape
         workers = work.resources.workers_for(rows)

@@ -12,7 +12,7 @@ import scipy
 import dgex
 from data_prep.blocks import Work, blocks_of, in_order
 from data_prep.densities import histograms
-from data_prep.report import GAP_RULE, Report
+from data_prep.report import Report, gap_rule
 from data_prep.staging import Staged
 from dgex.dataset import SPLITS, Reference, Writer, create_dataset, sha256_of
 from dgex.genes import Genes, overlap
@@ -103,7 +103,7 @@ def write(
                 "sources": _checksums(sources, work),
                 "versions": {"python": platform.python_version()}
                 | {package.__name__: package.__version__ for package in (np, scipy, h5py, dgex)},
-                "preparation": settings | {"gaps": GAP_RULE, **asdict(report)},
+                "preparation": settings | asdict(report),
             },
             before,
         )
@@ -179,6 +179,8 @@ def _report(plan: Plan, filled: bool) -> Report:
         genes_with_gaps=int((lacking[found] > 0).sum()),
         samples_with_gaps=int((staged.lacked(found)[kept] > 0).sum()),
         missing_are_filled=filled,
+        # A cohort's own means where it is fitted on, the data set's training profiles' where it is not.
+        gaps=gap_rule(("cohort's" if filled else "source's") if plan.legacy else "training"),
     )
 
 

@@ -49,12 +49,12 @@ def check_writable(path: Path, *inputs: Path) -> Path:
       The folder it will lie in, or the nearest above that there is already.
 
     Raises:
-      DgexError: it is a folder, or lies where nothing may be written, or is one of the inputs.
+      DgexError: it is a folder or a device, or lies where nothing may be written, or is one of the inputs.
     """
     if any(path.exists() and source.exists() and path.samefile(source) for source in inputs):
         raise DgexError(f"{path}: is read to make this output, which would replace it; give the output another name")
     nearest = next(parent for parent in path.absolute().parents if parent.exists())
-    if path.is_dir() or not nearest.is_dir() or not os.access(nearest, os.W_OK):
+    if (path.exists() and not path.is_file()) or not nearest.is_dir() or not os.access(nearest, os.W_OK):
         raise DgexError(f"{path}: cannot be written; give the name of a file in a folder you may write to")
     return nearest
 

@@ -74,6 +74,8 @@ def intensity_scale(
     measured = np.flatnonzero(largest > -np.inf)
     if not len(measured):
         raise DgexError(f"{path}: has no value of any gene; check how it was made")
+    if (smallest[measured] == largest[measured]).all():
+        raise DgexError(f"{path}: every profile has one value throughout; check how it was made")
     linear = measured[largest[measured] > LARGEST_LOG2]
     if 0 < len(linear) < len(measured):
         raise DgexError(

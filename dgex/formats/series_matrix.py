@@ -14,6 +14,7 @@ from dgex.errors import DgexError
 from dgex.formats.matrix import Expression
 from dgex.formats.text import leading_fields, read_lines, unique_ids, value_blocks
 
+SERIES_MATRIX = "GEO series matrix"  # the kind of its tables
 BEGIN, END = "!series_matrix_table_begin", "!series_matrix_table_end"
 STUDY, SAMPLE = "!Series_geo_accession", "!Sample_geo_accession"
 METADATA = {"platform_id": "!Sample_platform_id", "title": "!Sample_title"}
@@ -44,6 +45,8 @@ def open_series_matrix(path: Path) -> Iterator[Expression]:
         body.append((number, leading_fields(path, number, line, 1, 1 + len(sample_id))[0]))
     else:
         raise DgexError(f"{path}: has no {END}, is truncated; download it again")
+    for _ in lines:
+        pass  # gzip has its checksum at the end
     if not body:
         raise DgexError(f"{path}: is an empty study, its table has no rows; look in the study's supplementary files")
     metadata = {"study_id": description[STUDY][:1] * len(sample_id)}
@@ -56,7 +59,7 @@ def open_series_matrix(path: Path) -> Iterator[Expression]:
         unique_ids(path, "sample", sample_id),
         value_blocks(path, body[0][0], 1, len(sample_id), len(body)),
         sample_metadata={name: np.array(column, np.str_) for name, column in metadata.items()},
-        kind="GEO series matrix",
+        kind=SERIES_MATRIX,
     )
 
 

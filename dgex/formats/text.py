@@ -50,6 +50,8 @@ def leading_fields(path: Path, number: int, line: str, fields: int, width: int) 
     """The first ``fields`` of a line that must have ``width``; otherwise a DgexError."""
     found = line.count("\t") + 1
     if found != width:
+        if line.lstrip().startswith("<"):
+            raise DgexError(f"{path}: goes on as a web page from line {number} on; download it again")
         raise DgexError(
             f"{path}: line {number} has {found} fields where {width} belong; is damaged, fetch or make it again"
         )

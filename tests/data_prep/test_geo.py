@@ -318,3 +318,16 @@ def test_baseline_subtracted_values_are_refused(shared, tmp_path, refused):
     line = refused(lambda: app([*arguments, "--cache", str(data / "geo")]))
     assert "GSE30528_series_matrix.txt.gz: its values are centred gene by gene" in line
     assert not output.exists()
+
+
+def test_a_series_listed_with_and_without_its_platform_is_listed_twice(command, refused):
+    assert "is listed twice" in refused(lambda: command("GSE7\nGSE7 GPL96\n", {"GSE7": FILES["GSE7"]}))
+
+
+@pytest.mark.parametrize("name", ["genes/map_lm.txt", "cache/GSE7_series_matrix.txt.gz"])
+def test_no_input_is_replaced(command, refused, tmp_path, name):
+    command("GSE7", {"GSE7": FILES["GSE7"]})
+    content = (tmp_path / name).read_bytes()
+    arguments = ["geo", str(tmp_path / "list.txt"), "--genes", str(tmp_path / "genes"), "-o", str(tmp_path / name)]
+    assert "is read to make this output" in refused(lambda: app([*arguments, "--cache", str(tmp_path / "cache")]))
+    assert (tmp_path / name).read_bytes() == content

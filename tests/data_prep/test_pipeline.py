@@ -1,5 +1,6 @@
 """Preparation from end to end: against the arithmetic spelt out in float64, on real arrays, and on bad input."""
 
+import gzip
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -341,3 +342,11 @@ def test_platforms_without_a_common_row_are_refused(folder, refused):
         write_gene_table(folder / name, replace(genes, probes=probes))
     write_gctx(folder / "source.gctx", table(values, rows))
     assert "no row is measured in half of the profiles" in refused(run_prepare(folder))
+
+
+def test_a_series_of_an_unknown_platform_is_refused(shared, tmp_path, refused):
+    content = gzip.decompress((shared / "data" / "geo" / "GSE3268_series_matrix.txt.gz").read_bytes())
+    (tmp_path / "GSE3268_series_matrix.txt").write_bytes(content.replace(b'"GPL96"', b'"GPL999"'))
+    arguments = [str(tmp_path / "GSE3268_series_matrix.txt"), "--genes", str(shared / "data" / "genes")]
+    line = refused(lambda: app(["prepare", *arguments, "--split", "sample", "-o", str(tmp_path / "out.h5")]))
+    assert "is of unknown platform GPL999, known are GPL96 (HG-U133A)" in line

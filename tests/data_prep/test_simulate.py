@@ -1,6 +1,7 @@
 """The simulator: the form of the real files, and what its docstring promises."""
 
 import os
+import shutil
 
 import numpy as np
 import pytest
@@ -152,6 +153,14 @@ def test_the_command_writes_what_was_drawn(tmp_path, capsys):
     printed = capsys.readouterr()
     assert "60 profiles of 2470 probe sets, 3 of them near-duplicates; 200 landmark and 1000 target" in printed.out
     assert "\nsimulating " in printed.out  # what the step cost
+
+
+def test_room_is_looked_for_before_anything_is_drawn(tmp_path, refused):
+    arguments = ["simulate", "--scale", "full", "--profiles", "2000000", "-o", f"{tmp_path / 'new'}"]
+    if shutil.disk_usage(tmp_path).free > 4 * 2_000_000 * 22_268:
+        pytest.skip("the disk has room even for that")
+    assert "MiB left; make room" in refused(lambda: app(arguments))
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_command_replaces_no_other_gene_table(tmp_path, refused):

@@ -86,3 +86,17 @@ def test_the_nearest_folder_is_named_and_nothing_made(tmp_path):
     for path in (tmp_path, tmp_path / "file" / "below"):
         with pytest.raises(DgexError, match="cannot be written; give the name of a file"):
             check_writable(path)
+
+
+def test_devices_are_not_written_over(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(DgexError, match="pipe: cannot be written"):
+        check_writable(pipe)
+
+
+def test_an_input_is_not_written_over_by_any_of_its_names(tmp_path):
+    (tmp_path / "source").write_text("text")
+    (tmp_path / "other name").symlink_to(tmp_path / "source")
+    with pytest.raises(DgexError, match="is read to make this output"):
+        check_writable(tmp_path / "other name", tmp_path / "elsewhere", tmp_path / "source")

@@ -96,7 +96,7 @@ def test_a_title_of_an_older_encoding_does_not_stop_the_reader(path):
         ('"1053_at"', '"1007_s_at"', "the row 1007_s_at twice"),
         ("3\t4e2", "3", "line 14 has 2 fields where 3 belong"),
         ("4e2", "4,2", "line 14 holds '4,2'"),
-        ('"117_at"', "<html><body>Bad gateway</body></html>\n117_at", "line 14 has 1 fields where 3 belong"),
+        ('"117_at"', "<html><body>Bad gateway</body></html>\n117_at", "goes on as a web page from line 14"),
         (TEXT, "<!DOCTYPE html><html>404</html>", "is a web page"),
     ],
 )
@@ -117,3 +117,16 @@ def test_a_truncated_download_is_refused(path, refused, shared):
     content = (shared / "data" / "geo" / "GSE3268_series_matrix.txt.gz").read_bytes()
     path.write_bytes(content[: len(content) // 2])
     assert f"{path}: is truncated or damaged" in refused(lambda: read(path))
+
+
+def test_a_wrong_checksum_is_noticed_though_it_comes_after_the_table(tmp_path, refused):
+    content = bytearray(gzip.compress(TEXT.encode()))
+    content[-8] ^= 1  # of the CRC-32
+    path = tmp_path / "GSE1_series_matrix.txt.gz"
+    path.write_bytes(content)
+
+    def read():
+        with open_series_matrix(path):
+            pass
+
+    assert "is truncated or damaged (CRC check failed" in refused(read)
