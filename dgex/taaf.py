@@ -18,8 +18,9 @@ from typing import Literal, get_args
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
-from dgex.activations import RANGES, Base, Parameters, base_function
+from dgex.activations import RANGES, Base, base_function
 from dgex.errors import DgexError
 
 PARAMETERS = ("alpha", "beta", "gamma", "delta")
@@ -48,8 +49,8 @@ def taaf(
     return alpha * base_function(base)(beta * z + gamma) + delta
 
 
-def spanning(base: str, reach: float) -> Parameters:
-    """The ``(alpha, beta, gamma, delta)`` with which a TAAF starts as a linear unit does, its range wide enough.
+def spanning(base: str, reach: float) -> tuple[ArrayLike, ArrayLike, ArrayLike, ArrayLike]:
+    """The scalars ``(alpha, beta, gamma, delta)`` with which a TAAF starts as a linear unit, but wide enough.
 
     A TAAF of a bounded base on the output layer cannot follow targets outside ``[delta, delta + alpha]``, at first
     [0, 1] for a sigmoid; and an optimiser that normalises its steps, as Adam and Nadam do, moves alpha and delta by no
@@ -86,8 +87,7 @@ def spanning(base: str, reach: float) -> Parameters:
     low, high = RANGES[base]
     alpha = 2 * reach / (high - low) if math.isfinite(high - low) else 1.0
     gamma = float(reach) if math.isfinite(low) and not math.isfinite(high) else 0.0
-    with jax.ensure_compile_time_eval():  # initialisers run inside jit, where the two values would have no numbers yet
-        value, slope = (float(number) for number in jax.value_and_grad(f)(gamma))
+    value, slope = jax.value_and_grad(f)(gamma)
     return alpha, 1 / (alpha * slope), gamma, -alpha * value
 
 

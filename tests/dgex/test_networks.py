@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from dgex import parallel
+from dgex.activations import BASES as ACTIVATIONS
 from dgex.errors import DgexError
 from dgex.networks import PRESETS, NetworkConfig, init_params, layer_table, predict
 from dgex.taaf import PARAMETERS
@@ -285,6 +286,24 @@ def test_output_reach_sets_the_output_taaf_alone():
             np.testing.assert_allclose(params[f"{owner}_taaf"][name], value, rtol=1e-6)
     plain = jitted_init(NetworkConfig(4, 3, taaf="all"), jax.random.key(0))
     np.testing.assert_array_equal(plain["outputs"]["kernel"], params["outputs"]["kernel"])
+
+
+@pytest.mark.parametrize("base", ACTIVATIONS)
+def test_output_reach_under_the_transformations_of_a_training_step(base):
+    config = NetworkConfig(4, 3, (), base, taaf="all", learn=("gamma", "delta"), output_reach=5.0)
+    params = jitted_init(config, jax.random.key(0))
+    landmark = np.random.default_rng(1).normal(size=(8, 4)).astype(np.float32)
+
+    @jax.jit
+    def profile_by_profile(params, landmark):
+        def summed(params):
+            return jnp.mean(jax.vmap(lambda profile: predict(config, params, profile))(landmark) ** 2)
+
+        return jax.lax.scan(lambda carry, _: (carry, jax.grad(summed)(params)), 0, jnp.arange(1))[1]
+
+    found, wanted = profile_by_profile(params, landmark), network_gradient(config, params, landmark)
+    for one, other in zip(*map(jax.tree.leaves, (found, wanted)), strict=True):
+        np.testing.assert_allclose(one[0], other, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize(
