@@ -86,8 +86,8 @@ def networks_at_once(config: NetworkConfig, protocol: Protocol, device: jax.Devi
     """How many networks of a shape to train at once: on a CPU one, elsewhere as many as its memory has room for.
 
     Two CPU cores lose by it: ten example networks at once cost 1.2 times as much as one after another, ten of
-    943 -> 300 -> 300 -> 9520 units 1.1 times. On a GPU, which one such network leaves mostly idle, it should pay; that is
-    not measured yet.
+    943 -> 300 -> 300 -> 9520 units 1.1 times. A GPU is mostly idle with one such network, so there it should pay; that
+    is not measured yet.
     """
     limit = (device.memory_stats() or {}).get("bytes_limit")
     if device.platform == "cpu" or not limit:
