@@ -9,6 +9,7 @@ BIN := .venv/bin
 SIMULATED := data/simulated.h5
 GEO := data/geo.h5
 GENES := data/genes/map_tg.txt
+PREPARATION := $(wildcard data_prep/*.py dgex/*.py dgex/formats/*.py)
 DATA ?= $(SIMULATED)
 ifeq ($(DATA),geo)
 override DATA := $(GEO)
@@ -32,7 +33,7 @@ setup: .venv/ready
 	@touch $@
 
 # The embedded default: a simulated compendium, prepared like a real one.
-$(SIMULATED): $(wildcard data_prep/*.py) | .venv/ready
+$(SIMULATED): $(PREPARATION) | .venv/ready
 	$(BIN)/python -m data_prep simulate --seed 0 -o data/simulated
 	$(BIN)/python -m data_prep prepare data/simulated/simulated.gctx --genes data/simulated --split study --seed 0 -o $@
 
@@ -43,7 +44,7 @@ $(GENES): | .venv/ready
 data/geo.gctx: data_prep/compendium.txt $(GENES) | .venv/ready
 	$(BIN)/python -m data_prep geo $< -o $@ --genes $(dir $(GENES)) --cache data/geo $(if $(MIRROR),--mirror "$(MIRROR)")
 
-$(GEO): data/geo.gctx | .venv/ready
+$(GEO): data/geo.gctx $(PREPARATION) | .venv/ready
 	$(BIN)/python -m data_prep prepare $< --genes $(dir $(GENES)) --split study --seed 0 -o $@
 
 reproduce: .venv/ready $(filter $(SIMULATED) $(GEO),$(DATA))

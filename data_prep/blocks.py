@@ -20,7 +20,7 @@ Result = TypeVar("Result")
 PROFILES = 256
 
 RUNTIME = 400 * 2**20  # bytes: the interpreter, the libraries, ids, a block of the source
-BYTES_PER_VALUE = 64  # of a block in work: float64 copies, ranks and masks of it
+BYTES_PER_VALUE = 40  # of a block in work: float64 copies, ranks and masks of it
 
 
 @dataclass(frozen=True)

@@ -84,9 +84,9 @@ def geo(
 ) -> list[Series]:
     """Writes one GCTX of the series in a list: log2, rows are the gene tables' probe sets in the tables' order.
 
-    Sample metadata: study_id, platform_id, title, source_scale. A probe set that a series lacks is NaN in its arrays.
-    Nothing is normalised between studies. Equal series matrices give equal bytes. Memory holds one series at a time,
-    65 KB an array with D-GEX's tables.
+    Sample metadata: study_id, platform_id, title, source_scale, source_sha256. What a series lacks is NaN in
+    its arrays. Nothing is normalised between studies. Equal series matrices give equal bytes. Memory holds one series
+    at a time, 65 KB an array with D-GEX's tables.
 
     Args:
       accessions: see ``read_accessions``.
@@ -100,7 +100,7 @@ def geo(
         of one known platform and one scale, holds changes instead of intensities, or too few of the probe sets; two
         series share an array; the output cannot be written.
     """
-    check_writable(output)
+    check_writable(output, accessions)
     listed = read_accessions(accessions)
     names = [probes.split(",") for genes in read_gene_tables(genes_dir) for probes in genes.probes]
     wanted = list(dict.fromkeys(probe for probes in names for probe in probes))
@@ -143,7 +143,9 @@ def geo(
                 name: np.concatenate([source.table.sample_metadata[name] for source in sources])
                 for name in ("study_id", "platform_id", "title")
             }
-            metadata["source_scale"] = np.repeat([each.scale for each in taken], [each.arrays for each in taken])
+            sizes = [each.arrays for each in taken]
+            metadata["source_scale"] = np.repeat([each.scale for each in taken], sizes)
+            metadata["source_sha256"] = np.repeat([each.sha256 for each in taken], sizes)
             write_gctx(output, Expression(tuple(wanted), sample_id, blocks, sample_metadata=metadata))
     return taken
 

@@ -103,12 +103,12 @@ def inspect(path: Path, steps: Steps) -> Inspection:
         counts = Counts(samples, rows)
         after: dict[str, np.ndarray] = {}
         with steps("reading", samples * rows) as advance:
-            for columns, lines, block in expression.blocks(BLOCK):
-                counts.add(columns, lines, block)
-                first, last = np.searchsorted(chosen, (columns.start, columns.stop))
-                values[first:last, lines] = block[chosen[first:last] - columns.start]
+            for some, row_slice, block in expression.blocks(BLOCK):
+                counts.add(some, row_slice, block)
+                first, last = np.searchsorted(chosen, (some.start, some.stop))
+                values[first:last, row_slice] = block[chosen[first:last] - some.start]
                 if prepared:
-                    for name, count in histograms(block, study[columns]).items():
+                    for name, count in histograms(block, study[some]).items():
                         after[name] = after.get(name, 0) + count
                 advance(block.size)
     measured = ~np.isnan(values).all(axis=1)

@@ -195,9 +195,8 @@ def _left_out(inspection: Inspection, states: States) -> Section:
         f"{len(report.duplicates_removed)} duplicates of an earlier profile removed": report.duplicates_removed,
         f"{len(report.incomplete_removed)} profiles removed that lacked too many genes": report.incomplete_removed,
     }
-    return Section(
-        title, f"Duplicates were looked for {f'by the rule: {rule}' if rule else 'not at all'}.", lists=lists
-    )
+    looked = f"looked for by the rule: {rule}" if rule else "not looked for"
+    return Section(title, f"Duplicates were {looked}.", lists=lists)
 
 
 def _chosen(inspection: Inspection) -> str:

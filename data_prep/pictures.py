@@ -5,6 +5,7 @@ largest studies the second six have them again, dashed or hollow. All others are
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -19,6 +20,9 @@ NAMED = 2 * len(COLOURS)
 GREY = "0.65"
 MARKERS = dict(zip(SPLITS, "o^s", strict=True))
 LONGEST_NAME = 22  # letters
+# Lines of many studies: hundreds of them are smaller as an image inside the SVG.
+CROWDED: dict[str, Any] = {"color": GREY, "linewidth": 0.6, "rasterized": True}
+MEDIAN: dict[str, Any] = {"color": "black", "linewidth": 1.6}
 
 
 def densities(
@@ -36,18 +40,15 @@ def densities(
     width = np.diff(HISTOGRAM_EDGES)
     middle = HISTOGRAM_EDGES[:-1] + width / 2 + offset
     few = len(sizes) <= NAMED
+    looks = {name: _look(number) if few else CROWDED for number, name in enumerate(sizes)}
     all_axes = figure.subplots(1, len(panels), sharex=True, sharey=True, squeeze=False)[0]
     drawn = []
     for axes, (title, counts) in zip(all_axes, panels.items(), strict=True):
-        lines = {name: counts[name] / (counts[name].sum() * width) for name in sizes if counts[name].any()}
-        for number, (name, line) in enumerate(lines.items()):
-            if few:
-                number = list(sizes).index(name)
-                axes.plot(middle, line, "--" if _is_second(number) else "-", color=_colour(number), linewidth=1.2)
-            else:
-                axes.plot(middle, line, color=GREY, linewidth=0.5)
+        lines = {name: count / (count.sum() * width) for name, count in counts.items() if count.any()}
+        for name, line in lines.items():
+            axes.plot(middle, line, **looks[name])
         if not few:
-            axes.plot(middle, np.median(list(lines.values()), axis=0), color="black", linewidth=1.6)
+            axes.plot(middle, np.median(list(lines.values()), axis=0), **MEDIAN)
         axes.set(title=title, xlabel=unit)
         drawn += list(lines.values())
     lines_of_all = np.array(drawn)
@@ -57,13 +58,10 @@ def densities(
     top = 1.15 * np.where(highest > 3 * fourth, fourth, highest).max()
     all_axes[0].set(xlim=(used[0] - 0.3, used[-1] + 0.3), ylim=(0, top or None), ylabel="share of values per unit")
     if few:
-        handles = [
-            Line2D([], [], color=_colour(i), linestyle="--" if _is_second(i) else "-") for i in range(len(sizes))
-        ]
-        _legend(figure, handles, [_label(name, size) for name, size in sizes.items()])
+        labels = [_label(name, size) for name, size in sizes.items()]
+        _legend(figure, [Line2D([], [], **look) for look in looks.values()], labels)
     else:
-        handles = [Line2D([], [], color=GREY, linewidth=0.8), Line2D([], [], color="black", linewidth=1.6)]
-        _legend(figure, handles, ["one study", "median"])
+        _legend(figure, [Line2D([], [], **look) for look in (CROWDED, MEDIAN)], ["one study", "median"])
     return to_svg(figure)
 
 
@@ -151,6 +149,10 @@ def _colour(number: int) -> str:
 def _is_second(number: int) -> bool:
     """Whether the study is one of those that have the colours for the second time."""
     return len(COLOURS) <= number < NAMED
+
+
+def _look(number: int) -> dict[str, Any]:
+    return {"color": _colour(number), "linestyle": "--" if _is_second(number) else "-", "linewidth": 1.2}
 
 
 def _filling(number: int) -> dict[str, str]:

@@ -23,9 +23,9 @@ from data_prep.duplicates import Rule, keep_unique
 from data_prep.report import Report
 from data_prep.split import FRACTIONS, Fractions, Split, check_fractions, split_by_sample, split_by_study
 from data_prep.staging import MOST_MISSING_OF_A_GENE, Staged, stage
-from data_prep.writing import Plan, fit_quantiles, write
+from data_prep.writing import Plan, fit_reference, write
 from dgex.atomic import check_writable
-from dgex.dataset import SPLITS, read_reference, sha256_of
+from dgex.dataset import SPLITS, read_reference, sha256_of, training_samples
 from dgex.errors import DgexError
 from dgex.genes import gene_table_paths, read_gene_tables
 
@@ -50,16 +50,17 @@ def prepare(
 
     Args:
       command: what the user asked for; kept as provenance.
+      work: what to take of the machine, and where to show progress.
 
     Raises:
       DgexError: an input is unusable (see ``stage``, ``read_gene_tables``), has no studies to split by, or too few
         samples; the memory does not suffice; or the output cannot be written.
     """
     work = work or Work()
-    folder = check_writable(output)
+    tables = gene_table_paths(genes_dir)
+    folder = check_writable(output, source, *tables)
     check_fractions(settings.fractions)
     landmark, target = read_gene_tables(genes_dir)
-    tables = gene_table_paths(genes_dir)
     with stage(source, landmark, target, folder, work) as staged:
         if settings.split == "study":
             _need_studies(source, staged.study)
@@ -74,8 +75,8 @@ def prepare(
                 raise DgexError(
                     f"{source}: no gene of {table} is measured in half of the training profiles; use a fuller source"
                 )
-        plan = Plan(staged, kept, split, fit, found, landmark, target, settings.legacy)
-        return write(output, plan, fit_quantiles(plan, work), None, asdict(settings), command, (source, *tables), work)
+        plan = Plan(staged, complete, kept, split, fit, found, landmark, target, settings.legacy)
+        return write(output, plan, fit_reference(plan, work), None, asdict(settings), command, (source, *tables), work)
 
 
 def prepare_onto(
@@ -83,22 +84,32 @@ def prepare_onto(
 ) -> Report:
     """Maps a cohort onto the genes, quantiles and scaler of a prepared data set, profile by profile.
 
-    All of it becomes test samples. A gene that the cohort lacks stays, with the training profiles' mean.
+    All of it becomes test samples: near-duplicates are not looked for, since the data set keeps no raw profiles to
+    compare with. A gene that the cohort lacks stays, with the training profiles' mean.
 
     Args:
       legacy: rank and standardise as the originals did, RNA-seq by dense ranks and with the cohort's own mean and SD.
+      command, work: as in ``prepare``.
 
     Raises:
-      DgexError: as ``prepare``, or ``prepared`` is no prepared file.
+      DgexError: as ``prepare``; ``prepared`` is no prepared file, or was trained on some of the cohort's samples.
     """
     work = work or Work()
-    folder = check_writable(output)
+    folder = check_writable(output, source, prepared)
     reference = read_reference(prepared)
     landmark, target = reference.landmark_genes, reference.target_genes
     with stage(source, landmark, target, folder, work) as staged:
-        kept = np.flatnonzero(_complete(source, staged))
+        trained_on = np.isin(staged.sample_id, training_samples(prepared))
+        if trained_on.any():
+            raise DgexError(
+                f"{source}: {trained_on.sum()} of its samples, such as {staged.sample_id[trained_on][0]}, are training "
+                f"samples of {prepared}; leave them out"
+            )
+        complete = _complete(source, staged)
+        kept = np.flatnonzero(complete)
         plan = Plan(
             staged,
+            complete,
             kept,
             split=np.full(len(kept), SPLITS.index("test"), np.uint8),
             fit=np.full(len(kept), legacy),
@@ -108,7 +119,7 @@ def prepare_onto(
             legacy=legacy,
         )
         settings = {"onto": sha256_of(prepared), "legacy": legacy}
-        return write(output, plan, reference.quantiles, reference, settings, command, (source, prepared), work)
+        return write(output, plan, reference.quantiles, reference, settings, command, (source,), work)
 
 
 def _complete(source: Path, staged: Staged) -> np.ndarray:
@@ -142,7 +153,7 @@ def _unique(staged: Staged, profiles: np.ndarray, settings: Settings, work: Work
         unique[profiles] = keep_unique(
             lambda positions: staged.read(profiles[positions]),
             len(profiles),
-            staged.measured_rows(profiles),
+            staged.usual_rows(profiles),
             settings.duplicates,
             settings.seed,
             advance,

@@ -64,7 +64,7 @@ def open_prepared(path: Path) -> Iterator[tuple[Expression, Prepared]]:
                 raise DgexError(f"{path}: has a damaged description of its samples; {PREPARE_AGAIN}") from error
         widths = len(reference.landmark_genes), len(reference.target_genes)
         if any(side.shape != (len(split), width) for side, width in zip(sides, widths, strict=True)) or not (
-            len(split) == len(sample_id) == len(study) > 0
+            len(split) == len(sample_id) == len(study) > 0 and prepared.before.keys() <= set(study.tolist())
         ):
             raise DgexError(
                 f"{path}: its {len(sample_id)} samples and {len(genes)} genes do not fit its values; {PREPARE_AGAIN}"

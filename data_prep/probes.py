@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -20,8 +20,7 @@ class GeneRows:
     """Where a source has its genes: which rows are averaged into which column."""
 
     naming: Naming  # of the source's rows
-    rows: np.ndarray  # int [used]: the rows of the source that some gene needs, ascending
-    members: np.ndarray  # int: positions in ``rows``, gene after gene
+    members: np.ndarray  # int: rows, gene after gene
     count: np.ndarray  # int [genes]: how many of ``members`` belong to each gene; 0 where the source lacks it
 
     @property
@@ -30,7 +29,7 @@ class GeneRows:
         return (np.cumsum(self.count) - self.count)[self.count > 0]
 
     def absent(self, unmeasured: np.ndarray) -> np.ndarray:
-        """Which genes have no measured row: bool [profiles, used] to bool [profiles, genes]."""
+        """Which genes have no measured row: bool [profiles, rows] to bool [profiles, genes]."""
         result = np.ones((len(unmeasured), len(self.count)), bool)
         result[:, self.count > 0] = np.logical_and.reduceat(unmeasured[:, self.members], self.starts, axis=1)
         return result
@@ -51,20 +50,20 @@ def find_rows(row_id: Sequence[str], landmark: Genes, target: Genes) -> GeneRows
     naming: Naming = "Ensembl id" if sum(map(bool, ensembl)) > sum(map(bool, probes)) else "probe set"
     found = ensembl if naming == "Ensembl id" else probes
     members = np.array([row for own in found for row in own], int)
-    rows = np.unique(members)
-    return GeneRows(naming, rows, np.searchsorted(rows, members), np.array([len(own) for own in found]))
+    return GeneRows(naming, members, np.array([len(own) for own in found]))
 
 
-def repeated_gene(row_id: Sequence[str]) -> str | None:
-    """An Ensembl id that comes twice once versions are taken off, if any."""
-    return next((name for name, count in Counter(VERSION.sub("", name) for name in row_id).items() if count > 1), None)
+def repeated_gene(row_id: Sequence[str], genes: Collection[str]) -> str | None:
+    """One of the Ensembl ids ``genes`` that comes twice once versions are taken off, if any."""
+    count = Counter(VERSION.sub("", name) for name in row_id)
+    return next((gene for gene in genes if count[gene] > 1), None)
 
 
 def average(values: np.ndarray, genes: GeneRows) -> np.ndarray:
     """The mean of each gene's rows, over those measured in the profile.
 
     Args:
-      values: log2 [samples, used], the rows ``genes.rows`` of the source; NaN where not measured.
+      values: log2 [samples, rows], NaN where not measured.
 
     Returns:
       float32 [samples, genes]; NaN where the source has none of the gene's rows, or the profile measured none.

@@ -1,8 +1,8 @@
 """A source made ready for passes over its profiles.
 
-Sources come as text or HDF5, gene by gene or profile by profile, compressed or not, linear or log2. Each is
-read once, from end to end; the rows that genes need go into a scratch file, profile after profile, from which any
-profile can be had at once. What was measured, and on which scale, is found out in one pass over that.
+Sources come as text or HDF5, gene by gene or profile by profile, compressed or not, linear or log2. Each is read once,
+from end to end, into a scratch file, profile after profile, from which any profile can be had at once. What was
+measured, and on which scale, is found out in one pass over that.
 """
 
 from collections.abc import Callable, Iterator
@@ -14,6 +14,7 @@ import numpy as np
 
 from data_prep.blocks import Work, blocks_of, in_order
 from data_prep.probes import GeneRows, average, find_rows, repeated_gene
+from dgex.atomic import need_room
 from dgex.errors import DgexError
 from dgex.formats.matrix import BLOCK, Expression
 from dgex.formats.opening import open_expression
@@ -23,6 +24,7 @@ from dgex.scratch import Scratch
 
 MOST_MISSING_OF_A_PROFILE = 0.1
 MOST_MISSING_OF_A_GENE = 0.5
+LEAST_FOUND = 0.5  # of the genes of either table; platforms share some names, so a few prove nothing
 
 
 @dataclass(frozen=True)
@@ -35,13 +37,17 @@ class Staged:
     linear: bool  # whether the source's values are, and are turned into log2 on reading
     gene_rows: GeneRows
     # Which rows a profile lacks. Profiles of a study lack the same, so there are few different patterns.
-    patterns: np.ndarray  # u1 [patterns, used / 8], packed bits, set where not measured
+    patterns: np.ndarray  # u1 [patterns, rows / 8], packed bits, set where not measured
     pattern: np.ndarray  # int [samples]
     scratch: Scratch
-    workers: int  # how many blocks of profiles may be in work at once
+
+    @property
+    def rows(self) -> int:
+        """How many rows the source has."""
+        return self.scratch.shape[1]
 
     def read(self, profiles: np.ndarray) -> np.ndarray:
-        """The used rows of the profiles at ascending positions: float32 log2 [profiles, used], NaN where unmeasured."""
+        """The profiles at ascending positions: float32 log2 [profiles, rows], NaN where not measured."""
         values = self.scratch.read(profiles)
         return log2_of_linear(values) if self.linear else values
 
@@ -49,10 +55,13 @@ class Staged:
         """The same averaged by gene, landmarks and then targets: float32 log2 [profiles, genes]."""
         return average(self.read(profiles), self.gene_rows)
 
-    def measured_rows(self, profiles: np.ndarray) -> np.ndarray:
-        """Which rows every one of ``profiles`` has: bool [used]."""
-        missing = np.bitwise_or.reduce(self.patterns[np.unique(self.pattern[profiles])], axis=0)
-        return ~self._unpack(missing)
+    def usual_rows(self, profiles: np.ndarray) -> np.ndarray:
+        """Which rows at least half of ``profiles`` have: bool [rows]."""
+        count = np.bincount(self.pattern[profiles], minlength=len(self.patterns))
+        missing = np.zeros(self.rows, int)
+        for numbers in blocks_of(np.arange(len(self.patterns))):
+            missing += count[numbers] @ self._unpack(self.patterns[numbers])
+        return 2 * missing <= len(profiles)
 
     def lacking(self, profiles: np.ndarray) -> np.ndarray:
         """How many of ``profiles`` lack each gene: int [genes]."""
@@ -74,7 +83,7 @@ class Staged:
             yield numbers, self.gene_rows.absent(self._unpack(self.patterns[numbers]))
 
     def _unpack(self, packed: np.ndarray) -> np.ndarray:
-        return np.unpackbits(packed, axis=-1, count=len(self.gene_rows.rows)).astype(bool)
+        return np.unpackbits(packed, axis=-1, count=self.rows).astype(bool)
 
 
 @contextmanager
@@ -82,48 +91,61 @@ def stage(source: Path, landmark: Genes, target: Genes, folder: Path, work: Work
     """Reads ``source`` into a scratch file in ``folder``.
 
     Raises:
-      DgexError: the source is unusable (see ``open_expression``), names none of the genes, or is on no single scale;
-        the memory does not suffice, or the room on the disk.
+      DgexError: the source is unusable (see ``open_expression``), has less than half of either table's genes, or is on
+        no single scale; the memory does not suffice, or the room on the disk.
     """
     with open_expression(source) as expression:
-        rows = _find_rows(source, expression, landmark, target)
-        samples = len(expression.sample_id)
-        with Scratch(folder, (samples, len(rows.rows))) as scratch:
-            with work.steps("reading", samples * len(expression.row_id)) as advance:
-                _fill(scratch, expression, rows.rows, advance)
-            workers = work.resources.workers_for(len(rows.rows))
+        gene_rows = _find_rows(source, expression, landmark, target)
+        samples, rows = expression.shape
+        workers = work.resources.workers_for(rows)
+        need_room(folder, 4 * samples * (rows + len(landmark) + len(target)))  # with what is made of it
+        with Scratch(folder, (samples, rows)) as scratch:
+            with work.steps("reading", samples * rows) as advance:
+                for where_samples, where_rows, values in expression.blocks(BLOCK):
+                    scratch.write(where_samples, where_rows, values)
+                    advance(values.size)
             with work.steps("looking over", samples) as advance:
                 reach, patterns, pattern = _survey(scratch, workers, advance)
-            sample_id = np.array(expression.sample_id)
-            linear = intensity_scale(source, expression.sample_id, reach, scratch.read) == "linear"
-            study = expression.sample_metadata.get("study_id", np.full(samples, "")).astype(str)
-            yield Staged(expression.kind, sample_id, study, linear, rows, patterns, pattern, scratch, workers)
+            yield Staged(
+                kind=expression.kind,
+                sample_id=np.array(expression.sample_id),
+                study=_as_text(expression.sample_metadata.get("study_id", np.full(samples, ""))),
+                linear=intensity_scale(source, expression.sample_id, reach, scratch.read) == "linear",
+                gene_rows=gene_rows,
+                patterns=patterns,
+                pattern=pattern,
+                scratch=scratch,
+            )
 
 
 def _find_rows(source: Path, expression: Expression, landmark: Genes, target: Genes) -> GeneRows:
     rows = find_rows(expression.row_id, landmark, target)
-    landmarks, targets = np.split(rows.count > 0, [len(landmark)])
-    if not (landmarks.any() or targets.any()):
-        if len(find_rows(expression.sample_id, landmark, target).rows):
+    found = rows.count > 0
+    if not found.any():
+        if find_rows(expression.sample_id, landmark, target).count.any():
             raise DgexError(f"{source}: is transposed, its samples are named like genes; swap rows and columns")
         raise DgexError(
             f"{source}: has no gene of the gene tables; its rows are named like {expression.row_id[0]}, the tables' "
             f"probe sets like {landmark.probes[0].split(',')[0]} and genes like {landmark.ensembl[0]}"
         )
-    if not (landmarks.any() and targets.any()):
-        had, lacked = ("landmark", "target") if landmarks.any() else ("target", "landmark")
-        raise DgexError(f"{source}: has {had} genes but no {lacked} gene; use a source that measured both")
-    if rows.naming == "Ensembl id" and (gene := repeated_gene(expression.row_id)):
+    for side, present in zip(("landmark", "target"), np.split(found, [len(landmark)]), strict=True):
+        if present.mean() < LEAST_FOUND:
+            platforms = sorted(set(_as_text(expression.sample_metadata.get("platform_id", np.array([])))) - {""})
+            of = f" (it is of platform {', '.join(platforms)})" if platforms else ""
+            raise DgexError(
+                f"{source}: has {present.sum()} of the {len(present)} {side} genes{of}; use a source of a platform "
+                "that measures them, or gene tables that name its probe sets"
+            )
+    if rows.naming == "Ensembl id" and (gene := repeated_gene(expression.row_id, landmark.ensembl + target.ensembl)):
         raise DgexError(f"{source}: has {gene} twice, in two versions; keep one")
     return rows
 
 
-def _fill(scratch: Scratch, expression: Expression, wanted: np.ndarray, advance: Callable[[int], None]) -> None:
-    for samples, rows, values in expression.blocks(BLOCK):
-        first, last = np.searchsorted(wanted, (rows.start, rows.stop))
-        if first < last:
-            scratch.write(samples, slice(first, last), values[:, wanted[first:last] - rows.start])
-        advance(values.size)
+def _as_text(column: np.ndarray) -> np.ndarray:
+    """A metadata column as strings: numbers without a needless point, "" where missing."""
+    if column.dtype.kind != "f":
+        return column.astype(str)
+    return np.array(["" if np.isnan(value) else f"{value:.15g}" for value in column])
 
 
 def _survey(
@@ -145,4 +167,4 @@ def _survey(
         reach[profiles] = ends
         pattern[profiles] = [number.setdefault(row.tobytes(), len(number)) for row in missing]
         advance(len(profiles))
-    return reach, np.array([np.frombuffer(row, np.uint8) for row in number]), pattern
+    return reach, np.frombuffer(b"".join(number), np.uint8).reshape(len(number), -1), pattern

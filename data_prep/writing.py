@@ -27,6 +27,7 @@ class Plan:
     """Which profiles and genes of a source are written, and how."""
 
     staged: Staged
+    complete: np.ndarray  # bool [samples], the profiles without too many gaps
     kept: np.ndarray  # int [kept], positions in ``staged``
     split: np.ndarray  # u1 [kept]
     fit: np.ndarray  # bool [kept], the profiles that the fits are made of
@@ -52,11 +53,12 @@ class Plan:
         return self.staged.genes(profiles)[:, self.found]
 
 
-def fit_quantiles(plan: Plan, work: Work) -> np.ndarray:
+def fit_reference(plan: Plan, work: Work) -> np.ndarray:
+    """The quantile reference of the plan's profiles to fit on: ascending log2, float32 [found]."""
     profiles = plan.kept[plan.fit]
     total = QuantileSum(int(plan.found.sum()))
     with work.steps("fitting quantiles", len(profiles)) as advance:
-        for values in in_order(plan.genes, blocks_of(profiles), plan.staged.workers):
+        for values in in_order(plan.genes, blocks_of(profiles), work.resources.workers_for(plan.staged.rows)):
             total.add(values)
             advance(len(values))
     return total.quantiles()
@@ -75,7 +77,9 @@ def write(
     """Writes what the plan says.
 
     Args:
+      quantiles: the reference distribution to map onto, ascending log2.
       given: whose scaler stands where nothing is fitted.
+      settings: go into the provenance, as do ``command`` and the checksums of ``sources``.
     """
     landmarks, targets = len(plan.found_landmark), len(plan.found_target)
     report = _report(plan, filled=given is not None)
@@ -117,7 +121,7 @@ def _normalise(plan: Plan, quantiles: np.ndarray, writer: Writer, work: Work) ->
     before: dict[str, np.ndarray] = {}
     first = 0
     with work.steps("normalising", len(plan.kept)) as advance:
-        for values, counts in in_order(normal, blocks_of(plan.kept), plan.staged.workers):
+        for values, counts in in_order(normal, blocks_of(plan.kept), work.resources.workers_for(plan.staged.rows)):
             samples = slice(first, first + len(values))
             writer.write(samples, values)
             moments.add(values[plan.fit[samples]])
@@ -149,8 +153,7 @@ def _joined(fitted: Scaler, given: Reference) -> Scaler:
 
 
 def _report(plan: Plan, filled: bool) -> Report:
-    staged, kept, found = plan.staged, plan.kept, plan.found
-    complete = staged.is_complete()
+    staged, kept, found, complete = plan.staged, plan.kept, plan.found, plan.complete
     removed = np.full(len(complete), True)
     removed[kept] = False
     lacking = staged.lacking(kept)

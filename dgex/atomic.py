@@ -1,5 +1,6 @@
 """Files that are either whole or not there."""
 
+import errno
 import os
 import shutil
 import socket
@@ -24,15 +25,34 @@ def need_room(folder: Path, nbytes: int) -> None:
         raise DgexError(f"{folder}: needs {needed:.0f} MiB, the disk has {free / 2**20:.0f} MiB left; make room")
 
 
-def check_writable(path: Path) -> Path:
+def reserve(descriptor: int, nbytes: int) -> None:
+    """Takes the room of an open file now, where the system can, so that nobody else fills the disk meanwhile.
+
+    Raises:
+      OSError: there is too little.
+    """
+    if hasattr(os, "posix_fallocate") and nbytes:  # macOS has none
+        try:
+            os.posix_fallocate(descriptor, 0, nbytes)
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                raise  # anything else: the file system does not do it
+
+
+def check_writable(path: Path, *inputs: Path) -> Path:
     """Finds out before the work, not after it, that ``path`` cannot be written; makes nothing.
+
+    Args:
+      inputs: files that are read to make it, and must not be lost to it.
 
     Returns:
       The folder it will lie in, or the nearest above that there is already.
 
     Raises:
-      DgexError: it is a folder, or lies where nothing may be written.
+      DgexError: it is a folder, or lies where nothing may be written, or is one of the inputs.
     """
+    if any(path.exists() and source.exists() and path.samefile(source) for source in inputs):
+        raise DgexError(f"{path}: is read to make this output, which would replace it; give the output another name")
     nearest = next(parent for parent in path.absolute().parents if parent.exists())
     if path.is_dir() or not nearest.is_dir() or not os.access(nearest, os.W_OK):
         raise DgexError(f"{path}: cannot be written; give the name of a file in a folder you may write to")

@@ -19,12 +19,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import h5py
 import numpy as np
 
 from dgex.errors import DgexError
+from dgex.formats.content import reading
 from dgex.formats.hdf5 import create_hdf5, dataset_at, open_hdf5
 from dgex.formats.matrix import first_repeated
 from dgex.genes import Genes, overlap
@@ -106,8 +107,8 @@ class Writer:
     def __init__(self, file: h5py.File, samples: int, landmarks: int, targets: int) -> None:
         self._file = file
         self._sides = [
-            # Whole profiles, about a megabyte of them: blocks of samples are what readers want. Their number divides
-            # any larger power of two, so that callers who write such blocks never write part of a chunk.
+            # Whole profiles, about a megabyte of them: blocks of samples are what readers want. Their number is a power
+            # of two, so that a caller who writes blocks of another does not write parts of chunks.
             file.create_dataset(
                 name, (samples, genes), "f4", chunks=(min(samples, _chunk_rows(genes)), genes), fletcher32=True
             )
@@ -201,13 +202,22 @@ def read_dataset(path: Path) -> Dataset:
 def read_reference(path: Path) -> Reference:
     """Reads a prepared file's genes, scaler and quantiles, and none of its profiles; errors as ``read_dataset``."""
     with _open(path) as file:
-        return Reference(**_reference(_read_members(file, REFERENCE)))
+        reference = Reference(**_reference(_read_members(file, REFERENCE)))
+    _check_reference(path, reference)
+    return reference
+
+
+def training_samples(path: Path) -> list[str]:
+    """The ids of a prepared file's training samples; errors as ``read_dataset``."""
+    with _open(path) as file:
+        members = _read_members(file, ("sample/id", "split"))
+    return [name for name, split in zip(members["sample/id"], members["split"], strict=True) if split == 0]
 
 
 def sha256_of(path: Path, advance: Callable[[int], object] = lambda nbytes: None) -> str:
     """The SHA-256 of a file, in hexadecimal: what provenance calls a source or a data set by."""
     digest = hashlib.sha256()
-    with path.open("rb") as file:
+    with reading(path), path.open("rb") as file:
         while piece := file.read(2**24):
             digest.update(piece)
             advance(len(piece))
@@ -304,39 +314,50 @@ def _fitted(values: np.ndarray, fit: np.ndarray, legacy: bool) -> Scaler:
     return moments.scaler(legacy)
 
 
-def _check(path: Path, dataset: Dataset) -> None:
-    def refuse(problem: str) -> None:
-        raise DgexError(f"{path}: {problem}; {PREPARE_AGAIN}")
+def _refuse(path: Path, problem: str) -> NoReturn:
+    raise DgexError(f"{path}: {problem}; {PREPARE_AGAIN}")
 
-    other = _other_members(dataset, dataset.sample_id, dataset.study, dataset.split, dataset.provenance)
-    for name, values in {"landmark": dataset.landmark, "target": dataset.target, **other}.items():
-        if MEMBERS[name][0] == "f4" and not np.isfinite(values).all():
-            refuse(f"/{name} holds NaN or infinite values")
-    for name, ids in (
-        ("sample/id", dataset.sample_id),
-        ("gene/landmark/ensembl", dataset.landmark_genes.ensembl),
-        ("gene/target/ensembl", dataset.target_genes.ensembl),
+
+def _check_reference(path: Path, reference: Reference) -> None:
+    for side, genes, scaler in (
+        ("landmark", reference.landmark_genes, reference.landmark_scaler),
+        ("target", reference.target_genes, reference.target_scaler),
     ):
-        if repeated := first_repeated(ids):
-            refuse(f"/{name} holds {repeated} twice")
+        if repeated := first_repeated(genes.ensembl):
+            _refuse(path, f"/gene/{side}/ensembl holds {repeated} twice")
+        for name, values in vars(scaler).items():
+            _check_finite(path, f"scaler/{side}/{name}", values)
+        if not (scaler.sd > 0).all():
+            _refuse(path, f"/scaler/{side}/sd is not positive")
+    _check_finite(path, "quantiles", reference.quantiles)
+    if not len(reference.quantiles) or not (np.diff(reference.quantiles) >= 0).all():
+        _refuse(path, "/quantiles are not ascending")
+
+
+def _check_finite(path: Path, name: str, values: np.ndarray) -> None:
+    if not np.isfinite(values).all():
+        _refuse(path, f"/{name} holds NaN or infinite values")
+
+
+def _check(path: Path, dataset: Dataset) -> None:
+    _check_reference(path, dataset)
+    if repeated := first_repeated(dataset.sample_id):
+        _refuse(path, f"/sample/id holds {repeated} twice")
     if not np.isin(dataset.split, range(len(SPLITS))).all():
-        refuse(f"/split holds other values than 0 to {len(SPLITS) - 1}")
+        _refuse(path, f"/split holds other values than 0 to {len(SPLITS) - 1}")
     preparation = dataset.provenance["preparation"]
     mapped, legacy = "onto" in preparation, preparation.get("legacy", False)
     for code, split in enumerate(SPLITS):
         if not mapped and not (dataset.split == code).any():
-            refuse(f"there are no {split} samples")
-    if not (np.diff(dataset.quantiles) >= 0).all():
-        refuse("/quantiles are not ascending")
+            _refuse(path, f"there are no {split} samples")
     fit = np.full(len(dataset.split), True) if legacy else dataset.split == SPLITS.index("train")
     for side, values, scaler in (
         ("landmark", dataset.landmark, dataset.landmark_scaler),
         ("target", dataset.target, dataset.target_scaler),
     ):
-        if not (scaler.sd > 0).all():
-            refuse(f"/scaler/{side}/sd is not positive")
+        _check_finite(path, side, values)
         if not mapped:
             fitted = _fitted(values, fit, legacy)
             # Far above float32 rounding of log2 values, far below the shift another split's scaler would show.
             if not (np.allclose(fitted.mean, scaler.mean, atol=1e-4) and np.allclose(fitted.sd, scaler.sd, atol=1e-4)):
-                refuse(f"/scaler/{side} is not that of the {'' if legacy else 'training '}samples")
+                _refuse(path, f"/scaler/{side} is not that of the {'' if legacy else 'training '}samples")

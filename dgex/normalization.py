@@ -3,6 +3,10 @@
 Values are log2 expression throughout, NaN where a gene was not measured. Nothing here looks at more than one profile
 once the reference and the scaler are fitted, so a single new sample is treated exactly as the data set was.
 
+Own code, because the libraries fit and apply in one go: qnorm and limma normalise the profiles they are given, and
+scikit-learn's ``QuantileTransformer`` keeps a reference for each gene rather than one for all; neither maps one new
+profile onto a stored reference. The tests compare with qnorm.
+
 What is fitted is a sum over profiles, added one by one in their order: a compendium larger than memory passes through
 in blocks, and the blocks' sizes never show in the result, not even in its last bit.
 

@@ -93,7 +93,8 @@ def intensity_scale(
 
 def log2_of_linear(values: np.ndarray) -> np.ndarray:
     """log2(max(x, 0) + 1): linear intensities or counts to log2, float32; background correction may go below 0."""
-    return np.log2(np.maximum(values, 0) + 1, dtype=np.float32)
+    # Not in float32: adding 1 would merge small counts that differ, and RNA-seq has many of them.
+    return (np.log1p(np.maximum(values, 0), dtype=np.float64) / np.log(2)).astype(np.float32)
 
 
 def _mean_correlation(values: np.ndarray) -> float:

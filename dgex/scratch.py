@@ -2,11 +2,14 @@
 
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
-from dgex.atomic import need_room
+from dgex.atomic import need_room, reserve
+from dgex.errors import DgexError
 
 
 class Scratch:
@@ -16,10 +19,14 @@ class Scratch:
     """
 
     def __init__(self, folder: Path, shape: tuple[int, int]) -> None:
-        """Raises DgexError where ``folder`` has too little room."""
-        need_room(folder, 4 * shape[0] * shape[1])
+        """Raises DgexError where ``folder`` has too little room, as do reads and writes if the disk fails them."""
+        nbytes = 4 * shape[0] * shape[1]
+        need_room(folder, nbytes)
         self.shape = shape
-        self._file = tempfile.TemporaryFile(dir=folder)
+        self._folder = folder
+        with self._guarded():
+            self._file = tempfile.TemporaryFile(dir=folder)
+            reserve(self._file.fileno(), nbytes)
 
     def __enter__(self) -> "Scratch":
         return self
@@ -47,15 +54,24 @@ class Scratch:
     def _put(self, row: int, column: int, values: np.ndarray) -> None:
         data = np.ascontiguousarray(values, np.float32).data.cast("B")
         at = 4 * (row * self.shape[1] + column)
-        while data:
-            done = os.pwrite(self._file.fileno(), data, at)
-            data, at = data[done:], at + done
+        with self._guarded():
+            while data:
+                done = os.pwrite(self._file.fileno(), data, at)
+                data, at = data[done:], at + done
 
     def _get(self, row: int, values: np.ndarray) -> None:
         data = values.data.cast("B")
         at = 4 * row * self.shape[1]
-        while data:
-            done = os.preadv(self._file.fileno(), [data], at)
-            if not done:
-                raise EOFError("read beyond what was written")
-            data, at = data[done:], at + done
+        with self._guarded():
+            while data:
+                done = os.preadv(self._file.fileno(), [data], at)
+                if not done:
+                    raise EOFError("read beyond what was written")
+                data, at = data[done:], at + done
+
+    @contextmanager
+    def _guarded(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise DgexError(f"{self._folder}: has no scratch space ({error.strerror}); make room") from error

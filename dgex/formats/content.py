@@ -21,10 +21,10 @@ def reading(path: Path) -> Iterator[None]:
     """
     try:
         yield
-    except (OSError, EOFError, RuntimeError, zlib.error) as error:
+    except (OSError, EOFError, KeyError, RuntimeError, zlib.error) as error:  # h5py's are of three kinds
         if isinstance(error, OSError) and error.strerror:
             raise DgexError(f"{path}: cannot be read ({error.strerror}); check the name and its rights") from error
-        reason = str(error).partition("\n")[0]
+        reason = str(*error.args[:1]).partition("\n")[0]  # str(error) has a KeyError's in quotes
         raise DgexError(f"{path}: is truncated or damaged ({reason}); fetch or make it again") from error
 
 

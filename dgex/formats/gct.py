@@ -5,6 +5,7 @@ columns: id, row metadata (Description in 1.2), samples. Then come, in 1.3, a li
 samples and, in both, a line for each row. -666 means missing in metadata.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
@@ -17,6 +18,7 @@ from dgex.formats.matrix import Expression
 from dgex.formats.text import leading_fields, metadata_column, read_lines, unique_ids, value_blocks
 
 COUNTS = {"#1.2": 2, "#1.3": 4}  # on line 2
+COUNT = re.compile(r"[0-9]{1,18}")
 
 
 @contextmanager
@@ -35,7 +37,7 @@ def open_gct(path: Path) -> Iterator[Expression]:
     if version not in COUNTS:
         raise DgexError(f"{path}: begins with {version[:20]!r}; of GCT, versions #1.2 and #1.3 are read")
     counts = next(lines, (2, ""))[1].split()
-    if len(counts) != COUNTS[version] or not all(map(str.isdecimal, counts)):
+    if len(counts) != COUNTS[version] or not all(map(COUNT.fullmatch, counts)):
         raise DgexError(f"{path}: line 2 does not hold {COUNTS[version]} counts; fetch or make it again")
     rows, samples, row_fields, sample_fields = map(int, counts + ["1", "0"] * (version == "#1.2"))
     if not rows * samples:

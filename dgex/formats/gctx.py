@@ -14,11 +14,12 @@ import numpy as np
 
 from dgex.errors import DgexError
 from dgex.formats.content import reading
-from dgex.formats.hdf5 import create_hdf5, dataset_at, stream_hdf5
+from dgex.formats.hdf5 import create_hdf5, dataset_at, read_column, stream_hdf5
 from dgex.formats.matrix import BLOCK, Block, Expression, first_repeated
 
 MATRIX, ROWS, SAMPLES = "0/DATA/0/matrix", "0/META/ROW", "0/META/COL"
 MISSING = -666
+LARGEST_CHUNK = 2**28  # bytes; HDF5 unpacks a compressed chunk whole, whatever part of it is asked for
 
 
 @contextmanager
@@ -26,38 +27,53 @@ def open_gctx(path: Path) -> Iterator[Expression]:
     """A GCTX file, plain or gzipped; the values stay in it and come as float32 at whatever scale the file has.
 
     A block is made of whole HDF5 chunks, each of which is read once, and of whole profiles where that many values are
-    allowed. An integer metadata field with missing entries becomes float64.
+    allowed. Only chunks that have more values, and no compression, are cut. An integer metadata field with missing
+    entries becomes float64.
 
     Raises:
       DgexError: the file is missing, truncated, not HDF5 (such as GCT text under a .gctx name) or not GCTX; an id is
-        repeated; the matrix is empty, not of floats, or does not fit the ids (is transposed); from ``blocks``: it
-        holds infinity.
+        repeated; the matrix is empty, not of floats, in compressed chunks above 256 MiB, or does not fit the ids (is
+        transposed); from ``blocks``: it holds infinity.
     """
     with stream_hdf5(path) as file:
-        with reading(path):
-            matrix = dataset_at(file, MATRIX)
-            row_id, row_metadata = _read_metadata(file, ROWS)
-            sample_id, sample_metadata = _read_metadata(file, SAMPLES)
-        if matrix.dtype.kind != "f":
-            raise DgexError(f"{path}: /{MATRIX} holds {matrix.dtype}; write it as float32 or float64")
-        if matrix.shape != (len(sample_id), len(row_id)):
-            how = "transposed" if matrix.shape == (len(row_id), len(sample_id)) else f"of shape {matrix.shape}"
-            raise DgexError(
-                f"{path}: /{MATRIX} is {how}, its ids are those of {len(sample_id)} samples x {len(row_id)} rows; "
-                "store it as samples x rows"
-            )
-        if not matrix.size:
-            raise DgexError(f"{path}: /{MATRIX} is empty; check how the file was made")
+        yield gctx_table(path, file)
 
-        def blocks(most: int) -> Iterator[Block]:
-            for samples, rows in _tiles(matrix.shape, matrix.chunks or (1, len(row_id)), most):
-                with reading(path):
-                    values = matrix.astype(np.float32)[samples, rows]
-                if np.isinf(values).any():
-                    raise DgexError(f"{path}: /{MATRIX} holds infinite values; use NaN for values not measured")
-                yield samples, rows, values
 
-        yield Expression(row_id, sample_id, blocks, row_metadata, sample_metadata, "GCTX")
+def gctx_table(path: Path, file: h5py.File) -> Expression:
+    """As ``open_gctx``, of a file open already; the table is good for as long as it stays so."""
+    with reading(path):
+        matrix = dataset_at(file, MATRIX, 2)
+        row_id, row_metadata = _read_metadata(file, ROWS)
+        sample_id, sample_metadata = _read_metadata(file, SAMPLES)
+        deep, wide = matrix.chunks or (1, len(row_id))
+        filtered = matrix.id.get_create_plist().get_nfilters() > 0
+    if matrix.dtype.kind != "f":
+        raise DgexError(f"{path}: /{MATRIX} holds {matrix.dtype}; write it as float32 or float64")
+    if matrix.shape != (len(sample_id), len(row_id)):
+        how = "transposed" if matrix.shape == (len(row_id), len(sample_id)) else f"of shape {matrix.shape}"
+        raise DgexError(
+            f"{path}: /{MATRIX} is {how}, its ids are those of {len(sample_id)} samples x {len(row_id)} rows; "
+            "store it as samples x rows"
+        )
+    if not matrix.size:
+        raise DgexError(f"{path}: /{MATRIX} is empty; check how the file was made")
+    if filtered and (nbytes := deep * wide * matrix.dtype.itemsize) > LARGEST_CHUNK:
+        raise DgexError(
+            f"{path}: /{MATRIX} is in compressed chunks of {nbytes / 2**20:.0f} MiB each, which are read whole; "
+            f"make smaller ones: h5repack -l /{MATRIX}:CHUNK=64x1024"
+        )
+
+    def blocks(most: int) -> Iterator[Block]:
+        # HDF5 reads a part of an unfiltered chunk without the rest, unless the whole fits its cache of a few MiB.
+        chunk = (deep, wide) if filtered or deep * wide <= most else (1, wide)
+        for samples, rows in _tiles(matrix.shape, chunk, most):
+            with reading(path):
+                values = matrix.astype(np.float32)[samples, rows]
+            if np.isinf(values).any():
+                raise DgexError(f"{path}: /{MATRIX} holds infinite values; use NaN for values not measured")
+            yield samples, rows, values
+
+    return Expression(row_id, sample_id, blocks, row_metadata, sample_metadata, "GCTX")
 
 
 def write_gctx(path: Path, expression: Expression) -> None:
@@ -101,13 +117,13 @@ def _tiles(shape: tuple[int, int], chunk: tuple[int, int], most: int) -> Iterato
 
 def _read_metadata(file: h5py.File, group: str) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:
     """The ids and the other metadata fields of one axis."""
-    ids = tuple(str(name) for name in _read_column(dataset_at(file, f"{group}/id")))
+    ids = tuple(read_column(file, f"{group}/id").astype(str).tolist())
     if repeated := first_repeated(ids):
         raise DgexError(f"{file.filename}: /{group}/id holds {repeated} twice; make the ids unique")
     metadata = {}
     for name in file[group]:
         if name != "id":
-            column = _read_column(dataset_at(file, f"{group}/{name}"))
+            column = read_column(file, f"{group}/{name}")
             if column.shape != (len(ids),):
                 raise DgexError(f"{file.filename}: /{group}/{name} has shape {column.shape} for {len(ids)} ids")
             missing = column == (str(MISSING) if column.dtype.kind == "U" else MISSING)
@@ -115,10 +131,3 @@ def _read_metadata(file: h5py.File, group: str) -> tuple[tuple[str, ...], dict[s
                 column = np.where(missing, "" if column.dtype.kind == "U" else np.nan, column)
             metadata[name] = column
     return ids, metadata
-
-
-def _read_column(member: h5py.Dataset) -> np.ndarray:
-    if h5py.check_string_dtype(member.dtype):
-        # Files of the field mix encodings; a title with an odd letter must not make the values unreadable.
-        return member.asstr("utf-8", "replace")[:].astype(str)
-    return member[:]

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import IO
 
 import h5py
+import numpy as np
 
-from dgex.atomic import need_room, replacing
+from dgex.atomic import SLACK, need_room, replacing, reserve
 from dgex.errors import DgexError
 from dgex.formats.content import first_bytes, is_gzip, open_content, reading
 
@@ -39,9 +40,8 @@ def stream_hdf5(path: Path) -> Iterator[h5py.File]:
     with ExitStack() as stack:
         with reading(path):
             if is_gzip(path):
-                # Unbuffered, lest a full disk be noticed on closing. Given the name too, h5py reports errors under it.
-                content = stack.enter_context(tempfile.TemporaryFile(buffering=0))
-                _unpack(path, content)
+                content = stack.enter_context(_unpacked(path))
+                # Given the name too, h5py reports errors under it.
                 file = h5py.File(path, "r", driver="fileobj", fileobj=content)
             else:
                 file = h5py.File(path, "r")
@@ -49,17 +49,28 @@ def stream_hdf5(path: Path) -> Iterator[h5py.File]:
         yield file
 
 
-def _unpack(path: Path, target: IO[bytes]) -> None:
-    """Writes a gzip file's content to ``target``: HDF5 is read here and there, gzip only from front to back."""
-    with open_content(path) as content:
+@contextmanager
+def _unpacked(path: Path) -> Iterator[IO[bytes]]:
+    """A gzip file's content in a temporary file: HDF5 is read here and there, gzip only from front to back."""
+    with ExitStack() as stack:
+        try:
+            # Unbuffered, lest a full disk be noticed on closing.
+            target = stack.enter_context(tempfile.TemporaryFile(buffering=0))
+            for piece in _pieces(path):
+                while piece:  # on a disk that runs full, a part is written before the error comes
+                    piece = piece[target.write(piece) :]
+        except OSError as error:
+            raise DgexError(
+                f"{path}: cannot be unpacked into {tempfile.tempdir or 'a temporary folder'} ({error.strerror}); "
+                "make room there or set TMPDIR to another folder"
+            ) from error
+        yield target
+
+
+def _pieces(path: Path) -> Iterator[bytes]:
+    with reading(path), open_content(path) as content:
         while piece := content.read(2**20):
-            try:
-                target.write(piece)
-            except OSError as error:
-                where = tempfile.gettempdir()
-                raise DgexError(
-                    f"{path}: cannot be unpacked into {where} ({error.strerror}); make room there or set TMPDIR"
-                ) from error
+            yield piece
 
 
 @contextmanager
@@ -67,22 +78,43 @@ def create_hdf5(path: str | os.PathLike[str], nbytes: int) -> Iterator[h5py.File
     """A new HDF5 file, which becomes ``path`` if the ``with`` block ends well and vanishes otherwise.
 
     Args:
-      nbytes: of the arrays to be written. HDF5 does not survive a disk that runs full, the process dies on it, so the
-        room is looked for beforehand.
+      nbytes: of the arrays to be written. HDF5 does not survive a disk that runs full, the process dies on it, so their
+        room is taken beforehand.
 
     Raises:
       DgexError: the disk has no room, or the folder cannot be made or written to.
     """
     with replacing(path) as partial:
         need_room(partial.parent, nbytes)
-        with h5py.File(partial, "w") as file:
-            yield file
+        try:
+            with h5py.File(partial, "w") as file:
+                with partial.open("r+b") as same:
+                    reserve(same.fileno(), nbytes + SLACK)
+                yield file
+                file.flush()
+                used = file.id.get_filesize()
+        except RuntimeError as error:
+            raise DgexError(f"{path}: cannot be written ({str(error).splitlines()[0]}); make room") from error
+        os.truncate(partial, used)
 
 
-def dataset_at(group: h5py.Group, name: str) -> h5py.Dataset:
-    """The HDF5 data set ``name`` of an open file or group, or a DgexError if there is none."""
+def dataset_at(group: h5py.Group, name: str, ndim: int | None = None) -> h5py.Dataset:
+    """The HDF5 data set ``name`` of an open file or group, or a DgexError if there is none with ``ndim`` axes."""
     member = group.get(name)
     if not isinstance(member, h5py.Dataset):
         where = f"{group.name.rstrip('/')}/{name}"
         raise DgexError(f"{group.file.filename}: has no {where}; it is incomplete or of another kind than expected")
+    if ndim not in (None, member.ndim):
+        raise DgexError(f"{group.file.filename}: {member.name} has {member.ndim} axes, not {ndim}; make the file again")
     return member
+
+
+def read_column(group: h5py.Group, name: str) -> np.ndarray:
+    """The data set ``name`` of one axis, numbers or strings; a DgexError if there is none such."""
+    member = dataset_at(group, name, 1)
+    if h5py.check_string_dtype(member.dtype):
+        # Files of the field mix encodings; a title with an odd letter must not make the values unreadable.
+        return member.asstr("utf-8", "replace")[:].astype(str)
+    if member.dtype.kind not in "fiub":
+        raise DgexError(f"{group.file.filename}: {member.name} holds {member.dtype}; store numbers or strings")
+    return member[:]

@@ -7,13 +7,13 @@ from pathlib import Path
 import h5py
 
 from dgex.errors import DgexError
-from dgex.formats.content import first_bytes
+from dgex.formats.content import first_bytes, reading
 from dgex.formats.gct import open_gct
-from dgex.formats.gctx import open_gctx
+from dgex.formats.gctx import gctx_table
 from dgex.formats.geuvadis import FIELDS, open_geuvadis
-from dgex.formats.hdf5 import SIGNATURE, open_hdf5
+from dgex.formats.hdf5 import SIGNATURE, stream_hdf5
 from dgex.formats.matrix import Expression
-from dgex.formats.pandas_hdf import open_pandas_hdf
+from dgex.formats.pandas_hdf import pandas_table
 from dgex.formats.series_matrix import open_series_matrix
 
 READ = "read are GCTX, GCT 1.2 and 1.3, GEO series matrices, GEUVADIS tables and pandas HDF5, plain or gzipped"
@@ -26,14 +26,16 @@ def open_expression(path: Path) -> Iterator[Expression]:
     Raises:
       DgexError: the file cannot be read, is of no such format, or is a prepared data set; whatever its reader raises.
     """
-    with _reader(path) as expression:
-        yield expression
-
-
-def _reader(path: Path) -> AbstractContextManager[Expression]:
     start = first_bytes(path)
     if start.startswith(SIGNATURE):
-        return _hdf5_reader(path)
+        with stream_hdf5(path) as file:
+            yield _hdf5_table(path, file)
+    else:
+        with _text_reader(path, start) as expression:
+            yield expression
+
+
+def _text_reader(path: Path, start: bytes) -> AbstractContextManager[Expression]:
     text = start.removeprefix(b"\xef\xbb\xbf")
     if text.startswith((b"#1.2", b"#1.3")):
         return open_gct(path)
@@ -44,14 +46,14 @@ def _reader(path: Path) -> AbstractContextManager[Expression]:
     raise DgexError(f"{path}: begins with {start[:24]!r}, which no known format does; {READ}")
 
 
-def _hdf5_reader(path: Path) -> AbstractContextManager[Expression]:
-    with open_hdf5(path) as file:
+def _hdf5_table(path: Path, file: h5py.File) -> Expression:
+    with reading(path):
         if "schema_version" in file.attrs:
             raise DgexError(f"{path}: is a prepared data set already; give the expression table it was made from")
-        if "0" in file:
-            return open_gctx(path)
-        if isinstance(file.get("table"), h5py.Group):
-            return open_pandas_hdf(path)
-        raise DgexError(
-            f"{path}: is HDF5 of an unknown kind, with {', '.join(list(file)[:8]) or 'nothing'} in it; {READ}"
-        )
+        names, frame = list(file), file.get("table")
+    if "0" in names:
+        return gctx_table(path, file)
+    if isinstance(frame, h5py.Group):
+        return pandas_table(path, file)
+    held = ", ".join(map(repr, names[:8])) or "nothing"  # a damaged name may be bytes, or of two lines
+    raise DgexError(f"{path}: is HDF5 of an unknown kind, with {held} in it; {READ}")

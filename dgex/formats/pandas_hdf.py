@@ -9,13 +9,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
 
 from dgex.errors import DgexError
-from dgex.formats.hdf5 import dataset_at, open_hdf5
+from dgex.formats.content import reading
+from dgex.formats.hdf5 import dataset_at, open_hdf5, read_column, stream_hdf5
 from dgex.formats.matrix import Expression, first_repeated, in_memory
 
 
@@ -28,37 +28,11 @@ def read_pandas_hdf(path: Path, key: str = "table") -> tuple[np.ndarray, np.ndar
 
     Raises:
       DgexError: the file is missing, damaged or not HDF5; there is no frame under ``key``; the frame is in pandas'
-        "table" format, is empty, holds something other than floats, or its column order is only in a pickle.
+        "table" format, is empty, holds something other than floats, does not fit its labels, or its column order is
+        only in a pickle.
     """
     with open_hdf5(path) as file:
-        frame = file.get(key)
-        if not isinstance(frame, h5py.Group):
-            raise DgexError(f"{path}: has no data frame {key!r}; give the key of one of: {', '.join(file)}")
-        kind = frame.attrs.get("pandas_type", b"no pandas object")
-        kind = kind.decode() if isinstance(kind, bytes) else kind
-        if kind != "frame":
-            raise DgexError(f"{path}: {key!r} is {kind}, not a fixed frame; write it with to_hdf(format='fixed')")
-        blocks = [_read_block(frame, f"block{i}_values") for i in range(frame.attrs.get("nblocks", 0))]
-        if not blocks:
-            raise DgexError(f"{path}: the data frame {key!r} is empty")
-        rows, columns = _read_labels(frame, "axis1"), _read_labels(frame, "axis0")
-        if len(blocks) == 1:
-            values = blocks[0]  # all columns, in order
-        elif columns is None or len(set(columns)) < len(columns):
-            raise DgexError(f"{path}: the columns of {key!r} have pickled or repeated labels; give them names")
-        else:
-            values = np.empty((len(blocks[0]), len(columns)), np.result_type(*blocks))
-            position = {label: i for i, label in enumerate(columns)}
-            for i, block in enumerate(blocks):
-                items = _read_labels(frame, f"block{i}_items")
-                if items is None:
-                    raise DgexError(f"{path}: the columns of {key!r} have pickled labels; give them names")
-                values[:, [position[label] for label in items]] = block
-    return (
-        values,
-        np.arange(values.shape[0]) if rows is None else rows,
-        np.arange(values.shape[1]) if columns is None else columns,
-    )
+        return _read_frame(path, _frame_at(path, file, key))
 
 
 @contextmanager
@@ -68,7 +42,14 @@ def open_pandas_hdf(path: Path) -> Iterator[Expression]:
     Raises:
       DgexError: as ``read_pandas_hdf``; a label is repeated, or a value is infinite.
     """
-    values, samples, genes = read_pandas_hdf(path)
+    with stream_hdf5(path) as file:
+        yield pandas_table(path, file)
+
+
+def pandas_table(path: Path, file: h5py.File) -> Expression:
+    """As ``open_pandas_hdf``, of a file open already."""
+    with reading(path):
+        values, samples, genes = _read_frame(path, _frame_at(path, file, "table"))
     sample_id, row_id = samples.astype(str).tolist(), genes.astype(str).tolist()
     for ids in (sample_id, row_id):
         if repeated := first_repeated(ids):
@@ -77,8 +58,50 @@ def open_pandas_hdf(path: Path) -> Iterator[Expression]:
         values = values.astype(np.float32)
     if np.isinf(values).any():
         raise DgexError(f"{path}: holds infinite values; use NaN for values not measured")
-    table = in_memory(values, row_id, sample_id)
-    yield replace(table, kind="pandas HDF5")
+    return replace(in_memory(values, row_id, sample_id), kind="pandas HDF5")
+
+
+def _frame_at(path: Path, file: h5py.File, key: str) -> h5py.Group:
+    frame = file.get(key)
+    if not isinstance(frame, h5py.Group):
+        raise DgexError(f"{path}: has no data frame {key!r}; give the key of one of: {', '.join(map(repr, file))}")
+    kind = frame.attrs.get("pandas_type")
+    kind = kind.decode("utf-8", "replace") if isinstance(kind, bytes) else kind
+    if not isinstance(kind, str):
+        kind = "no pandas object"
+    if kind != "frame":
+        raise DgexError(f"{path}: {key!r} is {kind}, not a fixed frame; write it with to_hdf(format='fixed')")
+    return frame
+
+
+def _read_frame(path: Path, frame: h5py.Group) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    count = frame.attrs.get("nblocks", 0)
+    if not isinstance(count, int | np.integer) or count < 1:
+        raise DgexError(f"{path}: the data frame {frame.name} is empty or damaged; write it again")
+    blocks = [_read_block(frame, f"block{i}_values") for i in range(count)]
+    rows, columns = _read_labels(frame, "axis1"), _read_labels(frame, "axis0")
+    if rows is None:
+        rows = np.arange(len(blocks[0]))
+    if count == 1:
+        if columns is None:
+            columns = np.arange(blocks[0].shape[1])
+        items = [columns]  # all of them, in order
+    else:
+        items = [labels for i in range(count) if (labels := _read_labels(frame, f"block{i}_items")) is not None]
+        if columns is None or len(items) < count or len(set(columns)) < len(columns):
+            raise DgexError(f"{path}: the columns of {frame.name} have pickled or repeated labels; give them names")
+    for block, labels in zip(blocks, items, strict=True):
+        if block.shape != (len(rows), len(labels)):
+            raise DgexError(
+                f"{path}: a block of {frame.name} has shape {block.shape} and {len(rows)} x {len(labels)} labels; "
+                "write the frame again"
+            )
+    if count == 1:
+        return blocks[0], rows, columns
+    position = {label: i for i, label in enumerate(np.concatenate(items).tolist())}
+    if position.keys() != set(columns.tolist()) or sum(map(len, items)) > len(columns):
+        raise DgexError(f"{path}: the blocks of {frame.name} are not its columns, each once; write the frame again")
+    return np.hstack(blocks)[:, [position[label] for label in columns.tolist()]], rows, columns
 
 
 def _read_block(frame: h5py.Group, name: str) -> np.ndarray:
@@ -87,12 +110,9 @@ def _read_block(frame: h5py.Group, name: str) -> np.ndarray:
     if block.dtype.kind != "f" or "shape" in block.attrs:
         held = "nothing" if "shape" in block.attrs else "pickled objects" if block.dtype.kind == "O" else block.dtype
         raise DgexError(f"{frame.file.filename}: {block.name} holds {held}; write a frame of floats only")
-    return block[:]
+    return dataset_at(frame, name, 2)[:]
 
 
-def _read_labels(frame: h5py.Group, name: str) -> Any:
+def _read_labels(frame: h5py.Group, name: str) -> np.ndarray | None:
     """Labels as an array of strings or numbers; None where they are pickled."""
-    labels = dataset_at(frame, name)
-    if labels.dtype.kind == "O":
-        return None
-    return labels.asstr("utf-8", "replace")[:].astype(str) if labels.dtype.kind == "S" else labels[:]
+    return None if dataset_at(frame, name).dtype.kind == "O" else read_column(frame, name)

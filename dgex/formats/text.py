@@ -7,6 +7,7 @@ pass of its own, so that nothing but names is ever held in memory.
 import io
 import re
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -18,8 +19,9 @@ from dgex.formats.matrix import Block, first_repeated
 
 NOT_MEASURED = {"", "na", "n/a", "null", "nan"}  # in any case
 NOT_KNOWN = {"", "-666", "-666.0", "nan", "NaN"}  # in metadata; NA may be the name of something
-INTEGER = re.compile(r"-?(0|[1-9]\d{0,17})")  # no leading zeros: 007 is a name
-NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d*)?([eE][+-]?\d+)?")
+INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,17})")  # no leading zeros: 007 is a name
+NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]*)?([eE][+-]?[0-9]+)?")
+LONGEST = 2**26  # characters in a line: a million samples take a third of it, a file without line ends more than memory
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, str]]:
@@ -28,12 +30,16 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
     What is not UTF-8 becomes U+FFFD: titles of the nineties must not make the values unreadable.
 
     Raises:
-      DgexError: the file cannot be read, is truncated, empty, a web page or not text.
+      DgexError: the file cannot be read, is truncated, empty, a web page or not text; a line has 2**26 characters.
     """
     first_bytes(path)
     # Only \n ends a line: a stray \r inside a title does not.
     with reading(path), io.TextIOWrapper(open_content(path), "utf-8-sig", "replace", newline="\n") as file:
-        for number, line in enumerate(file, start=1):
+        for number, line in enumerate(iter(partial(file.readline, LONGEST), ""), start=1):
+            if len(line) == LONGEST:
+                raise DgexError(
+                    f"{path}: line {number} has no end within {LONGEST} characters; end each row with a line feed"
+                )
             if "\0" in line:
                 raise DgexError(f"{path}: line {number} holds a NUL byte; fetch the file again, or save it as UTF-8")
             if text := line.rstrip("\r\n"):
@@ -96,13 +102,8 @@ def _parse(path: Path, lines: Iterator[tuple[int, str]], fields: int) -> np.ndar
     numbers, rows = [], []
     with np.errstate(over="ignore"):  # becomes infinite, which is refused below
         for number, line in lines:
-            texts = line.split("\t")[fields:]
-            try:
-                row = np.array(texts, np.float32)
-            except ValueError:
-                row = _with_gaps(path, number, texts)
+            rows.append(_row(path, number, line.split("\t", fields)[-1]))
             numbers.append(number)
-            rows.append(row)
     values = np.array(rows)
     if np.isinf(values).any():
         number = numbers[int(np.isinf(values).any(axis=1).argmax())]
@@ -110,14 +111,25 @@ def _parse(path: Path, lines: Iterator[tuple[int, str]], fields: int) -> np.ndar
     return values
 
 
-def _with_gaps(path: Path, number: int, texts: list[str]) -> np.ndarray:
-    """The values of a line where something is not a number."""
-    texts = ["nan" if text.strip().lower() in NOT_MEASURED else text for text in texts]
-    for text in texts:
-        if not _is_number(text):
-            hint = "write decimals with a point" if re.fullmatch(r"-?\d+,\d+", text) else "mend it or leave it empty"
-            raise DgexError(f"{path}: line {number} holds {text[:40]!r} among its values; {hint}")
-    return np.array(texts, np.float32)
+def _row(path: Path, number: int, line: str) -> np.ndarray:
+    """The values of a line, NaN where not measured."""
+    fields = line.split("\t")
+    if not _only_python(line):
+        try:
+            return np.array(fields, np.float32)
+        except ValueError:
+            pass  # gaps, most likely
+    fields = ["nan" if field.strip().lower() in NOT_MEASURED else field for field in fields]
+    for field in fields:
+        if not _is_number(field):
+            hint = "write decimals with a point" if re.fullmatch(r"-?\d+,\d+", field) else "mend it or leave it empty"
+            raise DgexError(f"{path}: line {number} holds {field[:40]!r} among its values; {hint}")
+    return np.array(fields, np.float32)
+
+
+def _only_python(text: str) -> bool:
+    """Whether Python may take it for a number where nobody else would: 1_000, or digits of another script."""
+    return "_" in text or not text.isascii()
 
 
 def _is_number(field: str) -> bool:
@@ -125,4 +137,4 @@ def _is_number(field: str) -> bool:
         float(field)
     except ValueError:
         return False
-    return True
+    return not _only_python(field)

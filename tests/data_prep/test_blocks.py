@@ -46,6 +46,6 @@ def test_an_error_in_a_worker_comes_out():
 
 def test_memory_decides_how_many_blocks_are_in_work():
     assert Resources(memory=64, workers=2).workers_for(16_687) == 2
-    assert Resources(memory=2, workers=64).workers_for(16_687) < 10
+    assert Resources(memory=2, workers=64).workers_for(22_268) < 10
     with pytest.raises(DgexError, match=r"profiles of 16687 rows need 0\.\d\d GiB of memory; allow it with --memory"):
         Resources(memory=0.4).workers_for(16_687)

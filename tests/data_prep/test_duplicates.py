@@ -1,6 +1,7 @@
-"""Duplicates: exact against brute force in float64, at the threshold, in chains and across blocks; legacy rules."""
+"""Duplicates: exact against brute force in float64, at the threshold, in chains, with gaps; legacy rules."""
 
 import sys
+import tracemalloc
 from itertools import product
 
 import h5py
@@ -11,20 +12,30 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from data_prep import duplicates
-from data_prep.duplicates import keep_unique, near_pairs
+from data_prep.duplicates import Outline, keep_unique, near_pairs, outline_of
 from dgex.errors import DgexError
 
 NAN = np.nan
 
 
+def usual(values: np.ndarray) -> np.ndarray:
+    return 2 * np.isnan(values).sum(axis=0) <= len(values)
+
+
 def kept(values: np.ndarray, **options: object) -> list[bool]:
-    return keep_unique(values.__getitem__, len(values), ~np.isnan(values).any(axis=0), **options).tolist()
+    return keep_unique(values.__getitem__, len(values), usual(values), **options).tolist()
+
+
+def outline(values: np.ndarray) -> Outline:
+    return outline_of(values.__getitem__, len(values), usual(values), lambda profiles: None)
 
 
 def distances(values: np.ndarray) -> np.ndarray:
-    """Between all profiles, over the rows both measured; NaN counts as no difference."""
+    """Between all profiles, over the rows both have; infinite where there are none."""
     wide = values.astype(np.float64)
-    return np.array([np.sqrt(np.nansum((wide - one) ** 2, axis=1)) for one in wide])
+    has = ~np.isnan(wide)
+    apart = np.array([np.sqrt(np.nansum((wide - one) ** 2, axis=1)) for one in wide])
+    return np.where((has[:, None] & has).any(axis=2), apart, np.inf)
 
 
 def brute_force(values: np.ndarray) -> list[bool]:
@@ -55,7 +66,13 @@ class Source:
 
 @pytest.fixture(params=[1, 7, 256])
 def blocks(request, monkeypatch) -> None:
-    monkeypatch.setattr(duplicates, "READ_BLOCK", request.param)
+    for block in "READ_BLOCK", "LEFT_BLOCK", "RIGHT_BLOCK":
+        monkeypatch.setattr(duplicates, block, request.param)
+
+
+def with_gaps(random: np.random.Generator, values: np.ndarray, gappy: object) -> None:
+    """Takes 5 % of the values of profiles ``gappy`` away, at random."""
+    values[gappy] = np.where(random.random(values[gappy].shape) < 0.05, NAN, values[gappy])
 
 
 def test_chain_keeps_what_is_far_from_every_kept_one(blocks):
@@ -122,22 +139,105 @@ def test_rows_that_only_one_of_two_measured_are_no_difference():
     assert kept(values) == [True, False, False, True, False]
 
 
-def test_a_copy_without_some_rows_is_found_among_others(blocks):
+def test_profiles_without_a_common_row_are_not_near():
+    assert kept(np.array([[1, NAN], [NAN, 1], [NAN, NAN], [NAN, NAN]], np.float32)) == [True] * 4
+
+
+def test_pairs_over_rows_that_few_have():
+    # The last row is in two profiles of five, which differ in nothing else, neither from the first one.
+    values = np.array([[3, NAN], [3, 0], [3, 99], [7, NAN], [9, NAN]], np.float32)
+    assert usual(values).tolist() == [True, False]
+    assert kept(values[1:]) == [True] * 4
+    assert kept(values) == [True, False, False, True, True]
+
+
+@pytest.mark.parametrize("lacking", ["a study's rows", "scattered ones"])
+@pytest.mark.parametrize("gappy", [slice(40, 60), slice(0, 20), slice(0, 60, 2), slice(0, 60)])
+def test_planted_pairs_with_gaps_whatever_the_blocks(blocks, lacking, gappy):
     random = np.random.default_rng(3)
-    values = random.normal(8, 2, (50, 300)).astype(np.float32)
-    values[40] = near(random, values[11], 0.9)
-    values[40, 200:] = NAN
-    values[41] = near(random, values[12], 1.1)
-    values[41, 250:] = NAN
+    values = random.normal(8, 2, (60, 400))
+    for copy in range(30, 60):
+        values[copy] = near(random, values[random.integers(copy)], random.choice([0.5, 0.9, 0.999, 1.001, 1.1]))
+    values = values.astype(np.float32)
+    if lacking == "a study's rows":
+        values[gappy, 250:290] = NAN
+    else:
+        with_gaps(random, values, gappy)
     expected = brute_force(values)
-    assert not expected[40]
+    assert 30 < sum(expected) < 50
     assert kept(values) == expected
 
 
+@pytest.mark.parametrize(("distance", "keep"), [(0.999, False), (1.001, True)])
+def test_pairs_close_to_the_threshold_in_the_rows_both_have(distance, keep):
+    random = np.random.default_rng(4)
+    values = random.normal(0, 100, (200, 256)).astype(np.float32)
+    with_gaps(random, values, slice(0, 200))
+    values[100:] = [near(random, profile, 1) for profile in values[:100]]
+    with_gaps(random, values, slice(100, 200))
+    step = values[100:].astype(np.float64) - values[:100]
+    step *= distance / np.sqrt(np.nansum(step**2, axis=1, keepdims=True))
+    values[100:] = values[:100] + step
+    assert kept(values) == [True] * 100 + [keep] * 100
+
+
+@pytest.mark.parametrize("gappy", [slice(0), slice(0, 200, 2)])
+def test_pairs_a_rounding_away_from_the_threshold(gappy):
+    random = np.random.default_rng(12)
+    values = random.uniform(0, 3000, (400, 3))
+    angle = random.uniform(0, 2 * np.pi, 200)
+    values[200:] = values[:200] + np.column_stack([np.cos(angle), np.sin(angle), np.zeros(200)])
+    values = values.astype(np.float32)
+    values[gappy, 2] = NAN
+    expected = brute_force(values)
+    assert 250 < sum(expected) < 350
+    assert kept(values) == expected
+
+
+def test_a_profile_is_gappy_where_it_lacks_a_usual_row_and_placed_at_the_rows_mean():
+    known = outline(np.array([[0, 2, NAN], [4, 2, 9], [NAN, 2, NAN]], np.float32))
+    assert known.gappy.tolist() == [False, False, True]
+    np.testing.assert_allclose(np.linalg.norm(known.points, axis=1), [2, 2, 0], atol=1e-12)
+
+
+@pytest.mark.parametrize("gappy", [250, 704])
+def test_scattered_gaps_cost_no_comparison_of_pairs_that_are_far(gappy):
+    random = np.random.default_rng(5)
+    values = random.normal(8, 2, (704, 2000))
+    for copy in range(600, 704):
+        values[copy] = near(random, values[copy - 600], 0.9 + 0.2 * (copy % 2))
+    values = values.astype(np.float32)
+    with_gaps(random, values, random.choice(704, gappy, replace=False))
+    expected = [True] * 600 + [copy % 2 == 1 for copy in range(600, 704)]
+    source = Source(values)
+    assert keep_unique(source.read, 704, usual(values)).tolist() == expected
+    assert 52 <= source.compared <= 104  # the pairs planted
+
+
+def test_a_study_without_the_rows_that_vary_most_is_compared_on_others():
+    random = np.random.default_rng(6)
+    values = random.normal(8, np.where(np.arange(3000) < duplicates.ROWS, 4, 1), (300, 3000)).astype(np.float32)
+    values[270:, : duplicates.ROWS] = NAN
+    source = Source(values)
+    assert keep_unique(source.read, 300, usual(values)).all()
+    assert source.compared == 0
+
+
+def test_no_row_is_in_half_of_the_profiles(blocks):
+    values = np.full((9, 6), NAN, np.float32)
+    for study in range(3):
+        values[3 * study : 3 * study + 3, 2 * study : 2 * study + 2] = [[4, 4], [4, 4.5], [6, 4]]
+    assert not usual(values).any()
+    assert kept(values) == [True, False, True] * 3
+
+
+@pytest.mark.parametrize("gappy", [0, 2500, 5000])
 @pytest.mark.parametrize("spread", [0.0, 0.1])
-def test_a_mass_of_copies_costs_one_comparison_each(spread):
-    source = Source(np.random.default_rng(4).uniform(5, 5 + spread, (5000, 20)).astype(np.float32))
-    assert keep_unique(source.read, 5000, np.ones(20, bool)).tolist() == [True] + [False] * 4999
+def test_a_mass_of_copies_costs_one_comparison_each(spread, gappy):
+    values = np.random.default_rng(7).uniform(5, 5 + spread, (5000, 20)).astype(np.float32)
+    with_gaps(np.random.default_rng(8), values, slice(1, gappy))
+    source = Source(values)
+    assert keep_unique(source.read, 5000, usual(values)).tolist() == [True] + [False] * 4999
     assert source.compared == 4999
 
 
@@ -153,21 +253,39 @@ def test_fewer_profiles_or_rows_than_axes(shape):
     assert kept(values) == brute_force(values)
 
 
+def test_memory_is_bounded_where_all_profiles_are_copies_with_gaps(monkeypatch):
+    monkeypatch.setattr(duplicates, "PAIRS", 2**18)
+    values = np.zeros((8000, 8), np.float32)
+    values[::2, 0] = values[1::2, 1] = NAN
+    known, alive = outline(values), np.ones(8000, bool)
+    assert known.gappy.all()
+    tracemalloc.start()
+    for _, j in near_pairs(values.__getitem__, known, alive, lambda profiles: None):
+        alive[j] = False
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert alive.tolist() == [True] + [False] * 7999
+    assert peak < 8000**2 / 8  # of a bit a pair
+
+
 def test_no_row_that_all_measured():
     values = np.array([[NAN, 1], [1, NAN], [2.5, 1.5], [NAN, 3]], np.float32)
-    # Profiles 0 and 1 share no row, 1.5 separate 1 and 2, but 0 and 2 are 0.5 apart.
-    assert kept(values) == [True, False, False, True]
+    # Profile 1 shares a row with 2 alone, 1.5 apart; 0 and 2 are 0.5 apart.
+    assert kept(values) == [True, True, False, True]
 
 
-def test_pairs_come_in_order_and_each_is_near():
-    values = np.random.default_rng(7).uniform(0, 4, (60, 2))
-    pairs = list(near_pairs(values.__getitem__, values, 1.01, np.ones(60, bool), lambda profiles: None))
+def test_pairs_come_in_order_and_each_is_near(blocks):
+    values = np.random.default_rng(7).uniform(0, 4, (60, 3)).astype(np.float32)
+    values[::3, 2] = NAN
+    pairs = list(near_pairs(values.__getitem__, outline(values), np.ones(60, bool), lambda profiles: None))
     assert pairs == list(zip(*np.nonzero(np.triu(distances(values) < 1, 1)), strict=True))
 
 
-def test_a_profile_turned_off_is_in_no_further_pair():
-    values, alive, pairs = np.array([[0], [1.5], [0.75], [1.6]]), np.ones(4, bool), []
-    for i, j in near_pairs(values.__getitem__, values, 1.01, alive, lambda profiles: None):
+@pytest.mark.parametrize("gappy", [[], [0, 2], [1], [0, 1, 2, 3]])
+def test_a_profile_turned_off_is_in_no_further_pair(blocks, gappy):
+    values, alive, pairs = np.array([[0.0, 4], [1.5, 4], [0.75, 4], [1.75, 4]]), np.ones(4, bool), []
+    values[gappy, 1] = NAN
+    for i, j in near_pairs(values.__getitem__, outline(values), alive, lambda profiles: None):
         pairs.append((i, j))
         alive[j] = False
     assert pairs == [(0, 2), (1, 3)]
@@ -176,13 +294,15 @@ def test_a_profile_turned_off_is_in_no_further_pair():
 def test_progress_counts_every_profile_twice(blocks):
     done: list[int] = []
     values = np.random.default_rng(8).normal(size=(100, 4))
-    keep_unique(values.__getitem__, 100, np.ones(4, bool), advance=done.append)
+    with_gaps(np.random.default_rng(9), values, slice(50))
+    keep_unique(values.__getitem__, 100, usual(values), advance=done.append)
     assert sum(done) == 200
 
 
 def test_legacy_taaf_forgets_the_blocks_offsets(monkeypatch, blocks):
     monkeypatch.setattr(duplicates, "TAAF_BLOCK", 7)
     values = np.random.default_rng(9).uniform(0, 5, (60, 2)).astype(np.float32)
+    values[::9, 1] = NAN
     near = distances(values) < 1
     removed = set()
     for first in range(0, 60, 7):
@@ -204,6 +324,7 @@ def test_legacy_taaf_removes_an_innocent_profile_and_keeps_the_duplicates():
 
 def test_legacy_dgex_removes_the_later_of_each_pair_inside_a_cluster(monkeypatch, blocks):
     values = np.random.default_rng(10).uniform(0, 5, (60, 2)).astype(np.float32)
+    values[::9, 1] = NAN
     cluster = np.arange(60) % 3
     monkeypatch.setattr(duplicates, "_clusters", lambda points, seed: cluster)
     near = distances(values) < 1
@@ -219,6 +340,13 @@ def test_legacy_dgex_clusters_by_k_means_and_keeps_one_of_a_chain(monkeypatch):
     assert kept(values, rule="legacy-dgex", seed=1) == [True, False, False, False] * 3
 
 
+def test_legacy_dgex_finds_the_cluster_of_a_profile_with_gaps(monkeypatch):
+    monkeypatch.setattr(duplicates, "DGEX_CLUSTERS", 2)
+    values = np.repeat(np.array([[0, 0, 0], [1000, 1000, 1000]], np.float32), 5, axis=0)
+    values[[1, 6], [0, 2]] = NAN  # a third of the way to the other cluster
+    assert kept(values, rule="legacy-dgex", seed=1) == [True, False, False, False, False] * 2
+
+
 def test_legacy_dgex_is_settled_by_the_seed(monkeypatch):
     monkeypatch.setattr(duplicates, "DGEX_CLUSTERS", 20)
     values = np.random.default_rng(11).uniform(0, 8, (400, 2)).astype(np.float32)
@@ -232,12 +360,16 @@ def test_legacy_dgex_says_what_it_needs(monkeypatch):
         kept(np.zeros((2, 2)), rule="legacy-dgex")
 
 
-def test_real_arrays_have_no_duplicates_but_those_put_in_and_no_other_pair_is_compared(shared):
+@pytest.mark.parametrize("scattered", [False, True])
+def test_real_arrays_have_no_duplicates_but_those_put_in_and_no_other_pair_is_compared(shared, scattered):
     with h5py.File(shared / "data" / "geo" / "geo_compendium_n704x16687.gctx") as file:
         values = file["0/DATA/0/matrix"][:]
     random = np.random.default_rng(0)
     copies = near(random, values[3].astype(np.float64), 0.99), near(random, values[4].astype(np.float64), 1.01)
-    source = Source(np.concatenate([values, np.float32(copies)]))
-    keep = keep_unique(source.read, 706, ~np.isnan(values).any(axis=0))
-    assert keep.tolist() == [True] * 704 + [False, True]
-    assert source.compared == 2  # a random step is shorter on few axes than in full
+    values = np.concatenate([values, np.float32(copies)])
+    if scattered:
+        with_gaps(random, values, random.choice(704, 250, replace=False))
+    source = Source(values)
+    keep = keep_unique(source.read, 706, usual(values))
+    assert keep.tolist() == [True] * 704 + [False, bool(distances(values[[4, 705]])[0, 1] >= 1)]
+    assert source.compared == 2  # a random step is shorter on few axes or rows than in full

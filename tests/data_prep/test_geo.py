@@ -144,6 +144,8 @@ def test_series_become_one_table(command, capsys):
         "platform_id": ["GPL96"] * 5 + ["GPL571"] * 6,
         "title": [f"title of {name}" for name in table.sample_id],
         "source_scale": ["linear"] * 5 + ["log2"] * 6,
+        "source_sha256": [hashlib.sha256(FILES["GSE7"]).hexdigest()] * 5
+        + [hashlib.sha256(FILES["GSE14520-GPL571"]).hexdigest()] * 6,
     }
     linear, log2, total = capsys.readouterr().out.splitlines()
     assert linear == (

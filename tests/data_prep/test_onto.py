@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
@@ -17,9 +18,9 @@ TARGET = Genes(("ENSG1", "ENSG4", "ENSG5"), ("B", "D", "E"), ("p3", "p4,p5", "p6
 MEASURED = [0, 1, 2, 1, 4]  # what the cohort below has of the six genes: ENSG5 is missing
 
 
-def table(values: np.ndarray, row_id: list[str]) -> Expression:
+def table(values: np.ndarray, row_id: list[str], sample: str = "GSM") -> Expression:
     study = np.repeat([f"GSE{i}" for i in range(len(values) // 4)], 4)
-    return in_memory(values, row_id, [f"GSM{i}" for i in range(len(values))], sample_metadata={"study_id": study})
+    return in_memory(values, row_id, [f"{sample}{i}" for i in range(len(values))], sample_metadata={"study_id": study})
 
 
 @pytest.fixture
@@ -41,7 +42,7 @@ def counts() -> np.ndarray:
 
 def mapped(folder, values, legacy=False):
     names = ["ENSG0.3", "ENSG1.1", "ENSG2.10", "ENSG4.2"]
-    write_gctx(folder / "cohort.gctx", table(values, names))
+    write_gctx(folder / "cohort.gctx", table(values, names, "RNA"))
     report = prepare_onto(folder / "prepared.h5", folder / "cohort.gctx", folder / "cohort.h5", legacy, "map")
     return report, read_dataset(folder / "cohort.h5")
 
@@ -114,8 +115,12 @@ def test_no_profile_of_a_cohort_is_trained_on(folder, counts, refused):
     [
         ([], "give either --genes"),
         (["--genes", ".", "--onto", "prepared.h5"], "give either --genes"),
-        (["--onto", "arrays.gctx"], "is a GCTX file"),
+        (["--onto", "map_lm.txt"], "is not an HDF5 file"),
         (["--onto", "nowhere.h5"], "nowhere.h5: cannot be read"),
+        (["--onto", "prepared.h5", "--seed", "0"], "--seed: means nothing with --onto"),
+        (["--onto", "prepared.h5", "--fractions", "1", "1", "1"], "--fractions: means nothing with --onto"),
+        (["--onto", "prepared.h5", "-o", "prepared.h5"], "prepared.h5: is read to make this output"),
+        (["--onto", "prepared.h5"], "such as GSM0, are training samples of prepared.h5; leave them out"),
     ],
 )
 def test_what_cannot_be_mapped_is_refused(folder, refused, monkeypatch, more, complaint):
@@ -125,8 +130,27 @@ def test_what_cannot_be_mapped_is_refused(folder, refused, monkeypatch, more, co
     assert sorted(folder.iterdir()) == before
 
 
+@pytest.mark.parametrize(
+    ("member", "index", "value", "complaint"),
+    [
+        ("quantiles", 1, np.nan, "/quantiles holds NaN"),
+        ("quantiles", 0, 99, "/quantiles are not ascending"),
+        ("scaler/target/sd", 0, 0, "/scaler/target/sd is not positive"),
+        ("scaler/landmark/mean", 0, np.inf, "/scaler/landmark/mean holds NaN or infinite"),
+        ("gene/target/ensembl", 1, "ENSG1", "/gene/target/ensembl holds ENSG1 twice"),
+    ],
+)
+def test_a_damaged_reference_is_refused(folder, counts, refused, member, index, value, complaint):
+    mapped(folder, counts)  # writes the cohort
+    with h5py.File(folder / "prepared.h5", "r+") as file:
+        file[member][index] = value
+    arguments = [str(folder / "cohort.gctx"), "--onto", str(folder / "prepared.h5"), "-o", str(folder / "out.h5")]
+    assert complaint in refused(lambda: app(["prepare", *arguments]))
+    assert not (folder / "out.h5").exists()
+
+
 def test_two_versions_of_a_gene_are_refused(folder, counts, refused):
-    write_gctx(folder / "cohort.gctx", table(counts, ["ENSG0.3", "ENSG1.1", "ENSG1.2", "ENSG4.2"]))
+    write_gctx(folder / "cohort.gctx", table(counts, ["ENSG0.3", "ENSG1.1", "ENSG1.2", "ENSG4.2"], "RNA"))
     arguments = [str(folder / "cohort.gctx"), "--onto", str(folder / "prepared.h5"), "-o", str(folder / "out.h5")]
     assert "has ENSG1 twice, in two versions" in refused(lambda: app(["prepare", *arguments]))
 

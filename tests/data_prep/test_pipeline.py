@@ -105,10 +105,11 @@ def test_a_later_copy_is_removed(folder, values):
     assert "GSM13" not in dataset.sample_id and "GSM14" in dataset.sample_id
 
 
-def test_rows_of_no_gene_do_not_tell_duplicates_apart(folder, values):
-    profile = values[2].copy()
-    profile[9] += 100  # p10
-    assert prepared(folder, table(changed(values, (13, profile))))[0].duplicates_removed == ("GSM13",)
+def test_rows_of_no_gene_tell_duplicates_apart(folder, values):
+    copy = values[2].copy()
+    assert prepared(folder, table(changed(values, (13, copy))))[0].duplicates_removed == ("GSM13",)
+    copy[9] += 1.5  # p10: D-GEX measured distances over all probe sets, not over those of the genes alone
+    assert prepared(folder, table(changed(values, (13, copy))))[0].duplicates_removed == ()
 
 
 def test_linear_values_become_log2(folder, values):
@@ -268,7 +269,12 @@ def spoilt(*changes):
         (change(spoilt(((0, 1), -666.0))), "write NaN where not measured"),
         (change(expression_values(10) - expression_values(10).mean(axis=0)), "centred gene by gene"),
         (change(row_id=tuple("abcdefghij"), sample_id=ROWS + tuple(map(str, range(30)))), "transposed"),
-        (change(row_id=("p0", "p1", *"abcdefgh")), "has landmark genes but no target gene"),
+        (change(row_id=("p0", "p1", *"abcdefgh")), "has 0 of the 5 target genes; use a source of a platform"),
+        (
+            change(row_id=("p0", *"abcdefghi"), sample_metadata={"platform_id": np.array(["GPL8300"] * 40)}),
+            "has 1 of the 3 landmark genes (it is of platform GPL8300)",
+        ),
+        (change(sample_metadata={"study_id": np.array([NAN, *range(39)])}), "1 of 40 samples have no study_id"),
         (change(sample_metadata={}), "40 of 40 samples have no study_id"),
         (change(sample_metadata={"study_id": np.array([""] * 3 + ["GSE1"] * 37)}), "3 of 40 samples have no study_id"),
         (change(sample_metadata={"study_id": np.array(["GSE1"] * 40)}), "source.gctx: 1 studies are too few"),
@@ -281,6 +287,20 @@ def test_bad_input_is_refused_and_leaves_nothing(folder, refused, spoil, complai
     before = sorted(folder.iterdir())
     assert complaint in refused(run_prepare(folder))
     assert sorted(folder.iterdir()) == before
+
+
+def test_numbers_can_name_studies(folder, values):
+    study = np.repeat([10.0, 20.0, 30.0, 40.0], 10)
+    _, dataset = prepared(folder, replace(table(values), sample_metadata={"study_id": study}))
+    assert set(dataset.study) == {"10", "20", "30", "40"}
+
+
+@pytest.mark.parametrize("name", ["source.gctx", "map_lm.txt", "map_tg.txt"])
+def test_no_input_is_replaced(folder, refused, name):
+    content = (folder / name).read_bytes()
+    line = refused(run_prepare(folder, "-o", f"{folder / name}"))
+    assert f"{name}: is read to make this output" in line
+    assert (folder / name).read_bytes() == content
 
 
 def test_without_studies_samples_can_still_be_split(folder, values):

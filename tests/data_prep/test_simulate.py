@@ -154,6 +154,12 @@ def test_the_command_writes_what_was_drawn(tmp_path, capsys):
     assert "\nsimulating " in printed.out  # what the step cost
 
 
+def test_the_command_replaces_no_other_gene_table(tmp_path, refused):
+    (tmp_path / "map_tg.txt").write_text("A\tE1\tp1\n")
+    assert "map_tg.txt: is another gene table" in refused(lambda: app(["simulate", "-o", f"{tmp_path}"]))
+    assert [path.name for path in tmp_path.iterdir()] == ["map_tg.txt"]
+
+
 def test_the_command_refuses_an_output_it_cannot_write(tmp_path, refused):
     (tmp_path / "file").write_text("")
     assert "cannot be written" in refused(lambda: app(["simulate", "--scale", "full", "-o", f"{tmp_path / 'file'}"]))

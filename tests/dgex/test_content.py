@@ -2,6 +2,7 @@
 
 import gzip
 
+import h5py
 import pytest
 
 from dgex.formats.content import first_bytes, open_content, reading
@@ -43,6 +44,17 @@ def test_gzip_with_something_else_behind_it_is_refused(tmp_path, refused):
 def test_files_that_cannot_be_read_are_refused(tmp_path, refused):
     assert "No such file" in refused(lambda: first_bytes(tmp_path / "absent"))
     assert "Is a directory" in refused(lambda: first_bytes(tmp_path))
+
+
+def test_what_hdf5_cannot_find_is_the_fault_of_its_file(tmp_path, refused):
+    path = tmp_path / "some.h5"
+    h5py.File(path, "w").close()
+
+    def look():
+        with reading(path), h5py.File(path) as file:
+            file["absent"]
+
+    assert f"{path}: is truncated or damaged (Unable to" in refused(look)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,8 @@
 """Any format under any name."""
 
 import gzip
+import io
+import tempfile
 
 import h5py
 import numpy as np
@@ -64,6 +66,67 @@ def test_the_content_decides(tmp_path, write, kind, packed):
         np.testing.assert_array_equal(found.load(), VALUES)
 
 
+@pytest.fixture
+def temporary(tmp_path, monkeypatch):
+    """The folder for temporary files, for once one's own."""
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    return tmp_path / "temporary"
+
+
+def packed(path, write=gctx):
+    write(path)
+    path.write_bytes(gzip.compress(path.read_bytes()))
+    return path
+
+
+def load(path):
+    with open_expression(path) as found:
+        return found.load()
+
+
+@pytest.mark.parametrize("write", [gctx, frame])
+def test_gzip_is_unpacked_once_and_leaves_nothing(tmp_path, temporary, monkeypatch, write):
+    unpacked, temporary_file = [], tempfile.TemporaryFile
+    monkeypatch.setattr(tempfile, "TemporaryFile", lambda **kind: unpacked.append(kind) or temporary_file(**kind))
+    with open_expression(packed(tmp_path / "some.h5.gz", write)) as found:
+        np.testing.assert_array_equal(found.load(), VALUES)
+        assert not list(temporary.iterdir())
+    assert len(unpacked) == 1
+
+
+def test_a_disk_that_runs_full_while_unpacking_is_said(tmp_path, temporary, refused):
+    resource = pytest.importorskip("resource")
+    path = packed(tmp_path / "some.gctx.gz")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    # As on a full disk, the system first writes a part and fails on the rest.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        line = refused(lambda: load(path))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert f"{path}: cannot be unpacked into {temporary} (File too large); make room there or set TMPDIR" in line
+
+
+def test_a_system_that_writes_bit_by_bit_unpacks_all(tmp_path, temporary, monkeypatch):
+    class Reluctant(io.FileIO):
+        def write(self, data):
+            return super().write(data[:1000])
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", lambda buffering: Reluctant(temporary / "some", "w+"))
+    np.testing.assert_array_equal(load(packed(tmp_path / "some.gctx.gz")), VALUES)
+
+
+def test_no_temporary_folder_is_not_the_files_fault(tmp_path, monkeypatch, refused):
+    def nowhere(buffering):
+        raise FileNotFoundError(2, "No usable temporary directory found in ['/tmp']")
+
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile, "TemporaryFile", nowhere)
+    line = refused(lambda: load(packed(tmp_path / "some.gctx.gz")))
+    assert "cannot be unpacked into a temporary folder (No usable temporary directory" in line
+
+
 def test_gct_text_under_a_gctx_name_is_read_as_gct(shared):
     with open_expression(shared / "data" / "gct" / "test_l1000.gctx") as found:
         assert found.kind == "GCT 1.3" and found.shape == (377, 978)
@@ -111,7 +174,7 @@ def test_other_hdf5_is_refused(tmp_path, refused):
     with h5py.File(path, "w") as file:
         file["X"] = VALUES
         file["obs"] = [1, 2]
-    assert "is HDF5 of an unknown kind, with X, obs in it; read are GCTX" in refused(read)
+    assert "is HDF5 of an unknown kind, with 'X', 'obs' in it; read are GCTX" in refused(read)
     with h5py.File(path, "r+") as file:
         file.attrs["schema_version"] = 2
     assert "is a prepared data set already" in refused(read)

@@ -86,7 +86,9 @@ def test_other_frames_are_refused(tmp_path, refused, frame, options, complaint):
 def test_other_files_are_refused(tmp_path, refused):
     path = tmp_path / "frame.h5"
     write(pd.DataFrame(VALUES), path)
-    assert "has no data frame 'other'; give the key of one of: table" in refused(lambda: read_pandas_hdf(path, "other"))
+    assert "has no data frame 'other'; give the key of one of: 'table'" in refused(
+        lambda: read_pandas_hdf(path, "other")
+    )
     content = path.read_bytes()
     path.write_bytes(content[: len(content) // 2])
     assert "truncated or damaged" in refused(lambda: read_pandas_hdf(path))
@@ -95,6 +97,52 @@ def test_other_files_are_refused(tmp_path, refused):
     assert "no pandas object" in refused(lambda: read_pandas_hdf(path))
     path.unlink()
     assert "No such file" in refused(lambda: read_pandas_hdf(path))
+
+
+def replaced(name, values):
+    def damage(frame):
+        del frame[name]
+        frame[name] = values
+
+    return damage
+
+
+def attribute(name, value):
+    return lambda frame: frame.attrs.create(name, value)
+
+
+@pytest.mark.parametrize(
+    ("damage", "complaint"),
+    [
+        (attribute("pandas_type", [1, 2]), "no pandas object"),
+        (attribute("pandas_type", np.bytes_(b"fr\xfcme")), "fr\N{REPLACEMENT CHARACTER}me, not a fixed frame"),
+        (attribute("nblocks", "x"), "is empty or damaged"),
+        (attribute("nblocks", 2.5), "is empty or damaged"),
+        (attribute("nblocks", [1, 2]), "is empty or damaged"),
+        (attribute("nblocks", -1), "is empty or damaged"),
+        (attribute("nblocks", 2**60), "has no /table/block2_values"),
+        (attribute("nblocks", 1), "shape (4, 2) and 4 x 3 labels"),
+        (replaced("block0_values", np.zeros(5)), "block0_values has 1 axes, not 2"),
+        (replaced("block0_values", 0.5), "block0_values has 0 axes, not 2"),
+        (replaced("block0_values", np.zeros((4, 1))), "shape (4, 1) and 4 x 2 labels"),
+        (replaced("block1_values", np.zeros((3, 1))), "shape (3, 1) and 4 x 1 labels"),
+        (replaced("block1_items", np.array([b"d"])), "are not its columns, each once"),
+        (replaced("block1_items", np.array([b"a"])), "are not its columns, each once"),
+        (replaced("axis0", np.array([b"a", b"b"])), "are not its columns, each once"),
+        (replaced("axis0", np.array([b"a", b"b", b"c", b"d"])), "are not its columns, each once"),
+        (replaced("axis0", 3), "axis0 has 0 axes, not 1"),
+        (replaced("axis0", np.zeros((3, 2))), "axis0 has 2 axes, not 1"),
+        (replaced("axis1", np.zeros(4, "V5")), "axis1 holds |V5"),
+        (replaced("axis1", np.arange(5)), "shape (4, 2) and 5 x 2 labels"),
+    ],
+)
+def test_damaged_frames_are_refused(tmp_path, refused, damage, complaint):
+    path = tmp_path / "frame.h5"
+    write(pd.DataFrame({"a": NARROW[:, 0], "b": VALUES[:, 1], "c": NARROW[:, 2]}), path)
+    with h5py.File(path, "r+") as file:
+        damage(file["table"])
+    line = refused(lambda: read_pandas_hdf(path))
+    assert str(path) in line and complaint in line
 
 
 def test_frames_are_expression_tables(tmp_path):

@@ -18,9 +18,10 @@ def test_pieces_of_any_shape_come_back_by_rows(tmp_path):
         assert not list(tmp_path.iterdir())  # nothing a killed process could leave
 
 
-def test_reading_what_was_not_written_fails(tmp_path):
+def test_a_file_cut_short_is_noticed(tmp_path):
     with Scratch(tmp_path, (4, 2)) as scratch:
-        scratch.write(slice(0, 2), slice(0, 2), np.ones((2, 2)))
+        scratch.write(slice(0, 4), slice(0, 2), np.ones((4, 2)))
+        scratch._file.truncate(20)
         with pytest.raises(EOFError):
             scratch.read(np.array([1, 2]))
 

@@ -61,11 +61,18 @@ def test_blocks_are_the_cells_one_by_one(rows, most, packed):
         ("inf", "line 2 holds an infinite value"),
         ("-Infinity", "line 2 holds an infinite value"),
         ("1e39", "line 2 holds an infinite value"),
+        ("1_000", "line 2 holds '1_000' among its values; mend it"),
+        ("\N{ARABIC-INDIC DIGIT ONE}", "line 2 holds '\N{ARABIC-INDIC DIGIT ONE}' among its values; mend it"),
+        ("\N{FULLWIDTH DIGIT TWO}.5", "line 2 holds '\N{FULLWIDTH DIGIT TWO}.5' among its values; mend it"),
     ],
 )
 @pytest.mark.parametrize("most", [1, 100])
 def test_what_is_not_a_number_is_refused_with_its_line(values_of, refused, cell, complaint, most):
     assert complaint in refused(lambda: values_of(f"a\t1\tNA\nb\tNA\t{cell}\nc\t2\t3\n", most))
+
+
+def test_names_beside_the_values_may_have_any_letter(values_of):
+    assert values_of("200814_at\t1\t2\n\N{ARABIC-INDIC DIGIT ONE}\t3\t4\n").tolist() == [[1, 3], [2, 4]]
 
 
 def test_lines_end_as_on_unix_or_windows_and_empty_ones_do_not_count(tmp_path):
@@ -78,6 +85,16 @@ def test_a_file_with_zeros_in_it_is_refused(tmp_path, refused):
     path = tmp_path / "some.txt"
     path.write_bytes("one\ntwo".encode("utf-16-le"))
     assert "line 1 holds a NUL byte" in refused(lambda: list(read_lines(path)))
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+def test_a_line_without_end_is_refused_before_it_fills_the_memory(tmp_path, monkeypatch, refused, pack):
+    monkeypatch.setattr("dgex.formats.text.LONGEST", 100)
+    path = tmp_path / "some.txt"
+    path.write_bytes(pack(b"#1.2\n" + b"x" * 98 + b"\n" + b"y" * 99))
+    assert [len(line) for _, line in read_lines(path)] == [4, 98, 99]
+    path.write_bytes(pack(b"#1.2\n" + b"x" * 100 + b"\n"))
+    assert f"{path}: line 2 has no end within 100 characters" in refused(lambda: list(read_lines(path)))
 
 
 @pytest.mark.parametrize(
@@ -101,6 +118,7 @@ def test_ids_must_be_keys(tmp_path, refused, ids, complaint):
         (["-666", ""], np.array(["", ""])),
         (["NA", "3"], np.array(["NA", "3"])),
         (["inf", "3"], np.array(["inf", "3"])),
+        (["1\N{ARABIC-INDIC DIGIT ONE}", "3"], np.array(["1\N{ARABIC-INDIC DIGIT ONE}", "3"])),
     ],
 )
 def test_metadata_columns_get_the_narrowest_type(entries, expected):
