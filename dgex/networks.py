@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from dgex.activations import BASES, base_function
 from dgex.errors import DgexError
@@ -130,7 +131,7 @@ class Perceptron(nn.Module):
             x = nn.Dropout(config.dropout, deterministic=not train)(x)
         adaptive = config.taaf == "all"
         x = self._dense(x, config.targets, "outputs", adaptive).astype(jnp.float32)
-        return self._taaf("outputs", config.output_reach)(x) if adaptive else x
+        return self._taaf("outputs")(x) if adaptive else x
 
     def _activation(self, owner: str) -> Callable[[jax.Array], jax.Array]:
         config = self.config
@@ -138,10 +139,9 @@ class Perceptron(nn.Module):
             return Rival(config.activation, self._share, name=f"{owner}_{config.activation}")
         return base_function(config.activation) if config.taaf == "none" else self._taaf(owner)
 
-    def _taaf(self, owner: str, reach: float | None = None) -> TAAF:
+    def _taaf(self, owner: str) -> TAAF:
         config = self.config
-        initial = (1, 1, 0, 0) if reach is None else spanning(config.activation, reach)
-        constants = map(nn.initializers.constant, initial)
+        constants = map(nn.initializers.constant, initial_taaf(config, owner).values())
         return TAAF(config.activation, config.learn, self._share, *constants, name=f"{owner}_taaf")
 
     @property
@@ -161,6 +161,18 @@ class Perceptron(nn.Module):
             kernel_init=symmetric_uniform(1e-4) if small else nn.initializers.glorot_uniform(),
             name=name,
         )(x)
+
+
+def initial_taaf(config: NetworkConfig, owner: str) -> dict[str, ArrayLike]:
+    """What alpha, beta, gamma and delta are at first, learnt or not.
+
+    Args:
+      config: the network.
+      owner: whose TAAF: "H0", "H1", ..., "hidden" (that of all hidden layers together), or "outputs".
+    """
+    reach = config.output_reach if owner == "outputs" else None
+    four = (1, 1, 0, 0) if reach is None else spanning(config.activation, reach)
+    return dict(zip(PARAMETERS, four, strict=True))
 
 
 def symmetric_uniform(bound: float) -> jax.nn.initializers.Initializer:
