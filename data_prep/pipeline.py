@@ -126,6 +126,8 @@ def _complete(source: Path, staged: Staged) -> np.ndarray:
     complete = staged.is_complete()
     if not complete.any():
         raise DgexError(f"{source}: every profile lacks more than 10 % of the genes most have; use a fuller source")
+    if not staged.usual_rows(np.flatnonzero(complete)).any():
+        raise DgexError(f"{source}: no row is measured in half of the profiles; prepare its platforms one by one")
     return complete
 
 

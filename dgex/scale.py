@@ -98,13 +98,15 @@ def log2_of_linear(values: np.ndarray) -> np.ndarray:
 
 
 def _mean_correlation(values: np.ndarray) -> float:
-    """The mean Pearson correlation between two profiles; a gap counts as its profile's mean."""
-    total, profiles = np.zeros(values.shape[1]), 0
+    """The mean Pearson correlation between two profiles, those that share more rows counting for more."""
+    total, share, profiles = np.zeros(values.shape[1]), np.zeros(values.shape[1]), 0
     for profile in values:
         measured = ~np.isnan(profile)
         if measured.any():
             deviation = profile[measured] - profile[measured].mean(dtype=np.float64)
             total[measured] += deviation / max(np.linalg.norm(deviation), 1e-9)
+            share[measured] += 1 / np.sqrt(measured.sum())
             profiles += 1
-    # The squared length of a sum of unit vectors is the sum of all their products, those with themselves included.
-    return float(total @ total - profiles) / max(1, profiles * (profiles - 1))
+    # The squared length of a sum of unit vectors is the sum of all their products, those with themselves included. A
+    # gap adds nothing to a product; what profiles that agree would give is known from the gaps alone.
+    return float((total @ total - profiles) / max(share @ share - profiles, 1e-9))

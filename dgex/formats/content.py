@@ -21,7 +21,8 @@ def reading(path: Path) -> Iterator[None]:
     """
     try:
         yield
-    except (OSError, EOFError, KeyError, RuntimeError, zlib.error) as error:  # h5py's are of three kinds
+    except (OSError, EOFError, RuntimeError, KeyError, TypeError, ValueError, zlib.error) as error:
+        # Runtime, key, type and value errors are h5py's, on parts, links and types that make no sense.
         if isinstance(error, OSError) and error.strerror:
             raise DgexError(f"{path}: cannot be read ({error.strerror}); check the name and its rights") from error
         reason = str(*error.args[:1]).partition("\n")[0]  # str(error) has a KeyError's in quotes

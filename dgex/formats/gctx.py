@@ -46,9 +46,9 @@ def gctx_table(path: Path, file: h5py.File) -> Expression:
         row_id, row_metadata = _read_metadata(file, ROWS)
         sample_id, sample_metadata = _read_metadata(file, SAMPLES)
         deep, wide = matrix.chunks or (1, len(row_id))
-        filtered = matrix.id.get_create_plist().get_nfilters() > 0
-    if matrix.dtype.kind != "f":
-        raise DgexError(f"{path}: /{MATRIX} holds {matrix.dtype}; write it as float32 or float64")
+        dtype, filtered = matrix.dtype, matrix.id.get_create_plist().get_nfilters() > 0
+    if dtype.kind != "f":
+        raise DgexError(f"{path}: /{MATRIX} holds {dtype}; write it as float32 or float64")
     if matrix.shape != (len(sample_id), len(row_id)):
         how = "transposed" if matrix.shape == (len(row_id), len(sample_id)) else f"of shape {matrix.shape}"
         raise DgexError(
@@ -57,7 +57,7 @@ def gctx_table(path: Path, file: h5py.File) -> Expression:
         )
     if not matrix.size:
         raise DgexError(f"{path}: /{MATRIX} is empty; check how the file was made")
-    if filtered and (nbytes := deep * wide * matrix.dtype.itemsize) > LARGEST_CHUNK:
+    if filtered and (nbytes := deep * wide * dtype.itemsize) > LARGEST_CHUNK:
         raise DgexError(
             f"{path}: /{MATRIX} is in compressed chunks of {nbytes / 2**20:.0f} MiB each, which are read whole; "
             f"make smaller ones: h5repack -l /{MATRIX}:CHUNK=64x1024"

@@ -67,10 +67,9 @@ def _frame_at(path: Path, file: h5py.File, key: str) -> h5py.Group:
         raise DgexError(f"{path}: has no data frame {key!r}; give the key of one of: {', '.join(map(repr, file))}")
     kind = frame.attrs.get("pandas_type")
     kind = kind.decode("utf-8", "replace") if isinstance(kind, bytes) else kind
-    if not isinstance(kind, str):
-        kind = "no pandas object"
-    if kind != "frame":
-        raise DgexError(f"{path}: {key!r} is {kind}, not a fixed frame; write it with to_hdf(format='fixed')")
+    if not isinstance(kind, str) or kind != "frame":
+        held = repr(kind) if isinstance(kind, str) else "no pandas object"
+        raise DgexError(f"{path}: {key!r} is {held}, not a fixed frame; write it with to_hdf(format='fixed')")
     return frame
 
 
@@ -106,7 +105,7 @@ def _read_frame(path: Path, frame: h5py.Group) -> tuple[np.ndarray, np.ndarray, 
 
 def _read_block(frame: h5py.Group, name: str) -> np.ndarray:
     block = dataset_at(frame, name)
-    # pandas pickles object columns, and puts a dummy of one element where an array of none belongs.
+    # pandas pickles object columns, and puts a dummy of one element where an array of none belongs; both have one axis.
     if block.dtype.kind != "f" or "shape" in block.attrs:
         held = "nothing" if "shape" in block.attrs else "pickled objects" if block.dtype.kind == "O" else block.dtype
         raise DgexError(f"{frame.file.filename}: {block.name} holds {held}; write a frame of floats only")

@@ -327,3 +327,17 @@ def test_a_source_of_incomplete_profiles_is_refused(folder, refused):
         profile[np.arange(sample, sample + 8) % 33] = NAN  # every gene is in most profiles, every profile lacks some
     write_gctx(folder / "source.gctx", table(values, rows))
     assert "every profile lacks more than 10 %" in refused(run_prepare(folder))
+
+
+def test_platforms_without_a_common_row_are_refused(folder, refused):
+    values = np.full((40, 30), NAN, np.float32)
+    for platform in range(3):  # each with all genes, on rows of its own
+        values[platform::3, 10 * platform : 10 * platform + 10] = expression_values(10)[platform::3]
+    rows = tuple(f"{letter}{row}" for letter in "abc" for row in range(10))
+    for name, genes in (("map_lm.txt", LANDMARK), ("map_tg.txt", TARGET)):
+        probes = tuple(
+            ",".join(f"{letter}{own[1:]}" for letter in "abc" for own in of.split(",")) for of in genes.probes
+        )
+        write_gene_table(folder / name, replace(genes, probes=probes))
+    write_gctx(folder / "source.gctx", table(values, rows))
+    assert "no row is measured in half of the profiles" in refused(run_prepare(folder))

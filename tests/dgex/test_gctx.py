@@ -175,10 +175,10 @@ print(last[-1, -1], peak() - before)
 def test_a_chunk_larger_than_memory_is_never_in_it(tmp_path):
     path = tmp_path / "some.gctx"
     with h5py.File(path, "w") as file:
-        # 256 MiB of which, thanks to holes in files, only the last page is on disk.
-        matrix = file.create_dataset("0/DATA/0/matrix", (8192, 8192), "f4", chunks=(8192, 8192), fill_time="never")
+        # Above 256 MiB, of which, thanks to holes in files, only the last page is on disk.
+        matrix = file.create_dataset("0/DATA/0/matrix", (8200, 8200), "f4", chunks=(8200, 8200), fill_time="never")
         matrix[-1, -1] = 5
-        file["0/META/COL/id"] = file["0/META/ROW/id"] = np.arange(8192)
+        file["0/META/COL/id"] = file["0/META/ROW/id"] = np.arange(8200)
     done = subprocess.run([sys.executable, "-c", PEAK, str(path)], check=True, capture_output=True, text=True)
     last, mebibytes = map(float, done.stdout.split())
     assert last == 5 and mebibytes < 64  # a block has 4
@@ -338,6 +338,20 @@ def test_wrong_files_are_refused(path, refused, damage, complaint):
         damage(file)
     line = refused(lambda: read(path))
     assert str(path) in line and complaint in line
+
+
+BIASED = h5py.h5t.IEEE_F32LE.copy()
+BIASED.set_ebias(2**15)  # beyond the exponents of any float of numpy
+
+
+@pytest.mark.parametrize("name", ["0/DATA/0/matrix", "0/META/ROW/id", "0/META/COL/batch"])
+@pytest.mark.parametrize("kind", [h5py.h5t.UNIX_D32LE, BIASED])
+def test_types_that_numpy_does_not_have_are_refused(path, refused, name, kind):
+    with h5py.File(path, "r+") as file:
+        space = file[name].id.get_space()
+        del file[name]
+        h5py.h5d.create(file.id, name.encode(), kind, space)
+    assert f"{path}: is truncated or damaged" in refused(lambda: read(path))
 
 
 def test_a_file_without_samples_is_refused(tmp_path, refused):

@@ -67,8 +67,8 @@ def test_labels_of_an_older_encoding_do_not_stop_the_reader(tmp_path):
 @pytest.mark.parametrize(
     ("frame", "options", "complaint"),
     [
-        (pd.DataFrame(VALUES), {"format": "table"}, "frame_table, not a fixed frame"),
-        (pd.Series(VALUES[0]), {}, "series, not a fixed frame"),
+        (pd.DataFrame(VALUES), {"format": "table"}, "'frame_table', not a fixed frame"),
+        (pd.Series(VALUES[0]), {}, "'series', not a fixed frame"),
         (pd.DataFrame({"a": ["x", "y"], "b": [1.0, 2.0]}), {}, "pickled objects"),
         (pd.DataFrame({"a": [1, 2]}), {}, "holds int64"),
         (pd.DataFrame(VALUES[:0], columns=["a", "b", "c"]), {}, "holds nothing"),
@@ -107,6 +107,10 @@ def replaced(name, values):
     return damage
 
 
+def both(*members):
+    return lambda frame: [replaced(name, np.array(values))(frame) for name, values in members]
+
+
 def attribute(name, value):
     return lambda frame: frame.attrs.create(name, value)
 
@@ -115,7 +119,8 @@ def attribute(name, value):
     ("damage", "complaint"),
     [
         (attribute("pandas_type", [1, 2]), "no pandas object"),
-        (attribute("pandas_type", np.bytes_(b"fr\xfcme")), "fr\N{REPLACEMENT CHARACTER}me, not a fixed frame"),
+        (attribute("pandas_type", np.bytes_(b"fr\xfcme")), "'fr\N{REPLACEMENT CHARACTER}me', not a fixed frame"),
+        (attribute("pandas_type", "fram\n"), r"'fram\n', not a fixed frame"),
         (attribute("nblocks", "x"), "is empty or damaged"),
         (attribute("nblocks", 2.5), "is empty or damaged"),
         (attribute("nblocks", [1, 2]), "is empty or damaged"),
@@ -130,6 +135,7 @@ def attribute(name, value):
         (replaced("block1_items", np.array([b"a"])), "are not its columns, each once"),
         (replaced("axis0", np.array([b"a", b"b"])), "are not its columns, each once"),
         (replaced("axis0", np.array([b"a", b"b", b"c", b"d"])), "are not its columns, each once"),
+        (both(("axis0", [b"a", b"c"]), ("block1_items", [b"c"])), "are not its columns, each once"),
         (replaced("axis0", 3), "axis0 has 0 axes, not 1"),
         (replaced("axis0", np.zeros((3, 2))), "axis0 has 2 axes, not 1"),
         (replaced("axis1", np.zeros(4, "V5")), "axis1 holds |V5"),
