@@ -86,10 +86,12 @@ def taaf_parameters(params: Sequence[Mapping[str, Any]], config: NetworkConfig, 
         initial = _initial(config, layer)
         for axes, name in zip(row, config.learn, strict=True):
             values = np.concatenate([np.ravel(tree[f"{layer}_taaf"][name]) for tree in params])
+            start = float(initial[name])
+            low, high = min(values.min(), start), max(values.max(), start)
             # Parameters that hardly moved span less than the bins can be told apart in.
-            middle, half = (values.max() + values.min()) / 2, max((values.max() - values.min()) / 2, 1e-3)
+            middle, half = (high + low) / 2, max((high - low) / 2, 1e-3)
             axes.hist(values, bins=40, range=(middle - half, middle + half), color="#009E73")
-            axes.axvline(float(initial[name]), color="0.2", linewidth=0.8, linestyle=":")
+            axes.axvline(start, color="0.2", linewidth=0.8, linestyle=":")
             axes.set_title(f"{layer}: {name}")
         row[0].set_ylabel("units" if config.share == "unit" else "networks")
     figure.suptitle(f"{title}: learnt parameters (dotted: initial value)")

@@ -63,8 +63,7 @@ def test_equals_jit_on_the_joined_batch(joined, data, count):
     np.testing.assert_allclose(metrics["count"] / metrics["count"].sum(), [0.4, 0.4, 0.2], rtol=1e-6)
 
 
-@pytest.mark.parametrize("count", [1, 3])
-def test_stack_equals_jit_on_every_network_s_batches(data, count):
+def test_stack_equals_jit_on_every_network_s_batches(data, count=3):
     """Two networks, from other seeds, in other orders and at other rates, in one program."""
     config = NetworkConfig(6, 5, (8,), taaf="hidden", dropout=0.5)
     step = jax.jit(make_train_step(config, "sgd", "mse"))

@@ -136,7 +136,7 @@ def report(rows, *_):
 
 
 fits = fit_many(
-    NetworkConfig(6, 4, (8,), taaf="all", dropout=0.1), Protocol("keras_nadam", "mae", 1e-2, batch=16, epochs=40),
+    NetworkConfig(6, 4, (8,), taaf="all", dropout=0.1), Protocol("keras_nadam", "mae", 1e-2, batch=16, epochs=20),
     train, validation, seeds, [folder / str(seed) for seed in seeds], resume=True, checkpoint_seconds=0,
     on_epoch=report,
 )
@@ -146,7 +146,7 @@ np.savez(folder / "params.npz", *jax.tree.leaves([result.params for result in fi
 
 @pytest.fixture(scope="module")
 def driver(tmp_path_factory):
-    """Starts or goes on with a run of 40 epochs in a folder, in a process of its own."""
+    """Starts or goes on with a run of 20 epochs in a folder, in a process of its own."""
     folder = tmp_path_factory.mktemp("driver")
     (folder / "driver.py").write_text(DRIVER)
     # The processes compile the same programs; the cache keeps the second and later ones from doing it again.
@@ -162,13 +162,13 @@ def driver(tmp_path_factory):
     return start
 
 
-@pytest.mark.parametrize(("networks", "kills"), [(1, [(12, 0.01)]), (3, [(1, 0.0), (24, 0.03)])])
+@pytest.mark.parametrize(("networks", "kills"), [(1, [(8, 0.01)]), (3, [(1, 0.0), (12, 0.03)])])
 def test_killed_and_resumed_equals_an_unkilled_run(driver, tmp_path, networks, kills):
     """SIGKILL at several moments of one run: after a few rows of the log, at any point of a checkpoint's writing."""
     straight, killed = tmp_path / "straight", tmp_path / "killed"
     with driver(straight, networks) as process:
         epochs = [int(line) for line in process.stdout]
-    assert (process.returncode, epochs) == (0, list(range(1, 41)))
+    assert (process.returncode, epochs) == (0, list(range(1, 21)))
 
     log = killed / "0/log.csv"
     for rows, delay in kills:
@@ -182,7 +182,7 @@ def test_killed_and_resumed_equals_an_unkilled_run(driver, tmp_path, networks, k
     with driver(killed, networks) as process:
         epochs = [int(line) for line in process.stdout]
     assert process.returncode == 0
-    assert epochs == list(range(epochs[0], 41)) and epochs[0] > 1  # it went on, and did not begin again
+    assert epochs == list(range(epochs[0], 21)) and epochs[0] > 1  # it went on, and did not begin again
 
     for seed in range(networks):
         assert (killed / f"{seed}/log.csv").read_bytes() == (straight / f"{seed}/log.csv").read_bytes()
