@@ -27,7 +27,8 @@ def run(app: Callable[[], object]) -> None:
         app()
     except DgexError as error:
         # Not through rich: it would wrap the line and read [brackets] as markup.
-        print(f"error: {error}", file=sys.stderr)
+        # Names in damaged files can have line breaks.
+        print(f"error: {' '.join(str(error).splitlines())}", file=sys.stderr)
         sys.exit(2)
 
 

@@ -109,4 +109,4 @@ def _mean_correlation(values: np.ndarray) -> float:
             profiles += 1
     # The squared length of a sum of unit vectors is the sum of all their products, those with themselves included. A
     # gap adds nothing to a product; what profiles that agree would give is known from the gaps alone.
-    return float((total @ total - profiles) / max(share @ share - profiles, 1e-9))
+    return float(total @ total - profiles) / max(float(share @ share - profiles), 1e-9)

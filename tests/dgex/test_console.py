@@ -18,6 +18,13 @@ def test_an_error_for_the_user_is_one_line(capsys):
     assert capsys.readouterr() == ("", f"error: {error}\n")
 
 
+def test_line_breaks_in_names_do_not_make_lines(refused):
+    def app():
+        raise DgexError("a.gctx: holds GSM\n1 twice; make the ids unique")
+
+    assert refused(app) == "error: a.gctx: holds GSM 1 twice; make the ids unique\n"
+
+
 def test_other_errors_keep_their_traceback():
     with pytest.raises(ZeroDivisionError):
         console.run(lambda: 1 / 0)
