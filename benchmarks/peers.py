@@ -48,7 +48,7 @@ class Peer(NamedTuple):
 def weights_in_order(params: networks.Params) -> list[np.ndarray]:
     """The arrays of an example network, in the order in which a forward pass meets them."""
     ordered = []
-    for layer in sorted(name for name in params if not name.endswith("_taaf")):
+    for layer in sorted(name for name in params if "kernel" in params[name]):
         ordered += [params[layer][name] for name in ("kernel", "bias") if name in params[layer]]
         if four := params.get(f"{layer}_taaf"):
             ordered += [four[name] for name in ("beta", "gamma", "alpha", "delta")]

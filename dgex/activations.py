@@ -4,6 +4,7 @@ Nothing here has parameters of its own: a base is an elementwise function of ``z
 which ``alpha, beta, gamma, delta`` turn a base into it.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -32,6 +33,20 @@ BASES: dict[str, Base] = {
     "softsign": jax.nn.soft_sign,
     "hard_tanh": jax.nn.hard_tanh,
     "linear": linear,
+}
+
+# The infimum and supremum of every base.
+RANGES: dict[str, tuple[float, float]] = {
+    "sigmoid": (0, 1),
+    "tanh": (-1, 1),
+    "relu": (0, math.inf),
+    "silu": (-0.2784645427610738, math.inf),
+    "gelu": (-0.16997120747990369, math.inf),
+    "elu": (-1, math.inf),
+    "softplus": (0, math.inf),
+    "softsign": (-1, 1),
+    "hard_tanh": (-1, 1),
+    "linear": (-math.inf, math.inf),
 }
 
 

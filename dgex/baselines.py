@@ -1,14 +1,20 @@
-"""What any network has to beat: the mean predictor, and ridge regression in closed form.
+"""What any network has to beat: the mean predictor and linear regression in closed form.
 
-Computed in float64 with numpy; both are fitted once, in seconds, where a network takes minutes.
+All are fitted from ``dgex.products``, float64 on the host, in seconds where a network takes minutes, and chosen on the
+validation samples by the same evaluation that scores networks.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
+import scipy.linalg
 
+from dgex.batches import Samples
+from dgex.metrics import finalize
 from dgex.networks import NetworkConfig, Params
+from dgex.products import Products
+from dgex.training import evaluate
 
 # Half a decade apart. On z-scores the eigenvalues of x^T x range from about 1 to samples * landmarks.
 PENALTIES = tuple(float(penalty) for penalty in 10.0 ** np.arange(-1, 7.5, 0.5))
@@ -33,41 +39,70 @@ class LinearModel:
         return config, {"outputs": {"kernel": kernel, "bias": bias}}
 
 
-def mean_predictor(landmark: np.ndarray, target: np.ndarray) -> LinearModel:
+def choose(
+    candidates: Iterable[tuple[float, LinearModel]], validation: Samples
+) -> tuple[LinearModel, dict[float, float]]:
+    """The model with the lowest validation MAE, the first of equals.
+
+    Args:
+      candidates: what tells a model from the others (a penalty, a number of neighbours) and the model, one or more;
+        they may be made one at a time, as only the best is kept.
+      validation: the samples that decide.
+
+    Returns:
+      The model, and the validation MAE of every candidate.
+    """
+    errors: dict[float, float] = {}
+    for value, model in candidates:
+        config, params = model.as_network()
+        error = float(finalize(evaluate(params, validation, config)).mae.mean())
+        if all(error < other for other in errors.values()):
+            best = model
+        errors[value] = error
+    return best, errors
+
+
+def mean_predictor(train: Products) -> LinearModel:
     """Predicts every target by its mean over the training samples, which for z-scores is 0."""
-    return LinearModel(np.zeros((landmark.shape[1], target.shape[1])), target.mean(axis=0, dtype=np.float64))
+    return LinearModel(np.zeros(train.cross.shape), train.target_mean)
+
+
+def with_intercept(train: Products, weights: np.ndarray) -> LinearModel:
+    """The model of these weights ``[landmarks, targets]`` whose training residuals have mean 0."""
+    return LinearModel(weights, train.target_mean - train.landmark_mean @ weights)
+
+
+def least_squares(train: Products) -> LinearModel:
+    """Linear regression: minimises ``||y - x w - b||^2`` for every target, with the smallest ``||w||`` of all minima.
+
+    The minimum is not unique where there are fewer samples than landmarks, as in most single studies. An eigenvalue of
+    the centred ``x^T x`` within rounding of zero counts as zero; so does a singular value of x below 5e-7 of the
+    largest.
+    """
+    eigenvalues, vectors = np.linalg.eigh(train.centred_gram)
+    kept = eigenvalues > eigenvalues[-1] * len(eigenvalues) * np.finfo(np.float64).eps
+    vectors = vectors[:, kept]
+    return with_intercept(train, vectors @ (vectors.T @ train.centred_cross / eigenvalues[kept, None]))
+
+
+def ridge(train: Products, penalty: float) -> LinearModel:
+    """Ridge regression: minimises ``||y - x w - b||^2 + penalty ||w||^2`` for every target; b is not penalised.
+
+    ``penalty``, positive, has the scale of scikit-learn's ``Ridge(alpha=...)``.
+    """
+    shifted = train.centred_gram + penalty * np.eye(len(train.gram))
+    return with_intercept(train, scipy.linalg.solve(shifted, train.centred_cross, assume_a="pos"))
 
 
 def ridge_path(
-    train: tuple[np.ndarray, np.ndarray],
-    validation: tuple[np.ndarray, np.ndarray],
-    penalties: Sequence[float] = PENALTIES,
+    train: Products, validation: Samples, penalties: Sequence[float] = PENALTIES
 ) -> tuple[LinearModel, dict[float, float]]:
-    """Ridge regression with the penalty that gives the lowest validation MAE.
-
-    Minimises ``||y - x w - b||^2 + penalty ||w||^2`` for every target at once; the intercept is not penalised. One
-    eigendecomposition of ``x^T x`` serves all penalties.
-
-    Args:
-      train, validation: landmarks ``[samples, landmarks]`` and targets ``[samples, targets]``.
-      penalties: the ones to choose from; the scale is that of scikit-learn's ``Ridge(alpha=...)``.
-
-    Returns:
-      The model, and the validation MAE of every penalty.
-    """
-    x, y = (part.astype(np.float64) for part in train)
-    x_mean, y_mean = x.mean(axis=0), y.mean(axis=0)
-    x -= x_mean
-    y -= y_mean
-    eigenvalues, vectors = np.linalg.eigh(x.T @ x)
-    eigenvalues = eigenvalues.clip(min=0)  # rounding leaves the null space of few samples slightly negative
-    rotated = vectors.T @ (x.T @ y)
-
-    landmark = (validation[0] - x_mean) @ vectors
-    errors = {
-        penalty: float(np.abs(landmark / (eigenvalues + penalty) @ rotated + y_mean - validation[1]).mean())
-        for penalty in penalties
-    }
-    penalty = min(errors, key=lambda penalty: errors[penalty])
-    weights = vectors @ (rotated / (eigenvalues + penalty)[:, None])
-    return LinearModel(weights, y_mean - x_mean @ weights), errors
+    """Ridge regression with the penalty that gives the lowest validation MAE, and that MAE for every penalty."""
+    eigenvalues, vectors = np.linalg.eigh(train.centred_gram)
+    eigenvalues = eigenvalues.clip(min=0)[:, None]  # rounding leaves the null space of few samples slightly negative
+    # Along the eigenvectors a penalty only rescales the weights: one rotation of the data serves all penalties.
+    rotated = vectors.T @ train.centred_cross
+    turned = replace(validation, landmark=((validation.landmark - train.landmark_mean) @ vectors).astype(np.float32))
+    candidates = ((p, LinearModel(rotated / (eigenvalues + p), train.target_mean)) for p in penalties)
+    _, errors = choose(candidates, turned)
+    return ridge(train, min(errors, key=lambda penalty: errors[penalty])), errors

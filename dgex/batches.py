@@ -18,10 +18,11 @@ class Batches:
     """Index batches of one block, each array ``[devices, steps, per_device]``.
 
     A device's slice of a step holds consecutive rows of the global batch. Rows beyond the batch, and beyond the data in
-    the last step, are padding: weight 0.
+    the last step, are padding: weight 0. Networks that train at once see the samples in different orders but fill the
+    same rows, so only ``sample`` has an axis for them.
     """
 
-    sample: jax.Array | np.ndarray  # i4  which sample of the block
+    sample: jax.Array | np.ndarray  # i4  which sample of the block; [devices, networks, steps, per_device] for several
     row: jax.Array | np.ndarray  # i4  which row of the global batch; names the sample's dropout mask
     weight: jax.Array | np.ndarray  # f4  1, or 0 for padding
 
@@ -45,7 +46,7 @@ def index_batches(order: np.ndarray, batch: int, devices: int) -> Batches:
     """Cuts an order into global batches of ``batch`` samples and deals each out over the devices.
 
     Args:
-      order: sample indices ``[samples]``.
+      order: sample indices ``[samples]``, or ``[networks, samples]``.
       batch: samples a step, over all devices together.
       devices: number of devices; need not divide the batch.
 
@@ -53,17 +54,18 @@ def index_batches(order: np.ndarray, batch: int, devices: int) -> Batches:
       DgexError: more devices than samples in a batch.
     """
     check_devices(devices, batch)
-    steps = -(-len(order) // batch)
+    *networks, samples = order.shape
+    steps = -(-samples // batch)
     per_device = -(-batch // devices)
-    sample = np.zeros((steps, devices * per_device), np.int32)
-    weight = np.zeros_like(sample, np.float32)
-    step, row = np.divmod(np.arange(len(order)), batch)
-    sample[step, row] = order
+    sample = np.zeros((*networks, steps, devices * per_device), np.int32)
+    weight = np.zeros((steps, devices * per_device), np.float32)
+    step, row = np.divmod(np.arange(samples), batch)
+    sample[..., step, row] = order
     weight[step, row] = 1
-    rows = np.broadcast_to(np.arange(devices * per_device, dtype=np.int32), sample.shape)
+    rows = np.broadcast_to(np.arange(devices * per_device, dtype=np.int32), weight.shape)
 
     def deal(array: np.ndarray) -> np.ndarray:
-        return array.reshape(steps, devices, per_device).swapaxes(0, 1)
+        return np.moveaxis(array.reshape(*array.shape[:-1], devices, per_device), -2, 0)
 
     return Batches(deal(sample), deal(rows), deal(weight))
 
@@ -109,15 +111,22 @@ class Samples:
         return parallel.share((self.landmark, self.target), self.devices)
 
     def blocks(self, order: np.ndarray, batch: int) -> Iterator[tuple[jax.Array, jax.Array, Batches]]:
-        """Landmark block, target block and the index batches into them, until all of ``order`` has had its turn."""
+        """Landmark block, target block and the index batches into them, until all of ``order`` has had its turn.
+
+        ``order`` is ``[samples]``, or ``[networks, samples]``. In a resident block all networks look up their samples;
+        to a streamed one, whose steps are different samples for each of them, every network brings its own.
+        """
         if len(self) <= self.block:
             yield *self._resident, index_batches(order, batch, len(self.devices))
             return
-        size = max(self.block // 2 // batch, 1) * batch  # two blocks at a time: one in work, one on its way
-        for start in range(0, len(order), size):
-            chosen = order[start : start + size]
-            placed = parallel.share((self.landmark[chosen], self.target[chosen]), self.devices)
-            yield *placed, index_batches(np.arange(len(chosen)), batch, len(self.devices))
+        samples = order.shape[-1]
+        networks = order.size // samples
+        # Two blocks at a time: one in work, one on its way.
+        size = max(self.block // 2 // networks // batch, 1) * batch
+        for start in range(0, samples, size):
+            chosen = order[..., start : start + size]
+            placed = parallel.share((self.landmark[chosen.ravel()], self.target[chosen.ravel()]), self.devices)
+            yield *placed, index_batches(np.arange(chosen.size).reshape(chosen.shape), batch, len(self.devices))
 
 
 # Leaves room for a training, a validation and a test set, and for the network.

@@ -7,6 +7,9 @@ from typing import NamedTuple
 from dgex.atomic import replacing
 from dgex.errors import DgexError
 
+# Networks trained at once share a checkpoint, so one of them cannot start again alone.
+START_AGAIN = "delete the folder, with those of all seeds trained at once with it, and train again"
+
 
 class Epoch(NamedTuple):
     """One epoch's row. Errors are on the scale of the training data: z-scores, for a prepared file."""
@@ -49,7 +52,7 @@ def read_log(path: Path, epochs: int) -> list[Epoch]:
             lines = [line for line, _ in zip(csv.reader(file), range(epochs + 1), strict=False)][1:]
         rows = [Epoch(int(epoch), *map(float, values)) for epoch, *values in lines]
     except (OSError, ValueError, TypeError) as error:
-        raise DgexError(f"{path}: not a training log ({error}); delete the folder and train again") from error
+        raise DgexError(f"{path}: not a training log ({error}); {START_AGAIN}") from error
     if [row.epoch for row in rows] != list(range(1, epochs + 1)):
-        raise DgexError(f"{path}: does not reach its checkpoint's epoch {epochs}; delete the folder and train again")
+        raise DgexError(f"{path}: does not reach its checkpoint's epoch {epochs}; {START_AGAIN}")
     return rows

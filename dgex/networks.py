@@ -3,20 +3,24 @@
 ``python -m dgex.networks PRESET`` prints a preset's layers and parameter counts.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
-from dgex.activations import base_function
+from dgex.activations import BASES, base_function
 from dgex.errors import DgexError
-from dgex.taaf import TAAF
+from dgex.rivals import RIVALS, Rival
+from dgex.taaf import PARAMETERS, TAAF, Share, spanning
 
 Params = dict[str, Any]
 Placement = Literal["none", "hidden", "all"]
+Sharing = Literal["unit", "layer", "network"]
 Init = Literal["glorot", "dgex"]
 ComputeDtype = Literal["float32", "bfloat16"]
 Precision = Literal["default", "high", "highest"]
@@ -26,13 +30,26 @@ Precision = Literal["default", "high", "highest"]
 class NetworkConfig:
     """What a network is. Two networks are the same if and only if their configurations are equal.
 
+    Every unit has exactly one shift of its own inside the activation. In the paper gamma is it and the dense layer has
+    no bias; where units learn no gamma of their own, because it is not in ``learn`` or is shared, the dense layer has
+    its bias back. Otherwise leaving gamma out would take the bias away as well, and the ablation would show what a
+    network without biases loses. So with ``learn`` empty a TAAF is its base function in a plain layer.
+
     Attributes:
       landmarks: number of input genes.
       targets: number of output genes.
       hidden: units of each hidden layer, first layer first.
-      activation: base function of the hidden layers, a name of ``dgex.activations.BASES``.
+      activation: what the hidden layers apply: a base function, a name of ``dgex.activations.BASES``; or a learnt
+        activation that TAAF is compared with, a name of ``dgex.rivals.RIVALS``.
       taaf: where a TAAF of that base stands: "none" (the plain base, linear output), "hidden" (linear output), or "all"
-        (the output layer has a TAAF too). A layer with TAAF has no bias of its own; gamma is the bias.
+        (the output layer has a TAAF too).
+      learn: which of TAAF's alpha, beta, gamma and delta are learnt; the others stay as they start, at 1, 1, 0 and 0.
+      share: whether a TAAF's or a rival's parameters belong to a "unit", a "layer", or the whole "network", that is to
+        all its hidden layers together; a TAAF on the output layer, whose scale is the targets', then has one set for
+        that layer.
+      output_reach: how far from 0 the output layer's TAAF reaches at first, in z-scores, that is in SDs of a gene's
+        training values; it then starts as a linear layer does (``dgex.taaf.spanning``), and 5 is a good value. None
+        starts it as its base function, as in the paper, where targets are not standardised.
       dropout: share of each hidden layer's outputs dropped in training.
       init: "glorot" (Keras's default: Glorot uniform kernels, zero biases) or "dgex" (the same, but the output kernel
         uniform in +-1e-4; Chen et al. 2016).
@@ -49,6 +66,9 @@ class NetworkConfig:
     hidden: tuple[int, ...] = (300, 300)
     activation: str = "sigmoid"
     taaf: Placement = "none"
+    learn: tuple[str, ...] = PARAMETERS
+    share: Sharing = "unit"
+    output_reach: float | None = None
     dropout: float = 0.0
     init: Init = "glorot"
     compute_dtype: ComputeDtype = "float32"
@@ -56,21 +76,40 @@ class NetworkConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "hidden", tuple(self.hidden))  # JSON has no tuples
+        if unknown := set(self.learn) - set(PARAMETERS):
+            raise DgexError(f"TAAF cannot learn {', '.join(sorted(unknown))}; choose from {', '.join(PARAMETERS)}")
+        object.__setattr__(self, "learn", tuple(name for name in PARAMETERS if name in self.learn))
         if not all(isinstance(units, int) for units in (self.landmarks, self.targets, *self.hidden)):
             raise DgexError(f"layers have whole units: {self.landmarks} -> {self.hidden} -> {self.targets}")
         if min(self.landmarks, self.targets, *self.hidden) < 1:
             raise DgexError(f"every layer needs at least one unit: {self.landmarks} -> {self.hidden} -> {self.targets}")
         if not 0 <= self.dropout < 1:
             raise DgexError(f"dropout must lie in [0, 1), not {self.dropout}")
-        base_function(self.activation)
+        if self.activation not in (*BASES, *RIVALS):
+            known = ", ".join(sorted((*BASES, *RIVALS)))
+            raise DgexError(f"unknown activation {self.activation!r}; known: {known}")
         for field, choices in (
             ("taaf", Placement),
+            ("share", Sharing),
             ("init", Init),
             ("compute_dtype", ComputeDtype),
             ("matmul_precision", Precision),
         ):
             if getattr(self, field) not in get_args(choices):
                 raise DgexError(f"{field} must be one of {', '.join(get_args(choices))}, not {getattr(self, field)!r}")
+        # What would have no effect is refused, or equal networks could have unequal configurations.
+        rival = self.activation in RIVALS
+        if rival and self.taaf != "none":
+            raise DgexError(f"{self.activation} is learnt already; a TAAF needs one of {', '.join(sorted(BASES))}")
+        if self.taaf == "none" and self.learn != PARAMETERS:
+            raise DgexError("learn says which TAAF parameters are learnt, but the network has no TAAF")
+        if self.taaf == "none" and not rival and self.share != "unit":
+            raise DgexError(f"share={self.share!r} needs activations with parameters, but {self.activation} has none")
+        if self.output_reach is not None:
+            if self.taaf != "all":
+                raise DgexError("output_reach is that of a TAAF on the output layer, which needs taaf='all'")
+            if not 0 < self.output_reach < math.inf:
+                raise DgexError(f"output_reach must be positive and finite, not {self.output_reach}")
 
 
 class Perceptron(nn.Module):
@@ -82,28 +121,58 @@ class Perceptron(nn.Module):
     def __call__(self, landmark: jax.Array, *, train: bool = False) -> jax.Array:
         """Predicts; with ``train`` the hidden outputs are dropped out, from the rng stream "dropout"."""
         config = self.config
-        base = base_function(config.activation)
+        adaptive = config.taaf != "none"
+        # Linen shares parameters between the calls of one instance.
+        shared = self._activation("hidden") if config.share == "network" else None
         x = landmark
         for layer, units in enumerate(config.hidden):
-            adaptive = config.taaf != "none"
-            x = self._dense(x, units, f"H{layer}", use_bias=not adaptive)
-            x = TAAF(config.activation, name=f"H{layer}_taaf")(x) if adaptive else base(x)
+            x = self._dense(x, units, f"H{layer}", adaptive)
+            x = (shared or self._activation(f"H{layer}"))(x)
             x = nn.Dropout(config.dropout, deterministic=not train)(x)
         adaptive = config.taaf == "all"
-        x = self._dense(x, config.targets, "outputs", use_bias=not adaptive).astype(jnp.float32)
-        return TAAF(config.activation, name="outputs_taaf")(x) if adaptive else x
+        x = self._dense(x, config.targets, "outputs", adaptive).astype(jnp.float32)
+        return self._taaf("outputs")(x) if adaptive else x
 
-    def _dense(self, x: jax.Array, units: int, name: str, *, use_bias: bool) -> jax.Array:
+    def _activation(self, owner: str) -> Callable[[jax.Array], jax.Array]:
         config = self.config
+        if config.activation in RIVALS:
+            return Rival(config.activation, self._share, name=f"{owner}_{config.activation}")
+        return base_function(config.activation) if config.taaf == "none" else self._taaf(owner)
+
+    def _taaf(self, owner: str) -> TAAF:
+        config = self.config
+        constants = map(nn.initializers.constant, initial_taaf(config, owner).values())
+        return TAAF(config.activation, config.learn, self._share, *constants, name=f"{owner}_taaf")
+
+    @property
+    def _share(self) -> Share:
+        """A module cannot tell whether other layers call it too."""
+        return "unit" if self.config.share == "unit" else "layer"
+
+    def _dense(self, x: jax.Array, units: int, name: str, adaptive: bool) -> jax.Array:
+        config = self.config
+        own_gamma = adaptive and "gamma" in config.learn and config.share == "unit"
         small = config.init == "dgex" and name == "outputs"
         return nn.Dense(
             units,
-            use_bias=use_bias,
+            use_bias=not own_gamma,
             dtype=jnp.dtype(config.compute_dtype),
             precision=config.matmul_precision,
             kernel_init=symmetric_uniform(1e-4) if small else nn.initializers.glorot_uniform(),
             name=name,
         )(x)
+
+
+def initial_taaf(config: NetworkConfig, owner: str) -> dict[str, ArrayLike]:
+    """What alpha, beta, gamma and delta are at first, learnt or not.
+
+    Args:
+      config: the network.
+      owner: whose TAAF: "H0", "H1", ..., "hidden" (that of all hidden layers together), or "outputs".
+    """
+    reach = config.output_reach if owner == "outputs" else None
+    four = (1, 1, 0, 0) if reach is None else spanning(config.activation, reach)
+    return dict(zip(PARAMETERS, four, strict=True))
 
 
 def symmetric_uniform(bound: float) -> jax.nn.initializers.Initializer:
@@ -149,18 +218,17 @@ def layer_table(config: NetworkConfig) -> list[tuple[str, str, int]]:
     """The network's layers as (name, what it is, number of parameters), input to output.
 
     A TAAF takes two rows, as in the original's table: beta and gamma before the base function, alpha and delta after
-    it.
+    it. An activation that all hidden layers share stands after them.
     """
     params = jax.eval_shape(lambda: init_params(config, jax.random.key(0)))
     rows = []
-    for name in [*(f"H{layer}" for layer in range(len(config.hidden))), "outputs"]:
-        dense = params[name]
-        inputs, units = dense["kernel"].shape
-        rows.append((name, f"Dense {inputs} -> {units}", sum(leaf.size for leaf in dense.values())))
-        if f"{name}_taaf" in params:
-            four = params[f"{name}_taaf"]
-            rows.append((f"{name}_taaf", "beta, gamma", four["beta"].size + four["gamma"].size))
-            rows.append((f"{name}_taaf", "alpha, delta", four["alpha"].size + four["delta"].size))
+    for owner in [*(f"H{layer}" for layer in range(len(config.hidden))), "hidden", "outputs"]:
+        for part in ("", "_taaf", f"_{config.activation}"):
+            leaves = params.get(owner + part, {})
+            for group in (("beta", "gamma"), ("alpha", "delta")) if part == "_taaf" else (tuple(leaves),):
+                if names := [name for name in group if name in leaves]:
+                    kind = ", ".join(names) if part else "Dense {} -> {}".format(*leaves["kernel"].shape)
+                    rows.append((owner + part, kind, sum(leaves[name].size for name in names)))
     return rows
 
 

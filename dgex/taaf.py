@@ -12,16 +12,19 @@ Source: Kunc & Klema, "On transformative adaptive activation functions in neural
 inference", PLoS ONE 16(1): e0243915 (2021), doi 10.1371/journal.pone.0243915.
 """
 
-from typing import Literal
+import math
+from typing import Literal, get_args
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
-from dgex.activations import Base, base_function
+from dgex.activations import RANGES, Base, base_function
 from dgex.errors import DgexError
 
 PARAMETERS = ("alpha", "beta", "gamma", "delta")
+Share = Literal["unit", "layer"]
 
 Initializer = jax.nn.initializers.Initializer
 
@@ -46,6 +49,62 @@ def taaf(
     return alpha * base_function(base)(beta * z + gamma) + delta
 
 
+def spanning(base: str, reach: float) -> tuple[ArrayLike, ArrayLike, ArrayLike, ArrayLike]:
+    """The scalars ``(alpha, beta, gamma, delta)`` with which a TAAF starts as a linear unit, but wide enough.
+
+    A TAAF of a bounded base on the output layer cannot follow targets outside ``[delta, delta + alpha]``, at first
+    [0, 1] for a sigmoid; and an optimiser that normalises its steps, as Adam and Nadam do, moves alpha and delta by no
+    more than about the learning rate a step. So they must start where the targets are. For targets of mean 0 that lie
+    within ``+-reach``, four conditions on ``o(z) = alpha f(beta z + gamma) + delta`` settle the four parameters:
+
+        range    o takes every value in (-reach, reach)
+        middle   gamma is where f is least curved
+        centre   o(0) = 0, the mean of the targets       =>  delta = -alpha f(gamma)
+        slope    o'(0) = alpha beta f'(gamma) = 1        =>  beta = 1 / (alpha f'(gamma))
+
+    The last two make a fresh output layer equal to a linear one to first order in z, so initial kernels and learning
+    rates mean the same for both. The first two depend on which ends f's range (low, high) has:
+
+        both finite (sigmoid, tanh, ...)   gamma = 0, about which these are odd    alpha = 2 reach / (high - low)
+        low finite (relu, elu, ...)        gamma = reach, so that the bend lies    alpha = 1
+                                           beyond the least target
+        none (linear)                      gamma = 0                               alpha = 1
+
+    One reach serves all genes, as z-scores have mean 0 and SD 1 in each. On 704 real arrays, of whose training values
+    0.03 % lie beyond 5, ranges from each gene's own extremes differed from reach 5 in validation error by no more than
+    seeds do; such a range without the last two conditions did worse, as did reach 2, and reach 20 was no better.
+
+    In the second row o's lower end, low - f(reach), is at most -reach for every base of ``dgex.activations``.
+
+    Args:
+      base: a name of ``dgex.activations.BASES``.
+      reach: how far the targets lie from 0, in their units (standard deviations for z-scores); positive.
+
+    Raises:
+      DgexError: no base function has that name.
+    """
+    f = base_function(base)
+    low, high = RANGES[base]
+    alpha = 2 * reach / (high - low) if math.isfinite(high - low) else 1.0
+    gamma = float(reach) if math.isfinite(low) and not math.isfinite(high) else 0.0
+    value, slope = jax.value_and_grad(f)(gamma)
+    return alpha, 1 / (alpha * slope), gamma, -alpha * value
+
+
+def parameter_axes(z: jax.Array, share: Share) -> tuple[int, ...]:
+    """The leading axes of a learnt activation's parameters: ``[units]`` of ``z``'s last axis, or none for a layer.
+
+    Raises:
+      DgexError: an unknown ``share``.
+      TypeError: ``z`` is not of a floating dtype.
+    """
+    if share not in get_args(Share):
+        raise DgexError(f"activation parameters are shared per 'unit' or per 'layer', not {share!r}")
+    if not jnp.issubdtype(z.dtype, jnp.floating):
+        raise TypeError(f"a learnt activation needs floating-point input, not {z.dtype}")
+    return z.shape[-1:] if share == "unit" else ()
+
+
 class TAAF(nn.Module):
     """One TAAF per unit (or one for the layer) over the last axis of its input.
 
@@ -57,7 +116,7 @@ class TAAF(nn.Module):
       learn: which of alpha, beta, gamma and delta are learnt. The others are no parameters of the module; they stay at
         their initialiser's value, which should then be a constant.
       share: "unit" gives every unit its own four ``[units]``, "layer" one set of four scalars ``[]`` to the whole
-        layer.
+        layer, or to every layer that calls the same instance.
       alpha_init, beta_init, gamma_init, delta_init: initialisers; 1, 1, 0, 0 start the unit as its base function.
 
     Raises:
@@ -67,7 +126,7 @@ class TAAF(nn.Module):
 
     base: str | Base = "sigmoid"
     learn: tuple[str, ...] = PARAMETERS
-    share: Literal["unit", "layer"] = "unit"
+    share: Share = "unit"
     alpha_init: Initializer = nn.initializers.ones
     beta_init: Initializer = nn.initializers.ones
     gamma_init: Initializer = nn.initializers.zeros
@@ -78,11 +137,7 @@ class TAAF(nn.Module):
         """Maps ``[..., units]`` to ``[..., units]``."""
         if unknown := set(self.learn) - set(PARAMETERS):
             raise DgexError(f"TAAF cannot learn {', '.join(sorted(unknown))}; choose from {', '.join(PARAMETERS)}")
-        if self.share not in ("unit", "layer"):
-            raise DgexError(f"TAAF is shared per 'unit' or per 'layer', not {self.share!r}")
-        if not jnp.issubdtype(z.dtype, jnp.floating):
-            raise TypeError(f"TAAF needs floating-point input, not {z.dtype}")
-        shape = z.shape[-1:] if self.share == "unit" else ()
+        shape = parameter_axes(z, self.share)
 
         def parameter(name: str) -> jax.Array:
             init = getattr(self, f"{name}_init")

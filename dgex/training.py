@@ -3,16 +3,21 @@
 ``train_step`` of one batch on one device, a scan of it over an epoch's batches, and ``parallel.lift`` of that scan over
 the devices are three layers, each made of the one before. Data order is a pure function of (seed, epoch), dropout of
 (seed, step, row of the global batch); neither knows how many devices there are, so their number changes only rounding.
+
+Networks of one shape can train at once: they are *stacked*, their states' arrays get a leading axis ``[networks]``, and
+``vmap`` lifts the second layer over it. The data lie on the devices once for all of them. One network alone has no such
+axis: with an axis of length one XLA on CPUs would write every kernel's gradient transposed and copy it back, and a step
+of the example network would take 1.4 times as long. So what one network costs does not depend on any of this.
 """
 
 import functools
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -30,6 +35,7 @@ from dgex.networks import NetworkConfig, Params, init_params, predict
 from dgex.optimizers import optimizer as named_optimizer
 from dgex.protocols import LOSSES, Protocol, learning_rate
 
+Tree = TypeVar("Tree")
 Metrics = dict[str, jax.Array]
 Advance = Callable[..., tuple["TrainState", Metrics]]  # by a step or an epoch
 
@@ -109,11 +115,13 @@ def make_train_step(
 
 
 @functools.cache
-def epoch_function(config: NetworkConfig, optimizer: str, loss: str, devices: tuple[jax.Device, ...]) -> Advance:
+def epoch_function(
+    config: NetworkConfig, optimizer: str, loss: str, devices: tuple[jax.Device, ...], stacked: bool
+) -> Advance:
     """The compiled ``(state, landmark, target, batches) -> (state, metrics [steps])`` over a block on all devices.
 
     The block, ``[samples, landmarks]`` and ``[samples, targets]``, lies whole on every device (``parallel.share``); the
-    state's memory is reused.
+    state's memory is reused. ``stacked``: state, ``batches.sample`` and metrics have an axis for networks.
     """
     train_step = make_train_step(config, optimizer, loss, parallel.mean_over_devices)
 
@@ -125,12 +133,25 @@ def epoch_function(config: NetworkConfig, optimizer: str, loss: str, devices: tu
 
         return jax.lax.scan(step, state, batches)
 
-    return parallel.lift(epoch, devices, shared=3, donate=True)
+    def epoch_of_stack(
+        states: TrainState, landmark: jax.Array, target: jax.Array, batches: Batches
+    ) -> tuple[TrainState, Metrics]:
+        def of_one(state: TrainState, sample: jax.Array | np.ndarray) -> tuple[TrainState, Metrics]:
+            return epoch(state, landmark, target, replace(batches, sample=sample))
+
+        return jax.vmap(of_one)(states, batches.sample)
+
+    return parallel.lift(epoch_of_stack if stacked else epoch, devices, shared=3, donate=True)
 
 
 @functools.cache
-def evaluation_function(config: NetworkConfig, devices: tuple[jax.Device, ...]) -> Callable[..., GeneStatistics]:
-    """The compiled ``(params, landmark, target, batches) -> GeneStatistics`` of a block on all devices."""
+def evaluation_function(
+    config: NetworkConfig, devices: tuple[jax.Device, ...], stacked: bool
+) -> Callable[..., GeneStatistics]:
+    """The compiled ``(params, landmark, target, batches) -> GeneStatistics`` of a block on all devices.
+
+    ``stacked``: params and statistics have an axis for networks; the batches, which need no order, have none.
+    """
 
     def evaluate(params: Params, landmark: jax.Array, target: jax.Array, batches: Batches) -> GeneStatistics:
         def step(sums: GeneStatistics, batch: Batches) -> tuple[GeneStatistics, None]:
@@ -140,27 +161,33 @@ def evaluation_function(config: NetworkConfig, devices: tuple[jax.Device, ...]) 
         sums, _ = jax.lax.scan(step, empty_statistics(config.targets), batches)
         return parallel.sum_over_devices(sums)
 
-    return parallel.lift(evaluate, devices, shared=3)
+    evaluate_stack = jax.vmap(evaluate, in_axes=(0, None, None, None))
+    return parallel.lift(evaluate_stack if stacked else evaluate, devices, shared=3)
 
 
 def train_epoch(
     state: TrainState, samples: Samples, config: NetworkConfig, protocol: Protocol, order: np.ndarray
-) -> tuple[TrainState, float, float]:
-    """One pass over the samples in the given order, and the mean loss and MAE of its steps. Consumes the state."""
-    run = epoch_function(config, protocol.optimizer, protocol.loss, samples.devices)
+) -> tuple[TrainState, np.ndarray, np.ndarray]:
+    """One pass over the samples in the given order, and the mean loss and MAE of its steps. Consumes the state.
+
+    With an order ``[networks, samples]`` the state is a stack's, and loss and MAE are ``[networks]``.
+    """
+    run = epoch_function(config, protocol.optimizer, protocol.loss, samples.devices, order.ndim > 1)
     parts: list[Metrics] = []
     for landmark, target, batches in samples.blocks(order, protocol.batch):
         state, metrics = run(state, landmark, target, batches)
         jax.block_until_ready(parts[-1:])  # the block before is done and its memory free before the next is placed
         parts.append(metrics)
-    steps = jax.tree.map(lambda *leaves: np.concatenate(leaves).astype(np.float64), *parts)
-    loss, mae = (float(np.average(steps[name], weights=steps["count"])) for name in ("loss", "mae"))
+    steps = jax.tree.map(lambda *leaves: np.concatenate(leaves, axis=-1).astype(np.float64), *parts)
+    loss, mae = (np.average(steps[name], axis=-1, weights=steps["count"]) for name in ("loss", "mae"))
     return state, loss, mae
 
 
-def evaluate(params: Params, samples: Samples, config: NetworkConfig, batch: int = 256) -> GeneStatistics:
-    """The per-gene sums of all samples, predicted without dropout."""
-    run = evaluation_function(config, samples.devices)
+def evaluate(
+    params: Params, samples: Samples, config: NetworkConfig, batch: int = 256, *, stacked: bool = False
+) -> GeneStatistics:
+    """The per-gene sums of all samples, predicted without dropout; each ``[networks, ...]`` if params are a stack's."""
+    run = evaluation_function(config, samples.devices, stacked)
     batch = max(batch, len(samples.devices))
     sums = empty_statistics(config.targets)
     for landmark, target, batches in samples.blocks(np.arange(len(samples)), batch):
@@ -200,69 +227,129 @@ def fit(
     on_epoch: Callable[[Epoch, float], None] = lambda row, seconds: None,
     checkpoint_seconds: int = 30,
 ) -> Fit:
-    """Trains a network and keeps the parameters of the epoch with the lowest validation MAE.
+    """Trains one network, as ``fit_many`` does several; ``on_epoch`` is called with its row alone."""
+    (result,) = fit_many(
+        config, protocol, train, validation, (seed,), (directory,) if directory else (), resume=resume,
+        on_epoch=lambda rows, seconds: on_epoch(rows[0], seconds), checkpoint_seconds=checkpoint_seconds,
+    )  # fmt: skip
+    return result
+
+
+def fit_many(
+    config: NetworkConfig,
+    protocol: Protocol,
+    train: Samples,
+    validation: Samples,
+    seeds: Sequence[int],
+    directories: Sequence[Path] = (),
+    *,
+    resume: bool = False,
+    on_epoch: Callable[[list[Epoch], float], None] = lambda rows, seconds: None,
+    checkpoint_seconds: int = 30,
+) -> list[Fit]:
+    """Trains a network from every seed, all at once, and keeps of each the parameters of its best epoch.
+
+    The best epoch is the one with the lowest validation MAE. A network's numbers are those of training it alone, up to
+    rounding. The devices hold the data once, and for every network its parameters, moments and best parameters.
 
     Args:
       config: the network.
       protocol: how to train it.
       train, validation: z-scores, placed on the same devices.
-      seed: decides initial parameters, data order and dropout; on as many CPU devices, every bit of the result.
-      directory: where fit.json (what is trained), log.csv and checkpoints/ go; without it nothing is written.
-      resume: whether to go on with what ``directory`` holds. A run killed at any moment and resumed ends with the
-        parameters and log that it would have had.
-      on_epoch: called with every new row of the log and the seconds that the epoch took.
+      seeds: one network each. A seed decides initial parameters, data order and dropout; on as many CPU devices, all
+        seeds together decide every bit of the result.
+      directories: one a seed, where fit.json (what is trained), log.csv and, in the first, the checkpoints/ of all
+        networks go; without them nothing is written.
+      resume: whether to go on with what ``directories`` hold. A run killed at any moment and resumed ends with the
+        parameters and logs that it would have had.
+      on_epoch: called after every epoch with the new row of each log and the seconds that the epoch took.
       checkpoint_seconds: least time between checkpoints; the last epoch always has one.
 
     Raises:
-      DgexError: the loss is not finite; or the directory holds a run already (without ``resume``) or another run (with
-        it).
+      DgexError: a network's loss is not finite; or a directory holds a run already (without ``resume``) or another run
+        (with it).
     """
-    devices = train.devices
-    state = parallel.share(init_state(config, protocol.optimizer, seed), devices)
+    devices, stacked = train.devices, len(seeds) > 1
+    state = parallel.share(_stack([init_state(config, protocol.optimizer, seed) for seed in seeds]), devices)
     best = jax.tree.map(jnp.copy, state.params)
-    log: list[Epoch] = []
+    logs: list[list[Epoch]] = [[] for _ in seeds]
     monitor = _monitor(protocol, train)
+
     with ExitStack() as stack:
-        if directory:
-            identity = {
-                "network": asdict(config), "protocol": asdict(protocol), "seed": seed,
-                "samples": {"train": train.sha256, "validation": validation.sha256},
-            }  # fmt: skip
-            claim(directory / "fit.json", identity, resume)
-            stack.enter_context(sole_use(directory))
-            checkpoints = stack.enter_context(open_checkpoints(directory / "checkpoints", checkpoint_seconds))
+        if directories:
+            for seed, directory in zip(seeds, directories, strict=True):
+                identity = {
+                    "network": asdict(config), "protocol": asdict(protocol), "seed": list(seeds) if stacked else seed,
+                    "samples": {"train": train.sha256, "validation": validation.sha256},
+                }  # fmt: skip
+                claim(directory / "fit.json", identity, resume)
+                stack.enter_context(sole_use(directory))
+            checkpoints = stack.enter_context(open_checkpoints(directories[0] / "checkpoints", checkpoint_seconds))
             done, (state, best) = restore_latest(checkpoints, (state, best))
-            log = read_log(directory / "log.csv", done) if done else []
-            write_log(directory / "log.csv", log)
-        while len(log) < protocol.epochs:
+            logs = [read_log(directory / "log.csv", done) if done else [] for directory in directories]
+            for directory, log in zip(directories, logs, strict=True):
+                write_log(directory / "log.csv", log)
+        for epoch in range(len(logs[0]), protocol.epochs):
             started = time.monotonic()
-            rate = learning_rate(protocol, [row.monitor_mae for row in log])
+            rates = [learning_rate(protocol, [row.monitor_mae for row in log]) for log in logs]
             # Placed like the rest of the state, or every epoch would be compiled for a new kind of input.
-            state = replace(state, learning_rate=parallel.share(np.float32(rate), devices))
-            order = epoch_order(seed, len(log), len(train))
-            state, train_loss, train_mae = train_epoch(state, train, config, protocol, order)
-            row = Epoch(
-                len(log) + 1, rate, train_loss, train_mae,
-                _mae(state.params, monitor, config) if monitor else math.nan,
-                _mae(state.params, validation, config),
-            )  # fmt: skip
-            if not (math.isfinite(row.train_loss) and math.isfinite(row.validation_mae)):
-                raise DgexError(
-                    f"training stopped: the loss is not finite in epoch {row.epoch} (seed {seed}, learning rate "
-                    f"{rate:g}); use a lower learning rate or look for extreme values in the data"
-                )
-            if all(row.validation_mae < earlier.validation_mae for earlier in log):
-                best = jax.tree.map(jnp.copy, state.params)
-            log.append(row)
-            if directory:
-                append_log(directory / "log.csv", row)
-                save(checkpoints, row.epoch, (state, best), force=row.epoch == protocol.epochs)
-            on_epoch(row, time.monotonic() - started)
-    return Fit(best, log)
+            state = replace(state, learning_rate=parallel.share(_stack([np.float32(rate) for rate in rates]), devices))
+            order = _stack([epoch_order(seed, epoch, len(train)) for seed in seeds])
+            state, loss, mae = train_epoch(state, train, config, protocol, order)
+            monitor_maes = _maes(state.params, monitor, config, len(seeds)) if monitor else [math.nan] * len(seeds)
+            validation_maes = _maes(state.params, validation, config, len(seeds))
+            losses, errors = np.atleast_1d(loss).tolist(), np.atleast_1d(mae).tolist()
+            columns = zip(rates, losses, errors, monitor_maes, validation_maes, strict=True)
+            rows = [Epoch(epoch + 1, *values) for values in columns]
+            for seed, row in zip(seeds, rows, strict=True):
+                _need_finite(seed, row)
+            better = [
+                np.bool_(all(row.validation_mae < earlier.validation_mae for earlier in log))
+                for row, log in zip(rows, logs, strict=True)
+            ]
+            if any(better):
+                best = _replace_where(_stack(better), best, state.params)
+            for log, row in zip(logs, rows, strict=True):
+                log.append(row)
+            if directories:
+                for directory, row in zip(directories, rows, strict=True):
+                    append_log(directory / "log.csv", row)
+                save(checkpoints, epoch + 1, (state, best), force=epoch + 1 == protocol.epochs)
+            on_epoch(rows, time.monotonic() - started)
+    return [Fit(params, log) for params, log in zip(_unstack(best, len(seeds)), logs, strict=True)]
 
 
-def _mae(params: Params, samples: Samples, config: NetworkConfig) -> float:
-    return float(finalize(evaluate(params, samples, config)).mae.mean())
+def _stack(trees: Sequence[Tree]) -> Tree:
+    """Several networks' trees as one whose arrays are ``[networks, ...]``, on the host; one network's as it is."""
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *trees) if len(trees) > 1 else trees[0]
+
+
+def _unstack(tree: Tree, networks: int) -> list[Tree]:
+    """Every network's tree; the inverse of ``_stack``."""
+    if networks == 1:
+        return [tree]
+    return [jax.tree.map(lambda leaf, n=n: leaf[n], tree) for n in range(networks)]
+
+
+@functools.partial(jax.jit, donate_argnums=1)
+def _replace_where(chosen: np.ndarray, old: Params, new: Params) -> Params:
+    """The new parameters of the chosen networks, ``[networks]`` or ``[]``, and the old ones of the others."""
+    return jax.tree.map(
+        lambda a, b: jnp.where(chosen.reshape(chosen.shape + (1,) * (a.ndim - chosen.ndim)), b, a), old, new
+    )
+
+
+def _maes(params: Params, samples: Samples, config: NetworkConfig, networks: int) -> list[float]:
+    sums = jax.device_get(evaluate(params, samples, config, stacked=networks > 1))
+    return [float(finalize(part).mae.mean()) for part in _unstack(sums, networks)]
+
+
+def _need_finite(seed: int, row: Epoch) -> None:
+    if not (math.isfinite(row.train_loss) and math.isfinite(row.validation_mae)):
+        raise DgexError(
+            f"training stopped: the loss is not finite in epoch {row.epoch} (seed {seed}, learning rate "
+            f"{row.learning_rate:g}); use a lower learning rate or look for extreme values in the data"
+        )
 
 
 def _monitor(protocol: Protocol, train: Samples) -> Samples | None:

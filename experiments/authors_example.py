@@ -21,13 +21,14 @@ import numpy as np
 from rich.console import Console
 
 from dgex.atomic import replacing
-from dgex.baselines import mean_predictor, ridge_path
+from dgex.baselines import mean_predictor, ridge
 from dgex.batches import check_devices, place
 from dgex.dataset import sha256_of
 from dgex.errors import DgexError
 from dgex.formats.pandas_hdf import read_pandas_hdf
 from dgex.identity import claim
 from dgex.networks import PRESETS, Precision
+from dgex.products import products
 from dgex.protocols import EXAMPLE
 from experiments import figures
 from experiments.protocols import LABELS
@@ -103,10 +104,10 @@ def run(
     train = place(values["lm", "train"], values["tg", "train"], devices)
     test = place(values["lm", "test"], values["tg", "test"], devices)
     screen = Console(highlight=False)
-    ridge, _ = ridge_path((train.landmark, train.target), (test.landmark, test.target), penalties=(RIDGE_PENALTY,))
+    sums = products(train)
     baselines = {
         name: float(np.abs(model.predict(test.landmark) - test.target).mean())
-        for name, model in {"mean": mean_predictor(train.landmark, train.target), "ridge": ridge}.items()
+        for name, model in {"mean": mean_predictor(sums), "ridge": ridge(sums, RIDGE_PENALTY)}.items()
     }
     for name, error in baselines.items():
         screen.print(f"{LABELS[name]}: test MAE {error:.5f}")

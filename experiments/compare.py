@@ -37,6 +37,7 @@ from dgex.errors import DgexError
 from dgex.identity import claim
 from dgex.metrics import finalize
 from dgex.networks import Precision
+from dgex.products import products
 from dgex.protocols import PROTOCOLS
 from dgex.training import evaluate
 from experiments import authors_example
@@ -89,10 +90,10 @@ def main(
     # Wide enough for the table: a narrower terminal wraps whole lines, which beats every cell cut in pieces.
     screen = Console(width=max(136, shutil.get_terminal_size().columns), highlight=False)
 
-    train, validation = dataset.zscores("train"), dataset.zscores("validation")
-    samples = {"train": place(*train, over), "validation": place(*validation, over)}
-    ridge, penalties = ridge_path(train, validation)
-    baselines = {"mean": mean_predictor(*train).as_network(), "ridge": ridge.as_network()}
+    samples = {split: place(*dataset.zscores(split), over) for split in ("train", "validation")}
+    sums = products(samples["train"])
+    ridge, penalties = ridge_path(sums, samples["validation"])
+    baselines = {"mean": mean_predictor(sums).as_network(), "ridge": ridge.as_network()}
     for name, (config, params) in baselines.items():
         error = finalize(evaluate(params, samples["validation"], config)).mae.mean()
         screen.print(f"{LABELS[name]}: validation z-score MAE {error:.4f}")

@@ -4,15 +4,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
 
-from dgex.activations import base_function
 from dgex.atomic import replacing
 from dgex.log import Epoch
+from dgex.networks import NetworkConfig, initial_taaf
 from dgex.svg import to_svg
-from dgex.taaf import PARAMETERS, taaf
+from dgex.taaf import taaf
 from experiments.protocols import LABELS
 
 # Okabe and Ito's palette, told apart by readers with any colour vision.
@@ -69,51 +70,69 @@ def gene_errors(per_gene: Mapping[str, np.ndarray]) -> Figure:
     return figure
 
 
-def taaf_parameters(params: Sequence[Mapping[str, Any]], title: str) -> Figure:
-    """Histograms of the learnt alpha, beta, gamma and delta, one row a layer, all seeds together.
+def taaf_parameters(params: Sequence[Mapping[str, Any]], config: NetworkConfig, title: str) -> Figure:
+    """Histograms of the learnt ones of alpha, beta, gamma and delta, one row a layer, all seeds together.
 
     Args:
-      params: a network's parameters, one tree a seed.
-      title: the network's name.
+      params: a network's parameters, one tree a seed; a TAAF among them.
+      config: the network.
+      title: its name.
     """
-    layers = [layer for layer in params[0] if layer.endswith("_taaf")]
-    figure = Figure(figsize=(9, 1.8 * len(layers) + 0.6), layout="constrained")
-    grid = figure.subplots(len(layers), len(PARAMETERS), squeeze=False)
+    layers = _taaf_layers(params[0])
+    width, height = max(2.25 * len(config.learn), 4.5), 1.8 * len(layers) + 0.6
+    figure = Figure(figsize=(width, height), layout="constrained")
+    grid = figure.subplots(len(layers), len(config.learn), squeeze=False)
     for row, layer in zip(grid, layers, strict=True):
-        for axes, name in zip(row, PARAMETERS, strict=True):
-            values = np.concatenate([np.asarray(tree[layer][name]) for tree in params])
+        initial = _initial(config, layer)
+        for axes, name in zip(row, config.learn, strict=True):
+            values = np.concatenate([np.ravel(tree[f"{layer}_taaf"][name]) for tree in params])
+            start = float(initial[name])
+            low, high = min(values.min(), start), max(values.max(), start)
             # Parameters that hardly moved span less than the bins can be told apart in.
-            middle, half = (values.max() + values.min()) / 2, max((values.max() - values.min()) / 2, 1e-3)
+            middle, half = (high + low) / 2, max((high - low) / 2, 1e-3)
             axes.hist(values, bins=40, range=(middle - half, middle + half), color="#009E73")
-            axes.axvline({"alpha": 1, "beta": 1}.get(name, 0), color="0.2", linewidth=0.8, linestyle=":")
-            axes.set_title(f"{layer.removesuffix('_taaf')}: {name}")
-        row[0].set_ylabel("units")
+            axes.axvline(start, color="0.2", linewidth=0.8, linestyle=":")
+            axes.set_title(f"{layer}: {name}")
+        row[0].set_ylabel("units" if config.share == "unit" else "networks")
     figure.suptitle(f"{title}: learnt parameters (dotted: initial value)")
     return figure
 
 
-def taaf_shapes(params: Mapping[str, Any], base: str, title: str, units: int = 24) -> Figure:
-    """A sample of learnt activation shapes, one panel a layer, and their base function in black.
+def taaf_shapes(params: Mapping[str, Any], config: NetworkConfig, title: str, units: int = 24) -> Figure:
+    """A sample of learnt activation shapes, one panel a layer, and in black the shape that they began with.
 
     Args:
-      params: a network's parameters.
-      base: the base function's name.
-      title: the network's name.
-      units: how many of a layer's units to draw, evenly spaced along their numbers.
+      params: a network's parameters; a TAAF among them.
+      config: the network.
+      title: its name.
+      units: how many of a layer's units to draw at most, evenly spaced along their numbers.
     """
-    layers = [layer for layer in params if layer.endswith("_taaf")]
-    figure = Figure(figsize=(3.2 * len(layers), 3.2), layout="constrained")
-    z = jnp.linspace(-6, 6, 241)
+    layers = _taaf_layers(params)
+    figure = Figure(figsize=(3.2 * len(layers), 3.4), layout="constrained")
+    z = jnp.linspace(-6, 6, 241)[:, None]
     for axes, layer in zip(figure.subplots(1, len(layers), squeeze=False)[0], layers, strict=True):
-        alpha, beta, gamma, delta = (jnp.asarray(params[layer][name]) for name in PARAMETERS)
-        chosen = np.linspace(0, len(alpha) - 1, units).astype(int)
-        curves = taaf(z[:, None], alpha[chosen], beta[chosen], gamma[chosen], delta[chosen], base)
-        axes.plot(z, curves, color="#009E73", alpha=0.5, linewidth=0.8)
-        axes.plot(z, base_function(base)(z), color="black", linewidth=1.6, label=base)
-        axes.set(title=layer.removesuffix("_taaf"), xlabel="pre-activation z", ylabel="output")
+        initial = _initial(config, layer)
+        curves = taaf(z, **(initial | params[f"{layer}_taaf"]), base=config.activation)
+        there_are = curves.shape[1]
+        chosen = np.unique(np.linspace(0, there_are - 1, min(units, there_are)).astype(int))
+        axes.plot(z, curves[:, chosen], color="#009E73", alpha=0.5, linewidth=0.8)
+        axes.plot(z, taaf(z, **initial, base=config.activation), color="black", linewidth=1.6, label="initial")
+        shared = "one for all layers" if layer == "hidden" else "one for the layer"
+        drawn = f"{len(chosen)} of {there_are:,} units" if config.share == "unit" else shared
+        axes.set(xlabel="pre-activation z", ylabel="output")
+        axes.set_title(f"{layer}: {drawn}", fontsize=10)
         axes.legend(loc="upper left")
-    figure.suptitle(f"{title}: {units} learnt activations a layer")
+    figure.suptitle(f"{title}: learnt activations of base {config.activation}")
     return figure
+
+
+def _initial(config: NetworkConfig, layer: str) -> dict[str, jax.Array]:
+    return {name: jnp.asarray(value) for name, value in initial_taaf(config, layer).items()}
+
+
+def _taaf_layers(params: Mapping[str, Any]) -> list[str]:
+    """The layers with a learnt TAAF, as the networks name them."""
+    return [name.removesuffix("_taaf") for name in params if name.endswith("_taaf")]
 
 
 def save(figure: Figure, folder: Path, name: str) -> None:

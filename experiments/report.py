@@ -11,6 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from dgex.atomic import replacing
 from dgex.dataset import Dataset
+from dgex.networks import NetworkConfig
 from dgex.training import Fit
 from experiments import figures
 from experiments.protocols import LABELS
@@ -50,9 +51,9 @@ def write_outputs(
     }
     for name in ("taaf", "taaf_output"):
         params = [fit.params for fit in fits[name]]
-        base = results["networks"][name]["config"]["activation"]
-        drawn[f"{name}_parameters"] = figures.taaf_parameters(params, LABELS[name])
-        drawn[f"{name}_shapes"] = figures.taaf_shapes(params[0], base, LABELS[name])
+        config = NetworkConfig(**results["networks"][name]["config"])
+        drawn[f"{name}_parameters"] = figures.taaf_parameters(params, config, LABELS[name])
+        drawn[f"{name}_shapes"] = figures.taaf_shapes(params[0], config, LABELS[name])
     for name, drawing in drawn.items():
         figures.save(drawing, output / "figures", name)
     _write_page(

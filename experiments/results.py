@@ -48,10 +48,10 @@ def over_seeds(runs: Sequence[Scores]) -> Scores:
 
 
 def taaf_summary(params: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Minimum, quartiles and maximum of every TAAF layer's learnt parameters."""
+    """Minimum, quartiles and maximum of every TAAF layer's learnt parameters; all equal where units share one."""
     return {
-        layer: {name: np.quantile(values, [0, 0.25, 0.5, 0.75, 1]).tolist() for name, values in four.items()}
-        for layer, four in params.items()
+        layer: {name: np.quantile(values, [0, 0.25, 0.5, 0.75, 1]).tolist() for name, values in learnt.items()}
+        for layer, learnt in params.items()
         if layer.endswith("_taaf")
     }
 

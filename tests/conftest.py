@@ -1,4 +1,4 @@
-"""Fixtures for all tests: where the real data lies, and a float32-strict JAX."""
+"""Fixtures for all tests: where the real data lies, prepared once, and a JAX with four devices on the CPU."""
 
 import os
 from collections.abc import Callable
@@ -22,6 +22,17 @@ def shared() -> Path:
     if not (folder / "data").is_dir():
         pytest.skip(f"real data not found in {folder}; set DGEX_SHARED to the folder that holds data/")
     return folder
+
+
+@pytest.fixture(scope="session")
+def prepared_compendium(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The real compendium, 704 arrays of 21 studies, prepared with a split by study."""
+    from data_prep.pipeline import Settings, prepare  # not before the lines above: it may import JAX
+
+    source = shared / "data" / "geo" / "geo_compendium_n704x16687.gctx"
+    path = tmp_path_factory.mktemp("compendium") / "prepared.h5"
+    prepare(source, shared / "data" / "genes", path, Settings("study"), command="prepare")
+    return path
 
 
 @pytest.fixture

@@ -155,12 +155,9 @@ def test_two_versions_of_a_gene_are_refused(folder, counts, refused):
     assert "has ENSG1 twice, in two versions" in refused(lambda: app(["prepare", *arguments]))
 
 
-def test_real_rna_seq(shared, tmp_path):
-    data = shared / "data"
-    compendium = data / "geo" / "geo_compendium_n704x16687.gctx"
-    prepare(compendium, data / "genes", tmp_path / "prepared.h5", Settings(), "prepare")
-    cohort = data / "geo" / "rnaseq_cohorts_n661x10018.gctx"
-    report = prepare_onto(tmp_path / "prepared.h5", cohort, tmp_path / "rnaseq.h5", False, "map")
+def test_real_rna_seq(shared, prepared_compendium, tmp_path):
+    cohort = shared / "data" / "geo" / "rnaseq_cohorts_n661x10018.gctx"
+    report = prepare_onto(prepared_compendium, cohort, tmp_path / "rnaseq.h5", False, "map")
     dataset = read_dataset(tmp_path / "rnaseq.h5")
     assert report.naming == "Ensembl id" and len(set(dataset.study)) == 11
     assert len(report.targets_that_are_landmarks) == dataset.overlap.sum() == 445

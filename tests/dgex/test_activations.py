@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.special import erf
 
-from dgex.activations import BASES, CONTAINED, base_function
+from dgex.activations import BASES, CONTAINED, RANGES, base_function
 from dgex.errors import DgexError
 from dgex.taaf import taaf
 
@@ -69,6 +69,7 @@ CONTAINED_FORMS = {
 def test_every_entry_has_a_closed_form_here():
     assert set(BASE_FORMS) == set(BASES)
     assert set(CONTAINED_FORMS) == set(CONTAINED)
+    assert set(RANGES) == set(BASES)
 
 
 @pytest.mark.parametrize("name", BASES)
@@ -76,6 +77,19 @@ def test_base(name):
     with jax.enable_x64(True):
         result = base_function(name)(jnp.asarray(Z))
     np.testing.assert_allclose(result, BASE_FORMS[name](Z), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", BASES)
+def test_range(name):
+    # Far enough for the slowest approach, softsign's 1 / |z|, and dense where silu and gelu turn.
+    z = np.concatenate([-np.logspace(0, 9, 91)[::-1], np.linspace(-2, 2, 400_001), np.logspace(0, 9, 91)])
+    with np.errstate(over="ignore"):
+        values = BASE_FORMS[name](z)
+    for extreme, bound in zip((values.min(), values.max()), RANGES[name], strict=True):
+        if np.isfinite(bound):
+            assert abs(extreme - bound) < 1e-8
+        else:
+            assert extreme == np.copysign(1e9, bound)
 
 
 @pytest.mark.parametrize("a", [0.4, 1.0, 1.7159])

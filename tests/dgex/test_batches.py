@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dgex import parallel
-from dgex.batches import Samples, epoch_order, index_batches, place
+from dgex.batches import Batches, Samples, epoch_order, index_batches, place
 from dgex.errors import DgexError
 
 
@@ -33,6 +33,19 @@ def test_same_global_batches_on_any_number_of_devices(samples, batch, devices):
     assert {(part.shape, part.dtype.kind) for part in (batches.sample, batches.row)} == {(shape, "i")}
     assert batches.weight.shape == shape and batches.weight.dtype == np.float32
     assert batches.sample.max() < samples  # padding points at a real sample, so that it can be gathered
+
+
+def of_network(batches, network):
+    return Batches(batches.sample[:, network], batches.row, batches.weight)
+
+
+def test_every_network_has_its_own_order():
+    orders = np.stack([np.random.default_rng(seed).permutation(23) for seed in range(3)])
+    batches = index_batches(orders, 5, 4)
+    assert batches.sample.shape == (4, 3, 5, 2) and batches.row.shape == batches.weight.shape == (4, 5, 2)
+    for network, order in enumerate(orders):
+        expected = [order[start : start + 5].tolist() for start in range(0, 23, 5)]
+        assert global_batches(of_network(batches, network)) == expected
 
 
 def test_a_device_takes_consecutive_rows():
@@ -73,6 +86,25 @@ def test_streamed_blocks_give_the_same_batches(block, blocks):
     chosen = [order[start : start + batch] for start in range(0, 23, batch)]
     expected = [(landmark[rows].tolist(), target[rows].tolist()) for rows in chosen]
     assert epoch_of(samples, order, batch) == (expected, blocks)
+
+
+@pytest.mark.parametrize(("block", "blocks"), [(23, 1), (22, 5), (40, 1)])
+def test_blocks_for_several_networks(block, blocks):
+    """A resident block is common to all; a streamed one holds 5 samples, one batch, of each of two networks."""
+    rng = np.random.default_rng(0)
+    landmark, target = rng.normal(size=(23, 2)).astype("f4"), rng.normal(size=(23, 3)).astype("f4")
+    orders = np.stack([rng.permutation(23) for _ in range(2)])
+    placed = list(Samples(landmark, target, parallel.devices(2), block).blocks(orders, 5))
+    assert len(placed) == blocks
+    assert all(len(x) == len(y) <= block for x, y, _ in placed)
+    for network, order in enumerate(orders):
+        steps = [
+            (np.asarray(x)[step].tolist(), np.asarray(y)[step].tolist())
+            for x, y, batches in placed
+            for step in global_batches(of_network(batches, network))
+        ]
+        chosen = [order[start : start + 5] for start in range(0, 23, 5)]
+        assert steps == [(landmark[rows].tolist(), target[rows].tolist()) for rows in chosen]
 
 
 def test_resident_block_is_placed_once():

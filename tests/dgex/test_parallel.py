@@ -49,7 +49,7 @@ def joined(request, data):
 def test_equals_jit_on_the_joined_batch(joined, data, count):
     config, first_state, expected, expected_metrics = joined
     devices = parallel.devices(count)
-    run = epoch_function(config, "sgd", "mse", devices)
+    run = epoch_function(config, "sgd", "mse", devices, stacked=False)
     placed = parallel.share((first_state, *data), devices)
     state, metrics = jax.block_until_ready(run(*placed, index_batches(np.arange(SAMPLES), BATCH, count)))
 
@@ -61,6 +61,31 @@ def test_equals_jit_on_the_joined_batch(joined, data, count):
         np.testing.assert_allclose(metrics[name], [scores[name] for scores in expected_metrics], rtol=1e-6)
     # What the metrics are weighted by over an epoch is proportional to the samples of the steps.
     np.testing.assert_allclose(metrics["count"] / metrics["count"].sum(), [0.4, 0.4, 0.2], rtol=1e-6)
+
+
+def test_stack_equals_jit_on_every_network_s_batches(data, count=3):
+    """Two networks, from other seeds, in other orders and at other rates, in one program."""
+    config = NetworkConfig(6, 5, (8,), taaf="hidden", dropout=0.5)
+    step = jax.jit(make_train_step(config, "sgd", "mse"))
+    orders = np.stack([np.arange(SAMPLES), np.arange(SAMPLES)[::-1]])
+    states = [init_state(config, "sgd", seed).replace(learning_rate=np.float32(RATE * seed)) for seed in (1, 2)]
+    devices = parallel.devices(count)
+    stack = parallel.share((jax.tree.map(lambda *leaves: np.stack(leaves), *states), *data), devices)
+    run = epoch_function(config, "sgd", "mse", devices, stacked=True)
+    result, metrics = jax.block_until_ready(run(*stack, index_batches(orders, BATCH, count)))
+
+    for network, (state, order) in enumerate(zip(states, orders, strict=True)):
+        losses = []
+        for first in range(0, SAMPLES, BATCH):
+            chosen = order[first : first + BATCH]
+            rows = np.arange(len(chosen), dtype=np.int32)
+            batch = (data[0][chosen], data[1][chosen], rows, np.ones(len(rows), "f4"))
+            state, scores = jax.block_until_ready(step(state, *batch))
+            losses.append(scores["loss"])
+        mine = jax.tree.map(lambda leaf, n=network: leaf[n], result)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=1e-6), mine.params, state.params)
+        assert (int(mine.step), int(mine.seed)) == (3, network + 1)
+        np.testing.assert_allclose(metrics["loss"][network], losses, rtol=1e-6)
 
 
 def test_collectives():

@@ -10,8 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from dgex.activations import BASES, RANGES
 from dgex.errors import DgexError
-from dgex.taaf import PARAMETERS, TAAF, taaf
+from dgex.taaf import PARAMETERS, TAAF, spanning, taaf
 
 
 def sigmoid(z):
@@ -125,6 +126,39 @@ def test_initialisers_see_the_layer():
     assert len(np.unique(params["alpha"])) == 500
     assert abs(params["alpha"].std() - 0.1) < 0.02
     np.testing.assert_array_equal(params["beta"], np.ones(500))
+
+
+# By hand from the four conditions: the range (-reach, reach), gamma, o(0) = 0 and o'(0) = 1.
+SPANNING = {
+    ("sigmoid", 5): (10, 4 / 10, 0, -5),
+    ("tanh", 5): (5, 1 / 5, 0, 0),
+    ("hard_tanh", 0.5): (0.5, 2, 0, 0),
+    ("relu", 4): (1, 1, 4, -4),
+    ("elu", 4): (1, 1, 4, -4),
+    ("softplus", 3): (1, 1 + np.exp(-3), 3, -np.log1p(np.exp(3))),
+    ("linear", 7): (1, 1, 0, 0),
+}
+
+
+@pytest.mark.parametrize(("base", "reach"), SPANNING)
+def test_spanning_by_hand(base, reach):
+    np.testing.assert_allclose(spanning(base, reach), SPANNING[base, reach], rtol=1e-6)
+
+
+@pytest.mark.parametrize("reach", [0.3, 1.0, 5.0])
+@pytest.mark.parametrize("base", BASES)
+def test_spanning_starts_as_a_linear_unit_that_covers_the_reach(base, reach):
+    with jax.enable_x64(True):
+        four = spanning(base, reach)
+        value, slope = jax.value_and_grad(lambda z: taaf(z, *four, base))(0.0)
+        low, high = (float(four[0] * end + four[3]) for end in RANGES[base])
+    np.testing.assert_allclose([value, slope], [0, 1], rtol=1e-12, atol=1e-12)
+    assert low <= -reach * (1 - 1e-12) and high >= reach * (1 - 1e-12)
+
+
+def test_spanning_unknown_base():
+    with pytest.raises(DgexError, match="unknown activation 'sine'"):
+        spanning("sine", 1.0)
 
 
 def test_bfloat16_input_is_computed_in_float32():

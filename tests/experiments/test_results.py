@@ -3,9 +3,10 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from experiments.results import figure, markdown, over_seeds, write_json
+from experiments.results import figure, markdown, over_seeds, taaf_summary, write_json
 
 
 def test_over_seeds_descends_into_groups() -> None:
@@ -32,6 +33,16 @@ def test_figure(value: dict, text: str) -> None:
 
 def test_markdown() -> None:
     assert markdown([["a", "b"], ["1", "2"]]) == "| a | b |\n| --- | --- |\n| 1 | 2 |\n"
+
+
+def test_summary_of_what_a_taaf_learns() -> None:
+    params = {
+        "H0": {"kernel": np.zeros((2, 5)), "bias": np.zeros(5)},
+        "H0_taaf": {"beta": np.float32([5, 1, 4, 2, 3])},  # the other three are not learnt
+        "H1_prelu": {"slope": np.zeros(5)},
+        "outputs_taaf": {"alpha": np.float32(1.5)},  # one for the layer
+    }
+    assert taaf_summary(params) == {"H0_taaf": {"beta": [1, 2, 3, 4, 5]}, "outputs_taaf": {"alpha": [1.5] * 5}}
 
 
 def test_undefined_numbers_become_null(tmp_path: Path) -> None:

@@ -1,0 +1,161 @@
+"""Learnt activations that TAAF is compared with: those it does not contain, and swish, which it contains untied.
+
+Each is a pure function ``f(z, *parameters)``, elementwise in ``z [..., units]``; ``RIVALS`` gives its parameters and
+their initial values, and ``Rival`` is the one Linen module around all of them. They stand after a dense layer *with* a
+bias, as none but TAAF has one of its own:
+
+    x = nn.Dense(300)(x)
+    x = Rival("prelu")(x)
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from dgex.activations import linear
+from dgex.errors import DgexError
+from dgex.taaf import Share, parameter_axes
+
+
+def prelu(z: jax.Array, slope: jax.Array) -> jax.Array:
+    """Parametric ReLU, ``max(z, 0) + slope * min(z, 0)``; slope ``[units]`` or a scalar.
+
+    Source: He et al., "Delving deep into rectifiers", ICCV 2015, equation 1, where slope starts at 0.25.
+    """
+    return jnp.where(z > 0, z, slope * z)
+
+
+def srelu(
+    z: jax.Array,
+    left_threshold: jax.Array,
+    left_slope: jax.Array,
+    right_threshold: jax.Array,
+    right_slope: jax.Array,
+) -> jax.Array:
+    """S-shaped ReLU: the identity between two thresholds, and a learnt slope beyond each; all ``[units]`` or scalars.
+
+        t_r + a_r (z - t_r)    for z >= t_r
+        z                      for t_l < z < t_r
+        t_l + a_l (z - t_l)    for z <= t_l
+
+    Source: Jin et al., "Deep learning with S-shaped rectified linear activation units", AAAI 2016. There it starts as a
+    leaky ReLU (t_l = 0, a_r = 1), frozen for some epochs, after which t_r is set to a high quantile of the unit's
+    inputs. Here nothing is frozen and t_r starts at 1, about the SD of a unit's inputs under Glorot kernels; with
+    a_r = 1 it is a leaky ReLU all the same.
+    """
+    right = right_threshold + right_slope * (z - right_threshold)
+    left = left_threshold + left_slope * (z - left_threshold)
+    return jnp.where(z >= right_threshold, right, jnp.where(z > left_threshold, z, left))
+
+
+BLENDED = (jnp.tanh, jax.nn.elu, jax.nn.relu, linear, jax.nn.silu)
+
+
+def abu(z: jax.Array, weight: jax.Array) -> jax.Array:
+    """Adaptive blending unit, ``sum_k weight_k f_k(z)`` of tanh, ELU, ReLU, identity and swish; weight ``[..., 5]``.
+
+    Source: Suetfeld et al., "Adaptive blending units: trainable activation functions for deep neural networks",
+    Intelligent Computing (SAI 2020), arXiv 1806.10064: the unrestricted form, weights starting at 1/5. The slope inside
+    swish stays 1 here.
+    """
+    return sum((weight[..., k] * f(z) for k, f in enumerate(BLENDED)), jnp.zeros_like(z))
+
+
+def pau(z: jax.Array, numerator: jax.Array, denominator: jax.Array) -> jax.Array:
+    """Pade activation unit, safe form: ``sum_{j=0}^5 a_j z^j / (1 + |sum_{k=1}^4 b_k z^k|)``.
+
+    The absolute value keeps the denominator from ever being 0.
+
+    Args:
+      z: ``[..., units]``.
+      numerator: a, ascending powers ``[..., 6]``.
+      denominator: b, ascending powers from the first ``[..., 4]``.
+
+    Source: Molina et al., "Pade activation units: end-to-end learning of flexible activation functions in deep
+    networks", ICLR 2020, arXiv 1907.06732; it starts from that paper's fit to the leaky ReLU of slope 0.01, which holds
+    within 0.07 for z in [-3, 3].
+    """
+    return horner(z, numerator) / (1 + jnp.abs(z * horner(z, denominator)))
+
+
+def horner(z: jax.Array, coefficients: jax.Array) -> jax.Array:
+    """``sum_k coefficients[..., k] z^k``."""
+    total = jnp.zeros_like(z)
+    for k in reversed(range(coefficients.shape[-1])):
+        total = total * z + coefficients[..., k]
+    return total
+
+
+def swish(z: jax.Array, slope: jax.Array) -> jax.Array:
+    """Swish, ``z * sigmoid(slope * z)``; slope ``[units]`` or a scalar.
+
+    It is the TAAF of silu with beta = slope and alpha = 1 / slope: one parameter for two.
+
+    Source: Ramachandran et al., "Searching for activation functions", 2017, arXiv 1710.05941, slope starting at 1.
+    """
+    return z * jax.nn.sigmoid(slope * z)
+
+
+@dataclass(frozen=True)
+class Learnt:
+    """A learnt activation: ``function(z, *parameters)``, and what each parameter is at first, in that order.
+
+    A tuple stands for a parameter with several values a unit.
+    """
+
+    function: Callable[..., jax.Array]
+    initial: Mapping[str, float | tuple[float, ...]]
+
+
+RIVALS: dict[str, Learnt] = {
+    "prelu": Learnt(prelu, {"slope": 0.25}),
+    "srelu": Learnt(srelu, {"left_threshold": 0.0, "left_slope": 0.2, "right_threshold": 1.0, "right_slope": 1.0}),
+    "abu": Learnt(abu, {"weight": (1 / len(BLENDED),) * len(BLENDED)}),
+    "pau": Learnt(
+        pau,
+        {
+            "numerator": (0.02979246, 0.61837738, 2.32335207, 3.05202660, 1.48548002, 0.25103717),
+            "denominator": (1.14201226, 4.39322834, 0.87154450, 0.34720652),
+        },
+    ),
+    "swish": Learnt(swish, {"slope": 1.0}),
+}
+
+
+class Rival(nn.Module):
+    """A learnt activation of ``RIVALS``, with its own parameters for every unit of its input's last axis.
+
+    Parameters and arithmetic are float32 (float64 for float64 input) and the result has the input's dtype, as in
+    ``dgex.taaf.TAAF``.
+
+    Attributes:
+      activation: a name of ``RIVALS``.
+      share: "unit" gives every unit its own parameters, ``[units]`` or ``[units, values]``; "layer" one set to the
+        whole layer, or to every layer that calls the same instance.
+
+    Raises:
+      DgexError: an unknown ``activation`` or ``share``.
+      TypeError: the input is not of a floating dtype.
+    """
+
+    activation: str
+    share: Share = "unit"
+
+    @nn.compact
+    def __call__(self, z: jax.Array) -> jax.Array:
+        """Maps ``[..., units]`` to ``[..., units]``."""
+        if self.activation not in RIVALS:
+            raise DgexError(f"unknown learnt activation {self.activation!r}; known: {', '.join(sorted(RIVALS))}")
+        rival = RIVALS[self.activation]
+        axes = parameter_axes(z, self.share)
+        dtype = jnp.promote_types(z.dtype, jnp.float32)
+
+        def parameter(name: str, initial: float | tuple[float, ...]) -> jax.Array:
+            one = jnp.asarray(initial, jnp.float32)
+            return self.param(name, lambda key: jnp.broadcast_to(one, axes + one.shape)).astype(dtype)
+
+        parameters = [parameter(name, initial) for name, initial in rival.initial.items()]
+        return rival.function(z.astype(dtype), *parameters).astype(z.dtype)
