@@ -14,7 +14,7 @@ from data_prep import geo, inspection, page, pipeline, simulate
 from data_prep.blocks import Resources, Work
 from data_prep.duplicates import Rule
 from data_prep.pipeline import Settings
-from data_prep.split import Fractions, Split
+from data_prep.split import Fold, Fractions, Split
 from data_prep.steps import Steps
 from dgex.atomic import check_writable, need_room
 from dgex.console import command_line, run
@@ -82,6 +82,14 @@ def prepare_command(
         Fractions | None,
         typer.Option(metavar="TRAIN VALIDATION TEST", help="Shares of the samples, sum 1.", show_default="0.8 0.1 0.1"),
     ] = None,
+    fold: Annotated[
+        Fold | None,
+        typer.Option(
+            metavar="K N",
+            help="Leave studies out: of N folds of studies the K-th is test, the next validation; instead of --split.",
+            show_default=False,
+        ),
+    ] = None,
     duplicates: Annotated[
         Rule | None,
         typer.Option(help="Remove near-duplicates, or what an original's rules remove.", show_default="exact"),
@@ -103,7 +111,7 @@ def prepare_command(
     """Write one prepared file: without near-duplicates, by gene, split, and quantile-normalised."""
     if (genes is None) == (onto is None):
         raise DgexError("give either --genes, to prepare a new data set, or --onto, to map profiles onto one")
-    given = {"split": split, "fractions": fractions, "duplicates": duplicates, "seed": seed}
+    given = {"split": split, "fractions": fractions, "fold": fold, "duplicates": duplicates, "seed": seed}
     given = {name: value for name, value in given.items() if value is not None}
     work = Work(Resources(memory, workers))
     # Without folders, so that the file tells nothing of the machine and is the same on any.
@@ -116,8 +124,13 @@ def prepare_command(
     else:
         assert genes is not None
         settings = Settings(legacy=legacy, **given)  # type: ignore[arg-type]
-        command += ["--genes", genes.resolve().name, "--split", settings.split]
-        command += ["--fractions", *map(str, settings.fractions)]
+        if fold and (split or fractions):
+            raise DgexError("--fold: divides by studies, all of one size; leave out --split and --fractions")
+        command += ["--genes", genes.resolve().name]
+        if fold:
+            command += ["--fold", *map(str, fold)]
+        else:
+            command += ["--split", settings.split, "--fractions", *map(str, settings.fractions)]
         command += ["--duplicates", settings.duplicates, "--seed", str(settings.seed)]
         report = pipeline.prepare(source, genes, output, settings, shlex.join(command), work)
     print(f"{report}\n\n{work.steps}")

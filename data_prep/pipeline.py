@@ -21,7 +21,17 @@ import numpy as np
 from data_prep.blocks import Work
 from data_prep.duplicates import Rule, check_rule, keep_unique
 from data_prep.report import Report
-from data_prep.split import FRACTIONS, Fractions, Split, check_fractions, split_by_sample, split_by_study
+from data_prep.split import (
+    FRACTIONS,
+    Fold,
+    Fractions,
+    Split,
+    check_fold,
+    check_fractions,
+    split_by_fold,
+    split_by_sample,
+    split_by_study,
+)
 from data_prep.staging import MOST_MISSING_OF_A_GENE, Staged, stage
 from data_prep.writing import Plan, fit_reference, write
 from dgex.atomic import check_writable
@@ -36,6 +46,7 @@ class Settings:
 
     split: Split = "study"
     fractions: Fractions = FRACTIONS
+    fold: Fold | None = None  # of studies, instead of ``split`` and ``fractions``
     seed: int = 0
     duplicates: Rule = "exact"
     legacy: bool = False  # the originals' ranks, and fits over all samples
@@ -60,10 +71,12 @@ def prepare(
     tables = gene_table_paths(genes_dir)
     folder = check_writable(output, source, *tables)
     check_fractions(settings.fractions)
+    if settings.fold:
+        check_fold(settings.fold)
     check_rule(settings.duplicates)
     landmark, target = read_gene_tables(genes_dir)
     with stage(source, landmark, target, folder, work) as staged:
-        if settings.split == "study":
+        if settings.fold or settings.split == "study":
             _need_studies(source, staged.study)
         complete = _complete(source, staged)
         unique = _unique(staged, np.flatnonzero(complete), settings, work)
@@ -142,6 +155,8 @@ def _need_studies(source: Path, study: np.ndarray) -> None:
 
 def _split(source: Path, study: np.ndarray, kept: np.ndarray, settings: Settings) -> np.ndarray:
     try:
+        if settings.fold:
+            return split_by_fold(study[kept].tolist(), settings.fold, settings.seed)
         if settings.split == "study":
             return split_by_study(study[kept].tolist(), settings.fractions, settings.seed)
         return split_by_sample(len(kept), settings.fractions, settings.seed)

@@ -11,6 +11,7 @@ from dgex.errors import DgexError
 
 Split = Literal["study", "sample"]
 Fractions = tuple[float, float, float]
+Fold = tuple[int, int]  # which, counted from 1, of how many
 
 FRACTIONS: Fractions = (0.8, 0.1, 0.1)
 ORDERS = 100
@@ -62,6 +63,50 @@ def split_by_study(studies: Sequence[str], fractions: Fractions = FRACTIONS, see
         if np.abs(room).sum() < smallest:
             best, smallest = assigned, np.abs(room).sum()
     return _filled(np.array([best[study] for study in studies], np.uint8), f"{len(sizes)} studies")
+
+
+def split_by_fold(studies: Sequence[str], fold: Fold, seed: int = 0) -> np.ndarray:
+    """Assigns whole studies to folds: the asked one is the test split, the next (or the first) validation.
+
+    With the same seed, every study is in the test split of one of the folds. The studies go in random order each to
+    the smallest fold; of 100 orders the one is taken whose largest fold is smallest.
+
+    Args:
+      studies: each sample's study.
+      fold: which one, counted from 1, and how many there are.
+
+    Returns:
+      u1 [samples], positions in ``dgex.dataset.SPLITS``.
+
+    Raises:
+      DgexError: there are fewer than three folds or fewer studies than folds, or the asked fold is none of them.
+    """
+    check_fold(fold)
+    number, folds = fold
+    sizes = Counter(studies)
+    if len(sizes) < folds:
+        raise DgexError(f"{len(sizes)} studies are too few for {folds} folds; use fewer folds")
+    random = np.random.default_rng(seed)
+    best, smallest = {}, np.inf
+    for _ in range(ORDERS):
+        filled, assigned = np.zeros(folds), {}
+        for position, study in enumerate(random.permutation(sorted(sizes))):
+            assigned[study] = position if position < folds else int(np.argmin(filled))
+            filled[assigned[study]] += sizes[study]
+        if filled.max() < smallest:
+            best, smallest = assigned, filled.max()
+    code = np.zeros(folds, np.uint8)
+    code[[number - 1, number % folds]] = SPLITS.index("test"), SPLITS.index("validation")
+    return code[[best[study] for study in studies]]
+
+
+def check_fold(fold: Fold) -> None:
+    """Refuses what is no fold: DgexError if there are fewer than three, or the asked one is none of them."""
+    number, folds = fold
+    if folds < len(SPLITS):
+        raise DgexError(f"{folds} folds are too few for training, validation and test; use 3 or more")
+    if not 1 <= number <= folds:
+        raise DgexError(f"there is no fold {number} of {folds}; choose 1 to {folds}")
 
 
 def check_fractions(fractions: Fractions) -> None:

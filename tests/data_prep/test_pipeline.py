@@ -304,6 +304,19 @@ def test_no_input_is_replaced(folder, refused, name):
     assert (folder / name).read_bytes() == content
 
 
+def test_folds_of_studies(folder, refused):
+    test = []
+    for number in "1234":
+        with pytest.raises(SystemExit, match="0"):
+            run_prepare(folder, "--fold", number, "4")()
+        dataset = read_dataset(folder / "prepared.h5")
+        test += np.array(dataset.sample_id)[dataset.split == 2].tolist()
+    assert sorted(test) == sorted(f"GSM{i}" for i in range(40))
+    assert dataset.provenance["preparation"]["fold"] == [4, 4]
+    assert "leave out --split and --fractions" in refused(run_prepare(folder, "--fold", "1", "4", "--split", "study"))
+    assert "source.gctx: 8 studies are too few for 9 folds" in refused(run_prepare(folder, "--fold", "1", "9"))
+
+
 def test_without_studies_samples_can_still_be_split(folder, values):
     report, dataset = prepared(folder, replace(table(values), sample_metadata={}), split="sample")
     assert report.split_samples == {"train": 32, "validation": 4, "test": 4}

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_prep.split import split_by_sample, split_by_study
+from data_prep.split import split_by_fold, split_by_sample, split_by_study
 from dgex.errors import DgexError
 
 # The real compendium's studies.
@@ -39,6 +39,35 @@ def test_no_study_is_divided_no_split_empty_and_the_order_of_samples_is_nothing(
     assert set(split) == {0, 1, 2}
     order = random.sample(range(len(studies)), len(studies))
     np.testing.assert_array_equal(split_by_study(studies[order], seed=seed), split[order])
+
+
+@given(st.lists(st.integers(1, 30), min_size=3, max_size=15), st.integers(3, 6), st.integers(0, 3))
+def test_every_study_is_once_test_and_once_validation(sizes, folds, seed):
+    studies = np.repeat(np.arange(len(sizes)).astype(str), sizes)
+    if len(sizes) < folds:
+        with pytest.raises(DgexError, match=f"{len(sizes)} studies are too few for {folds} folds; use fewer folds"):
+            split_by_fold(studies, (1, folds), seed)
+        return
+    splits = np.stack([split_by_fold(studies, (number, folds), seed) for number in range(1, folds + 1)])
+    for code in (1, 2):
+        assert ((splits == code).sum(axis=0) == 1).all()
+    for split in splits:
+        assert set(split) == {0, 1, 2}
+        assert all(len(set(split[studies == study])) == 1 for study in set(studies))
+    np.testing.assert_array_equal(splits[0] == 1, splits[1] == 2)  # the fold after is the next one's test split
+
+
+def test_folds_are_of_about_one_size():
+    sizes = [(split_by_fold(STUDIES, (number, 5)) == 2).sum() for number in range(1, 6)]
+    assert sum(sizes) == 704 and max(sizes) - min(sizes) < 12
+
+
+@pytest.mark.parametrize(
+    ("fold", "complaint"), [((1, 2), "2 folds are too few"), ((0, 5), "no fold 0 of 5"), ((6, 5), "6 of 5")]
+)
+def test_no_such_fold(fold, complaint):
+    with pytest.raises(DgexError, match=complaint):
+        split_by_fold(STUDIES, fold)
 
 
 @pytest.mark.parametrize(
