@@ -11,16 +11,9 @@ from dgex.atomic import replacing
 from dgex.errors import DgexError
 
 
-def claim(path: Path, identity: Mapping[str, Any], resume: bool) -> None:
-    """Makes a folder a run's own by writing ``identity`` to ``path`` inside it, or sees that it is that run's already.
-
-    Raises:
-      DgexError: the folder holds a run already (without ``resume``) or another run (with it), or cannot be written to.
-    """
-    wanted = json.dumps(identity, indent=1)
+def check_claim(path: Path, identity: Mapping[str, Any], resume: bool) -> None:
+    """Finds out whether ``claim`` would be granted, and writes nothing; errors as there."""
     if not path.exists():
-        with replacing(path) as partial:
-            partial.write_text(wanted)
         return
     if not resume:
         raise DgexError(f"{path.parent}: holds a run already; continue it with --resume, or choose another folder")
@@ -28,12 +21,24 @@ def claim(path: Path, identity: Mapping[str, Any], resume: bool) -> None:
         found = dict(json.loads(path.read_text()))
     except (OSError, ValueError, TypeError) as error:
         raise DgexError(f"{path}: does not say what the folder holds ({error}); choose another folder") from error
-    differs = [key for key, value in json.loads(wanted).items() if found.get(key) != value]
+    differs = [key for key, value in json.loads(json.dumps(identity)).items() if found.get(key) != value]
     if differs:
         raise DgexError(
             f"{path.parent}: holds another run, which differs in: {', '.join(differs)}; choose another folder, or ask "
             "for the run it holds"
         )
+
+
+def claim(path: Path, identity: Mapping[str, Any], resume: bool) -> None:
+    """Makes a folder a run's own by writing ``identity`` to ``path`` inside it, or sees that it is that run's already.
+
+    Raises:
+      DgexError: the folder holds a run already (without ``resume``) or another run (with it), or cannot be written to.
+    """
+    check_claim(path, identity, resume)
+    if not path.exists():
+        with replacing(path) as partial:
+            partial.write_text(json.dumps(identity, indent=1))
 
 
 @contextmanager

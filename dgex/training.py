@@ -28,7 +28,7 @@ from dgex import parallel
 from dgex.batches import Batches, Samples, epoch_order
 from dgex.checkpoints import open_checkpoints, restore_latest, save
 from dgex.errors import DgexError
-from dgex.identity import claim, sole_use
+from dgex.identity import check_claim, claim, sole_use
 from dgex.log import Epoch, append_log, read_log, write_log
 from dgex.metrics import GeneStatistics, empty_statistics, finalize, statistics
 from dgex.networks import NetworkConfig, Params, init_params, predict
@@ -249,8 +249,8 @@ def fit_many(
 ) -> list[Fit]:
     """Trains a network from every seed, all at once, and keeps of each the parameters of its best epoch.
 
-    The best epoch is the one with the lowest validation MAE. A network's numbers are those of training it alone, up to
-    rounding. The devices hold the data once, and for every network its parameters, moments and best parameters.
+    The best epoch is the one with the lowest validation MAE. A network's numbers are those of training it alone up to
+    rounding, which a long training in less than float32 may magnify. The devices hold the data once, and for every network its parameters, moments and best parameters.
 
     Args:
       config: the network.
@@ -266,9 +266,11 @@ def fit_many(
       checkpoint_seconds: least time between checkpoints; the last epoch always has one.
 
     Raises:
-      DgexError: a network's loss is not finite; or a directory holds a run already (without ``resume``) or another run
-        (with it).
+      DgexError: seeds are not all different; a network's loss is not finite, which stops all; or a directory holds a
+        run already (without ``resume``) or another run, such as that of other seeds together (with it).
     """
+    if not seeds or len(set(seeds)) < len(seeds) or len(directories) not in (0, len(seeds)):
+        raise DgexError(f"seeds {list(seeds)}: give every network a seed, and if any then a folder, of its own")
     devices, stacked = train.devices, len(seeds) > 1
     state = parallel.share(_stack([init_state(config, protocol.optimizer, seed) for seed in seeds]), devices)
     best = jax.tree.map(jnp.copy, state.params)
@@ -277,11 +279,13 @@ def fit_many(
 
     with ExitStack() as stack:
         if directories:
-            for seed, directory in zip(seeds, directories, strict=True):
-                identity = {
-                    "network": asdict(config), "protocol": asdict(protocol), "seed": list(seeds) if stacked else seed,
-                    "samples": {"train": train.sha256, "validation": validation.sha256},
-                }  # fmt: skip
+            identity = {
+                "network": asdict(config), "protocol": asdict(protocol), "seed": list(seeds) if stacked else seeds[0],
+                "samples": {"train": train.sha256, "validation": validation.sha256},
+            }  # fmt: skip
+            for directory in directories:  # all of them or none
+                check_claim(directory / "fit.json", identity, resume)
+            for directory in directories:
                 claim(directory / "fit.json", identity, resume)
                 stack.enter_context(sole_use(directory))
             checkpoints = stack.enter_context(open_checkpoints(directories[0] / "checkpoints", checkpoint_seconds))

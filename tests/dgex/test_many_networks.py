@@ -109,6 +109,17 @@ def test_non_finite_loss_of_one_network(tmp_path, monkeypatch):
         assert (tmp_path / str(seed) / "log.csv").read_text().count("\n") == 1  # the names of the columns
 
 
-def test_a_folder_for_every_seed(tmp_path):
-    with pytest.raises(ValueError, match="shorter"):
-        fit_many(NETWORK, NADAM, *data(1), (4, 6), [tmp_path])
+@pytest.mark.parametrize(("seeds", "folders"), [((4, 6), 1), ((), 0), ((4, 4), 0), ((4, 4), 2)])
+def test_a_seed_and_a_folder_of_its_own_for_every_network(tmp_path, seeds, folders):
+    with pytest.raises(DgexError, match="give every network a seed"):
+        fit_many(NETWORK, NADAM, *data(1), seeds, [tmp_path / str(number) for number in range(folders)])
+    assert not list(tmp_path.iterdir())
+
+
+def test_folders_are_claimed_all_or_none(tmp_path):
+    protocol = replace(NADAM, epochs=1)
+    folders = [tmp_path / str(seed) for seed in (1, 2, 0)]
+    fit_many(NETWORK, protocol, *data(1), (0,), folders[2:])
+    with pytest.raises(DgexError, match="0: holds another run, which differs in: seed"):
+        fit_many(NETWORK, protocol, *data(1), (1, 2, 0), folders, resume=True)
+    assert [folder.exists() for folder in folders] == [False, False, True]
