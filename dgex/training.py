@@ -250,7 +250,8 @@ def fit_many(
     """Trains a network from every seed, all at once, and keeps of each the parameters of its best epoch.
 
     The best epoch is the one with the lowest validation MAE. A network's numbers are those of training it alone up to
-    rounding, which a long training in less than float32 may magnify. The devices hold the data once, and for every network its parameters, moments and best parameters.
+    rounding, which a long training in less than float32 may magnify. The devices hold the data once, and for every
+    network its parameters, moments and best parameters.
 
     Args:
       config: the network.
