@@ -4,6 +4,7 @@ All are fitted from ``dgex.products``, float64 on the host, in seconds where a n
 validation samples by the same evaluation that scores networks.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
@@ -11,6 +12,7 @@ import numpy as np
 import scipy.linalg
 
 from dgex.batches import Samples
+from dgex.errors import DgexError
 from dgex.metrics import finalize
 from dgex.networks import NetworkConfig, Params
 from dgex.products import Products
@@ -39,6 +41,16 @@ class LinearModel:
         return config, {"outputs": {"kernel": kernel, "bias": bias}}
 
 
+def check_error(value: float, error: float) -> None:
+    """Refuses a validation MAE that cannot be compared: nothing is less than NaN.
+
+    Raises:
+      DgexError: it is not finite.
+    """
+    if not math.isfinite(error):
+        raise DgexError(f"validation MAE is {error} for candidate {value:g}; look for values that are not finite")
+
+
 def choose(
     candidates: Iterable[tuple[float, LinearModel]], validation: Samples
 ) -> tuple[LinearModel, dict[float, float]]:
@@ -51,11 +63,15 @@ def choose(
 
     Returns:
       The model, and the validation MAE of every candidate.
+
+    Raises:
+      DgexError: an MAE is not finite.
     """
     errors: dict[float, float] = {}
     for value, model in candidates:
         config, params = model.as_network()
         error = float(finalize(evaluate(params, validation, config)).mae.mean())
+        check_error(value, error)
         if all(error < other for other in errors.values()):
             best = model
         errors[value] = error

@@ -1,8 +1,7 @@
 """Lasso regression of all targets at once, by accelerated proximal gradients on ``dgex.products``.
 
 The targets share their landmarks, so a step of ten thousand regressions is one matrix product, whatever the number of
-samples; a GPU does a path of penalties in seconds. On two CPU cores a penalty of 943 landmarks and 9,520 targets takes
-one or two minutes.
+samples.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,7 +20,9 @@ from dgex.products import Products
 PENALTIES = (0.2, 0.1, 0.05, 0.03, 0.02, 0.01)
 
 # Pooled duality gap at which a solution is taken, as a share of the targets' variance. Training predictions are then
-# within 1.4 % of an SD of the minimum's (root mean square over targets), and their MAE on z-scores within about 1e-4.
+# within 1.4 % of an SD of the minimum's (root mean square over targets). On the compendium's validation split by study
+# (three choices of 40 targets, penalties 0.1 and 0.03) z-scores differ from scikit-learn's by 5e-4 to 8e-4 on average
+# and 0.012 at most, and their MAE over the targets by up to 1e-4.
 TOLERANCE = 1e-4
 STEPS = 20  # between two looks at the gap, each of which costs as much as a step
 LIMIT = 20_000
@@ -116,12 +117,15 @@ def lasso_models(
     for penalty in penalties:
         weights, share = jax.jit(solve)(*arrays, jnp.float32(penalty), weights, jnp.float32(tolerance))
         if not share <= tolerance:
-            raise DgexError(f"lasso: no solution with penalty {penalty:g} within {LIMIT:,} steps; use a larger penalty")
+            raise DgexError(
+                f"lasso: penalty {penalty:g} within {LIMIT:,} steps leaves a duality gap of {share:.3g} of the "
+                f"variance, not {tolerance:g}; use a larger tolerance, as float32 limits the gap, or a larger penalty"
+            )
         yield penalty, with_intercept(train, np.asarray(weights, np.float64))
 
 
 def lasso_path(
-    train: Products, validation: Samples, penalties: Sequence[float] = PENALTIES
+    train: Products, validation: Samples, penalties: Sequence[float] = PENALTIES, tolerance: float = TOLERANCE
 ) -> tuple[LinearModel, dict[float, float]]:
     """Lasso regression with the penalty that gives the lowest validation MAE, and that MAE for every penalty."""
-    return choose(lasso_models(train, penalties), validation)
+    return choose(lasso_models(train, penalties, tolerance), validation)

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dgex.baselines import LinearModel, choose
+from dgex.baselines import LinearModel, check_error, choose
 from dgex.batches import Samples
 from dgex.errors import DgexError
 from dgex.metrics import GeneStatistics, empty_statistics, statistics
@@ -22,6 +22,7 @@ from dgex.products import Products
 NEIGHBOURS = (1, 2, 3, 5, 8, 12, 20, 30, 50)
 
 BATCH = 256  # queries at a time; their distances to 100,000 samples take 100 MB
+SPARE = 32  # candidates beyond k that float32 finds, for float64 to choose from
 
 
 def check_neighbours(k: int, there_are: int, of: str) -> None:
@@ -32,6 +33,16 @@ def check_neighbours(k: int, there_are: int, of: str) -> None:
     """
     if not 1 <= k <= there_are:
         raise DgexError(f"{k} nearest neighbours asked for, but there are {there_are} {of}; choose 1 to {there_are}")
+
+
+def existing(neighbours: Sequence[int], there_are: int, of: str) -> list[int]:
+    """Those numbers of neighbours that there are.
+
+    Raises:
+      DgexError: none is left, or one is below 1.
+    """
+    check_neighbours(min(neighbours), there_are, of)
+    return [k for k in neighbours if k <= there_are]
 
 
 def nearest_landmarks(train: Products) -> np.ndarray:
@@ -68,9 +79,16 @@ def nearest_genes(train: Products, k: int) -> LinearModel:
 def nearest_genes_path(
     train: Products, validation: Samples, neighbours: Sequence[int] = NEIGHBOURS
 ) -> tuple[LinearModel, dict[float, float]]:
-    """``nearest_genes`` with the k that gives the lowest validation MAE, and that MAE for every k."""
+    """``nearest_genes`` with the k that gives the lowest validation MAE, and that MAE for every k.
+
+    Numbers beyond the landmarks are left out.
+
+    Raises:
+      DgexError: there are fewer landmarks than the smallest k.
+    """
     order = nearest_landmarks(train)
-    return choose(((k, mean_of_landmarks(order, k)) for k in neighbours), validation)
+    possible = existing(neighbours, len(order), "landmarks")
+    return choose(((k, mean_of_landmarks(order, k)) for k in possible), validation)
 
 
 def _nearest(train: jax.Array, length: jax.Array, query: jax.Array, k: int) -> jax.Array:
@@ -82,7 +100,9 @@ def _nearest(train: jax.Array, length: jax.Array, query: jax.Array, k: int) -> j
 def nearest_profiles(train: np.ndarray, query: np.ndarray, k: int) -> np.ndarray:
     """The k training profiles nearest to each query, by Euclidean distance, nearest first.
 
-    Distances are float32: profiles whose squared distances agree to about 1e-6 may change places.
+    ``||x||^2 - 2 x q`` in float32 finds k + SPARE candidates, and ``||x - q||^2`` in float64 orders them, equals by
+    index. The first errs by about 1e-6 ||x||^2, whatever the distance: a neighbour is missed only where more than SPARE
+    others are that close to the k-th.
 
     Args:
       train, query: landmarks ``[samples, landmarks]`` and ``[queries, landmarks]``.
@@ -98,8 +118,16 @@ def nearest_profiles(train: np.ndarray, query: np.ndarray, k: int) -> np.ndarray
     length = jnp.asarray(np.einsum("sl,sl->s", train, train))
     profiles = jnp.asarray(train)
     find = jax.jit(_nearest, static_argnums=3)
-    parts = [find(profiles, length, query[first : first + BATCH], k) for first in range(0, len(query), BATCH)]
-    return np.concatenate(parts)
+    count = min(k + SPARE, len(train))
+    parts = [find(profiles, length, query[first : first + BATCH], count) for first in range(0, len(query), BATCH)]
+    candidates = np.sort(np.concatenate(parts), axis=1)
+    return np.stack([_ordered(train, row, profile)[:k] for row, profile in zip(candidates, query, strict=True)])
+
+
+def _ordered(train: np.ndarray, candidates: np.ndarray, profile: np.ndarray) -> np.ndarray:
+    """The candidates, indices into ``train``, by their distance from a profile ``[landmarks]``, in float64."""
+    difference = np.subtract(train[candidates], profile, dtype=np.float64)
+    return candidates[np.argsort(np.einsum("sl,sl->s", difference, difference), kind="stable")]
 
 
 @dataclass(frozen=True)
@@ -145,16 +173,20 @@ def nearest_samples_path(
 ) -> tuple[NearestSamples, dict[float, float]]:
     """``NearestSamples`` with the k that gives the lowest validation MAE, and that MAE for every k.
 
+    Numbers beyond the training samples are left out.
+
     Raises:
-      DgexError: there are fewer training samples than the largest k.
+      DgexError: there are fewer training samples than the smallest k, or an MAE is not finite.
     """
-    indices = nearest_profiles(train.landmark, validation.landmark, max(neighbours))
+    possible = existing(neighbours, len(train), "training samples")
+    indices = nearest_profiles(train.landmark, validation.landmark, max(possible))
     errors = {}
-    for k in neighbours:
+    for k in possible:
         absolute = 0.0
         for first in range(0, len(validation), BATCH):
             rows = slice(first, first + BATCH)
             predicted = mean_of_samples(train.target, indices[rows, :k])
             absolute += float(np.abs(predicted - validation.target[rows]).sum(dtype=np.float64))
         errors[float(k)] = absolute / validation.target.size
+        check_error(k, errors[float(k)])
     return NearestSamples(train, int(min(errors, key=lambda k: errors[k]))), errors

@@ -5,6 +5,7 @@ and with targets, ``[landmarks, landmarks + targets]`` however many samples ther
 """
 
 import functools
+import operator
 from collections.abc import Callable
 
 import jax
@@ -14,6 +15,7 @@ from flax import struct
 
 from dgex import parallel
 from dgex.batches import Batches, Samples
+from dgex.errors import DgexError
 from dgex.metrics import Array
 
 # Rows of a step: enough for a matrix product to run at full rate, few enough to be copied to float64.
@@ -35,7 +37,8 @@ class Products:
     cross: jax.Array  # [landmarks, targets]  sum of x y^T
 
     def __add__(self, other: "Products") -> "Products":
-        return jax.tree.map(jnp.add, self, other)
+        # Each array's own sum: outside ``enable_x64`` jnp.add would round the host's float64 to float32.
+        return jax.tree.map(operator.add, self, other)
 
     @property
     def landmark_mean(self) -> np.ndarray:
@@ -67,7 +70,8 @@ def batch_products(landmark: Array, target: Array, weight: Array) -> Products:
     """
     kept = jnp.asarray(weight, jnp.float64)
     x, y = kept[:, None] * landmark, kept[:, None] * target
-    return Products(kept.sum(), x.sum(0), y.sum(0), (y * y).sum(0), x.T @ x, x.T @ y)
+    gram, cross = (jnp.matmul(x.T, other, precision="highest") for other in (x, y))
+    return Products(kept.sum(), x.sum(0), y.sum(0), (y * y).sum(0), gram, cross)
 
 
 @functools.cache
@@ -92,13 +96,20 @@ def products(samples: Samples) -> Products:
     Products and sums are float64, which JAX has on CPUs and GPUs where it is asked for; a TPU emulates it. In float32 a
     product rounds by as much as the smallest eigenvalues of ``gram`` differ from zero, and least squares would fit the
     rounding.
+
+    Raises:
+      DgexError: the samples are not float32; they would stay on the devices in float64, for all that use them later.
     """
+    for values in (samples.landmark, samples.target):
+        if values.dtype != np.float32:
+            raise DgexError(f"samples are {values.dtype}; give them as float32")
     with jax.enable_x64(True):
         run = products_function(samples.devices)
         batch = max(BATCH, len(samples.devices))
         parts = (run(*block) for block in samples.blocks(np.arange(len(samples)), batch))
         total = next(parts)
         for part in parts:
-            # Before the next block is placed: dispatch does not wait, and would place them all.
-            total = jax.block_until_ready(total + part)
+            # The block before is done and its memory free before the next is placed, while this one is in work.
+            jax.block_until_ready(total)
+            total = total + part
         return jax.device_get(total)

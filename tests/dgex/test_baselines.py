@@ -7,6 +7,7 @@ from sklearn.linear_model import LinearRegression, Ridge
 from dgex import parallel
 from dgex.baselines import PENALTIES, LinearModel, choose, least_squares, mean_predictor, ridge, ridge_path
 from dgex.batches import Samples
+from dgex.errors import DgexError
 from dgex.products import products
 
 
@@ -88,6 +89,15 @@ def test_the_first_of_equal_candidates_is_chosen():
     expected = [np.abs(validation.target - value).mean(dtype=np.float64) for value in (1e3, 2.0, 2.0)]
     assert list(errors) == [1.0, 2.0, 3.0]
     np.testing.assert_allclose(list(errors.values()), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_candidate_without_a_finite_mae_is_refused(first):
+    _, validation = problem(20)
+    models = [LinearModel(np.zeros((12, 5)), np.full(5, intercept)) for intercept in (np.nan, 2.0)]
+    candidates = list(zip((1.0, 2.0), models, strict=True))
+    with pytest.raises(DgexError, match="^validation MAE is nan for candidate 1; "):
+        choose(candidates if first else candidates[::-1], validation)
 
 
 def test_the_data_stay_as_they_were():

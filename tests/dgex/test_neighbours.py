@@ -104,6 +104,41 @@ def test_a_profile_is_its_own_nearest():
     np.testing.assert_array_equal(nearest_profiles(train.landmark, train.landmark, 1)[:, 0], np.arange(60))
 
 
+def test_near_identical_profiles_are_in_order():
+    # Squared distances of 4e-4 to 4e-3 from a profile whose square is 10,000: the expansion in float32 errs by more.
+    rng = np.random.default_rng(0)
+    query = rng.normal(10, 1, (1, 100)).astype("f4")
+    close = query + 1e-3 * np.linspace(2, 6, 20)[:, None] * rng.normal(size=(20, 100))
+    train = np.concatenate([close, rng.normal(10, 1, (200, 100))]).astype("f4")[rng.permutation(220)]
+    squared = ((train.astype("f8") - query) ** 2).sum(1)
+    np.testing.assert_array_equal(nearest_profiles(train, query, 20)[0], np.argsort(squared)[:20])
+
+
+def test_equal_profiles_are_in_order_of_their_index():
+    train = np.repeat(np.eye(3, dtype="f4"), 4, axis=0)
+    np.testing.assert_array_equal(nearest_profiles(train, train[4:5], 4), [[4, 5, 6, 7]])
+
+
+def test_numbers_of_neighbours_that_there_are_not_are_left_out():
+    train, validation = problem(samples=30)  # of 12 landmarks
+    model, errors = nearest_samples_path(train, validation)
+    assert list(errors) == [1, 2, 3, 5, 8, 12, 20, 30] and model.k in errors
+    _, errors = nearest_genes_path(products(train), validation)
+    assert list(errors) == [1, 2, 3, 5, 8, 12]
+    for refused in ((31, 50), (0, 3)):
+        with pytest.raises(DgexError, match=f"^{refused[0]} nearest neighbours"):
+            nearest_samples_path(train, validation, refused)
+    with pytest.raises(DgexError, match="^13 nearest neighbours .* 12 landmarks"):
+        nearest_genes_path(products(train), validation, (13,))
+
+
+def test_a_mae_that_is_not_finite_is_refused():
+    train, validation = problem()
+    train.target[:] = np.nan
+    with pytest.raises(DgexError, match="^validation MAE is nan for candidate 1; "):
+        nearest_samples_path(train, validation)
+
+
 @pytest.mark.parametrize("k", [0, 61])
 def test_neighbours_that_cannot_be_are_refused(k):
     train, validation = problem()

@@ -6,6 +6,7 @@ import pytest
 
 from dgex import parallel, products
 from dgex.batches import Samples
+from dgex.errors import DgexError
 
 LANDMARKS, TARGETS = 5, 7
 
@@ -65,3 +66,20 @@ def test_values_far_from_zero_keep_their_covariance():
     y = (12 + 1e-3 * rng.normal(size=(3000, TARGETS))).astype("f4")
     found = products.products(Samples(x, y, parallel.devices(2), 5000))
     np.testing.assert_allclose(found.centred_gram / 3000, np.cov(x.T.astype("f8"), ddof=0), rtol=1e-6, atol=1e-12)
+
+
+def test_results_add_up_in_float64():
+    x, y = draw(101)
+    parts = [
+        products.products(Samples(x[rows], y[rows], parallel.devices(2), 1000)) for rows in (slice(40), slice(40, None))
+    ]
+    check(parts[0] + parts[1], x, y)
+
+
+@pytest.mark.parametrize("wide", ["landmark", "target"])
+def test_float64_samples_are_refused(wide):
+    x, y = draw(3)
+    values = {"landmark": x, "target": y}
+    values[wide] = values[wide].astype("f8")
+    with pytest.raises(DgexError, match="^samples are float64; give them as float32$"):
+        products.products(Samples(**values, devices=parallel.devices(1), block=10))
