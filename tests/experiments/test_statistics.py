@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from experiments.bootstrap import interval, resampled_means
+from experiments.bootstrap import interval, once_a_study, resampled_means
 from experiments.statistics import average, compare, correct, holm, signed_rank
 
 SEEDS, GENES = 3, 20
@@ -49,6 +49,34 @@ def test_difference_and_effect_sizes(compared):
     # d_z is the t statistic of the one-sample test over sqrt(n).
     differences = by_study((A - B).mean((0, 2)))
     assert compared.cohens_d == pytest.approx(stats.ttest_1samp(differences, 0).statistic / np.sqrt(6))
+
+
+def test_every_study_once(compared):
+    names, code = np.unique(STUDY, return_inverse=True)
+    values, weight = (A - B).mean(2), once_a_study(code)
+    assert compared.study_difference == pytest.approx(by_study(values.T).mean())
+    ends = interval(values, code, resampled_means(values, code, weight=weight), weight)
+    assert compared.study_interval == pytest.approx(ends)
+    assert ends[0] < compared.study_difference < ends[1]
+
+
+def test_studies_of_one_size_have_one_difference_and_the_same_draws():
+    study = [str(i % 6) for i in range(12)]
+    compared = compare(*(average("m", errors[:, :12], study) for errors in (A, B)))
+    assert compared.study_difference == pytest.approx(compared.difference)
+    assert compared.study_interval == pytest.approx(compared.interval)
+
+
+def test_d_has_the_sign_of_the_difference_beside_it():
+    """One large study says the one, nine small ones the other."""
+    study = np.repeat([f"s{i}" for i in range(10)], [100] + [6] * 9)
+    shift = np.where(study == "s0", -0.05, 0.02)[:, None] + 0.01 * np.random.default_rng(0).normal(size=(3, 154, 5))
+    compared = compare(average("a", 0.5 + shift, study), average("b", np.full((3, 154, 5), 0.5), study))
+    assert compared.difference == pytest.approx(-0.0256, abs=0.002)
+    assert compared.study_difference == pytest.approx(0.013, abs=0.002)
+    assert compared.cohens_d == pytest.approx(0.59, abs=0.05)
+    assert compared.summary.index(f"{compared.difference:+.4f}") < compared.summary.index("every study once: +0.01")
+    assert f", d = {compared.cohens_d:+.2f}, p = " in compared.summary.split("every study once: ")[1]
 
 
 def test_shares_of_genes(compared):
@@ -131,9 +159,8 @@ def test_orders_do_not_matter(compared, seeds, samples, genes):
     study = [STUDY[i] for i in samples]
     permuted = asdict(compare(average("TAAF", a, study), average("tanh", b, study)))
     expected = asdict(compared)
-    # Other draws of the same bootstrap. With six studies the percentiles lie so far out that the ends of two sets of
-    # draws differ by 0.06 of the width (SD).
-    for ends in ("interval", "genes_lower_once_interval"):
+    # Other draws of the same bootstrap. With six studies the percentiles lie so far out that other draws move the ends.
+    for ends in ("interval", "study_interval", "genes_lower_once_interval"):
         low, high = expected.pop(ends)
         assert permuted.pop(ends) == pytest.approx((low, high), abs=0.4 * (high - low))
     for key, value in expected.items():
@@ -144,7 +171,10 @@ def test_exchanging_the_models_changes_signs(compared):
     back = compare(average("tanh", B, STUDY), average("TAAF", A, STUDY))
     assert back.difference == pytest.approx(-compared.difference)
     assert back.cohens_d == pytest.approx(-compared.cohens_d)
-    assert back.interval == pytest.approx((-compared.interval[1], -compared.interval[0]))
+    assert back.study_difference == pytest.approx(-compared.study_difference)
+    for ends in ("interval", "study_interval"):
+        low, high = getattr(compared, ends)
+        assert getattr(back, ends) == pytest.approx((-high, -low))
     assert back.genes_lower == pytest.approx(1 - compared.genes_lower)
     assert back.p_studies == compared.p_studies
 
@@ -171,15 +201,17 @@ def test_two_models_without_seeds_have_an_interval():
     compared = compare(*(average("m", errors[:1], STUDY, seeded=False) for errors in (A, B)))
     assert compared.seeds is None
     assert compared.interval[0] < compared.difference < compared.interval[1]
-    assert ", 6 studies, no seeds, " in compared.summary
+    assert compared.summary.endswith("; 6 studies, no seeds")
 
 
-def test_one_seed_has_no_interval():
-    compared = compare(average("TAAF", A[:1], STUDY), average("tanh", B[:1], STUDY))
-    assert compared.interval is None and compared.genes_lower_once_interval is None
-    assert compared.no_interval == "one seed, which says nothing of others"
+@pytest.mark.parametrize(("seeds", "named"), [(1, "1 seed"), (2, "2 seeds")])
+def test_few_seeds_have_no_interval(seeds, named):
+    compared = compare(average("TAAF", A[:seeds], STUDY), average("tanh", B[:seeds], STUDY))
+    assert (compared.interval, compared.study_interval, compared.genes_lower_once_interval) == (None, None, None)
+    assert compared.no_interval == f"{named}, at least 3 needed"
     assert compared.p_seeds is None and compared.p_studies is not None
-    assert f"{compared.difference:+.4f} z-score MAE (no interval: one seed, which" in compared.summary
+    assert f"{compared.difference:+.4f} z-score MAE (no interval: {named}, at least 3 needed), " in compared.summary
+    assert f"every study once: {compared.study_difference:+.4f}, d = " in compared.summary
 
 
 @pytest.mark.parametrize(("studies", "named"), [(1, "1 study"), (4, "4 studies")])
@@ -187,10 +219,10 @@ def test_few_studies_have_no_interval(studies, named):
     study = [str(i % studies) for i in range(len(STUDY))]
     compared = compare(average("TAAF", A, study), average("tanh", B, study))
     assert compared.studies == studies
-    assert compared.interval is None and compared.p_studies is None
+    assert compared.interval is None and compared.study_interval is None and compared.p_studies is None
     assert compared.no_interval == f"{named}, at least 5 needed"
     assert (compared.cohens_d is None) == (studies == 1)
-    assert compared.summary.endswith(f", {named}, 3 seeds, no test over studies (fewer than 6 that differ)")
+    assert compared.summary.endswith(f", no test over studies (fewer than 6 that differ); {named}, 3 seeds")
 
 
 def test_five_studies_have_an_interval_but_no_test():
@@ -203,7 +235,9 @@ def test_a_model_against_itself():
     compared = compare(average("a", A, STUDY), average("b", A, STUDY))
     assert (compared.difference, compared.interval, compared.improvement) == (0, (0, 0), 0)
     assert (compared.genes_lower, compared.genes_lower_once) == (0, 0)
+    assert (compared.study_difference, compared.study_interval) == (0, (0, 0))
     assert (compared.cohens_d, compared.p_studies, compared.p_seeds) == (None, None, None)
+    assert "every study once: +0.0000 [+0.0000, +0.0000], no test" in compared.summary
 
 
 def test_no_error_at_all():
@@ -214,10 +248,12 @@ def test_summary(compared):
     fixed = replace(
         compared, difference=-0.0012, interval=(-0.0031, 0.0007), genes_lower=0.9997, genes_lower_once=0.58,
         genes_lower_once_interval=(0.5, 0.661), studies=21, seeds=10, p_studies=0.4,
+        study_difference=-0.001, study_interval=(-0.003, 0.001), cohens_d=-0.234,
     )  # fmt: skip
     line = (
         "TAAF - tanh: -0.0012 z-score MAE [-0.0031, +0.0007], 99.97 % of genes lower, "
-        "58 % [50, 66.1] in one study and seed, 21 studies, 10 seeds, p = 0.4"
+        "58 % [50, 66.1] in one study and seed; every study once: -0.0010 [-0.0030, +0.0010], d = -0.23, p = 0.4; "
+        "21 studies, 10 seeds"
     )
     assert fixed.summary == line
     assert correct([fixed, fixed])[0].summary == line.replace("p = 0.4", "Holm p = 0.8")
