@@ -28,7 +28,10 @@ Precision = Literal["default", "high", "highest"]
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """What a network is. Two networks are the same if and only if their configurations are equal.
+    """What a network is: equal configurations are the same network.
+
+    The converse does not always hold. Most settings without effect are refused, but a TAAF with ``learn`` empty is the
+    plain base function, for instance, and without hidden layers their activation does not matter.
 
     Every unit has exactly one shift of its own inside the activation. In the paper gamma is it and the dense layer has
     no bias; where units learn no gamma of their own, because it is not in ``learn`` or is shared, the dense layer has
@@ -48,8 +51,8 @@ class NetworkConfig:
         all its hidden layers together; a TAAF on the output layer, whose scale is the targets', then has one set for
         that layer.
       output_reach: how far from 0 the output layer's TAAF reaches at first, in z-scores, that is in SDs of a gene's
-        training values; it then starts as a linear layer does (``dgex.taaf.spanning``), and 5 is a good value. None
-        starts it as its base function, as in the paper, where targets are not standardised.
+        training values; it then starts as a linear layer does (``dgex.taaf.spanning``). None starts it as its base
+        function, as in the paper, where targets are not standardised.
       dropout: share of each hidden layer's outputs dropped in training.
       init: "glorot" (Keras's default: Glorot uniform kernels, zero biases) or "dgex" (the same, but the output kernel
         uniform in +-1e-4; Chen et al. 2016).
@@ -97,7 +100,7 @@ class NetworkConfig:
         ):
             if getattr(self, field) not in get_args(choices):
                 raise DgexError(f"{field} must be one of {', '.join(get_args(choices))}, not {getattr(self, field)!r}")
-        # What would have no effect is refused, or equal networks could have unequal configurations.
+        # What would have no effect is refused, so that few equal networks have unequal configurations.
         rival = self.activation in RIVALS
         if rival and self.taaf != "none":
             raise DgexError(f"{self.activation} is learnt already; a TAAF needs one of {', '.join(sorted(BASES))}")

@@ -6,6 +6,9 @@ bias, as none but TAAF has one of its own:
 
     x = nn.Dense(300)(x)
     x = Rival("prelu")(x)
+
+In their papers ABU and PAU have one set of parameters a layer, so ``share="layer"`` is the published variant of those
+two; PReLU and SReLU have one set a channel, here a unit: ``share="unit"``.
 """
 
 from collections.abc import Callable, Mapping
@@ -23,7 +26,8 @@ from dgex.taaf import Share, parameter_axes
 def prelu(z: jax.Array, slope: jax.Array) -> jax.Array:
     """Parametric ReLU, ``max(z, 0) + slope * min(z, 0)``; slope ``[units]`` or a scalar.
 
-    Source: He et al., "Delving deep into rectifiers", ICCV 2015, equation 1, where slope starts at 0.25.
+    Source: He et al., "Delving deep into rectifiers", ICCV 2015, equation 1, where slope starts at 0.25 and each
+    channel has its own.
     """
     return jnp.where(z > 0, z, slope * z)
 
@@ -41,10 +45,10 @@ def srelu(
         z                      for t_l < z < t_r
         t_l + a_l (z - t_l)    for z <= t_l
 
-    Source: Jin et al., "Deep learning with S-shaped rectified linear activation units", AAAI 2016. There it starts as a
-    leaky ReLU (t_l = 0, a_r = 1), frozen for some epochs, after which t_r is set to a high quantile of the unit's
-    inputs. Here nothing is frozen and t_r starts at 1, about the SD of a unit's inputs under Glorot kernels; with
-    a_r = 1 it is a leaky ReLU all the same.
+    Source: Jin et al., "Deep learning with S-shaped rectified linear activation units", AAAI 2016, where each
+    channel has its own four. There it starts as a leaky ReLU (t_l = 0, a_r = 1), frozen for some epochs, after which
+    t_r is set to a high quantile of the unit's inputs. Here nothing is frozen, and the starts a_l = 0.2 and t_r = 1 are
+    this project's choice, not the paper's; with a_r = 1 it starts as a leaky ReLU whatever t_r is.
     """
     right = right_threshold + right_slope * (z - right_threshold)
     left = left_threshold + left_slope * (z - left_threshold)
@@ -58,16 +62,16 @@ def abu(z: jax.Array, weight: jax.Array) -> jax.Array:
     """Adaptive blending unit, ``sum_k weight_k f_k(z)`` of tanh, ELU, ReLU, identity and swish; weight ``[..., 5]``.
 
     Source: Suetfeld et al., "Adaptive blending units: trainable activation functions for deep neural networks",
-    Intelligent Computing (SAI 2020), arXiv 1806.10064: the unrestricted form, weights starting at 1/5. The slope inside
-    swish stays 1 here.
+    Intelligent Computing (SAI 2020), arXiv 1806.10064: the unrestricted form, weights starting at 1/5. There each layer
+    has one set of weights, ``share="layer"`` of ``Rival``. The slope inside swish stays 1 here.
     """
     return sum((weight[..., k] * f(z) for k, f in enumerate(BLENDED)), jnp.zeros_like(z))
 
 
 def pau(z: jax.Array, numerator: jax.Array, denominator: jax.Array) -> jax.Array:
-    """Pade activation unit, safe form: ``sum_{j=0}^5 a_j z^j / (1 + |sum_{k=1}^4 b_k z^k|)``.
+    """Pade activation unit, safe form: ``sum_{j=0}^5 a_j z^j / (1 + sum_{k=1}^4 |b_k z^k|)``.
 
-    The absolute value keeps the denominator from ever being 0.
+    The absolute values keep the denominator from ever being 0.
 
     Args:
       z: ``[..., units]``.
@@ -75,10 +79,13 @@ def pau(z: jax.Array, numerator: jax.Array, denominator: jax.Array) -> jax.Array
       denominator: b, ascending powers from the first ``[..., 4]``.
 
     Source: Molina et al., "Pade activation units: end-to-end learning of flexible activation functions in deep
-    networks", ICLR 2020, arXiv 1907.06732; it starts from that paper's fit to the leaky ReLU of slope 0.01, which holds
-    within 0.07 for z in [-3, 3].
+    networks", ICLR 2020, arXiv 1907.06732, where each layer has one set, ``share="layer"`` of ``Rival``. It starts
+    from that paper's coefficients for the leaky ReLU of slope 0.01. They belong to the sum of absolute values, version
+    A of the authors' code (github.com/ml-research/pau): with it they fit within 0.03 for z in [-3, 3], with the
+    absolute value of the sum, ``|sum_k b_k z^k|``, they do not.
     """
-    return horner(z, numerator) / (1 + jnp.abs(z * horner(z, denominator)))
+    size = jnp.abs(z)
+    return horner(z, numerator) / (1 + size * horner(size, jnp.abs(denominator)))
 
 
 def horner(z: jax.Array, coefficients: jax.Array) -> jax.Array:
@@ -133,8 +140,8 @@ class Rival(nn.Module):
 
     Attributes:
       activation: a name of ``RIVALS``.
-      share: "unit" gives every unit its own parameters, ``[units]`` or ``[units, values]``; "layer" one set to the
-        whole layer, or to every layer that calls the same instance.
+      share: "unit" gives every unit its own parameters, ``[units]`` or ``[units, values]``; "layer", the published
+        variant of ABU and PAU, one set to the whole layer, or to every layer that calls the same instance.
 
     Raises:
       DgexError: an unknown ``activation`` or ``share``.

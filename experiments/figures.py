@@ -73,12 +73,16 @@ def gene_errors(per_gene: Mapping[str, np.ndarray]) -> Figure:
 def taaf_parameters(params: Sequence[Mapping[str, Any]], config: NetworkConfig, title: str) -> Figure:
     """Histograms of the learnt ones of alpha, beta, gamma and delta, one row a layer, all seeds together.
 
+    Where nothing is learnt, only the title.
+
     Args:
-      params: a network's parameters, one tree a seed; a TAAF among them.
+      params: a network's parameters, one tree a seed.
       config: the network.
       title: its name.
     """
     layers = _taaf_layers(params[0])
+    if not layers:
+        return _nothing_learnt(title)
     width, height = max(2.25 * len(config.learn), 4.5), 1.8 * len(layers) + 0.6
     figure = Figure(figsize=(width, height), layout="constrained")
     grid = figure.subplots(len(layers), len(config.learn), squeeze=False)
@@ -101,13 +105,17 @@ def taaf_parameters(params: Sequence[Mapping[str, Any]], config: NetworkConfig, 
 def taaf_shapes(params: Mapping[str, Any], config: NetworkConfig, title: str, units: int = 24) -> Figure:
     """A sample of learnt activation shapes, one panel a layer, and in black the shape that they began with.
 
+    Where nothing is learnt, only the title.
+
     Args:
-      params: a network's parameters; a TAAF among them.
+      params: a network's parameters.
       config: the network.
       title: its name.
       units: how many of a layer's units to draw at most, evenly spaced along their numbers.
     """
     layers = _taaf_layers(params)
+    if not layers:
+        return _nothing_learnt(title)
     figure = Figure(figsize=(3.2 * len(layers), 3.4), layout="constrained")
     z = jnp.linspace(-6, 6, 241)[:, None]
     for axes, layer in zip(figure.subplots(1, len(layers), squeeze=False)[0], layers, strict=True):
@@ -126,13 +134,19 @@ def taaf_shapes(params: Mapping[str, Any], config: NetworkConfig, title: str, un
     return figure
 
 
+def _nothing_learnt(title: str) -> Figure:
+    figure = Figure(figsize=(4.5, 0.6))
+    figure.suptitle(f"{title}: no learnt parameters")
+    return figure
+
+
 def _initial(config: NetworkConfig, layer: str) -> dict[str, jax.Array]:
     return {name: jnp.asarray(value) for name, value in initial_taaf(config, layer).items()}
 
 
 def _taaf_layers(params: Mapping[str, Any]) -> list[str]:
     """The layers with a learnt TAAF, as the networks name them."""
-    return [name.removesuffix("_taaf") for name in params if name.endswith("_taaf")]
+    return [name.removesuffix("_taaf") for name in params if name.endswith("_taaf") and params[name]]
 
 
 def save(figure: Figure, folder: Path, name: str) -> None:

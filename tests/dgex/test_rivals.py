@@ -26,7 +26,7 @@ def srelu(z, left, left_slope, right, right_slope):
 
 def pau(z, a, b):
     powers = z[..., None] ** np.arange(6)
-    return (powers * a).sum(-1) / (1 + np.abs((powers[..., 1:5] * b).sum(-1)))
+    return (powers * a).sum(-1) / (1 + np.abs(powers[..., 1:5] * b).sum(-1))
 
 
 # The papers' formulas, written out anew.
@@ -105,18 +105,33 @@ def test_hand_computed():
         f = {name: rival.function for name, rival in RIVALS.items()}
         np.testing.assert_allclose(f["prelu"](z, 0.25), [-0.5, 0.5, 3])
         np.testing.assert_allclose(f["srelu"](z, -1.0, 0.5, 1.0, 2.0), [-1.5, 0.5, 5])
-        np.testing.assert_allclose(f["pau"](z, jnp.array([1.0, 2, 0, 0, 0, 1]), jnp.array([0.0, 1, 0, 0])),
-                                   [-35 / 5, (2 + 1 / 32) / 1.25, 250 / 10])  # fmt: skip
+        np.testing.assert_allclose(f["pau"](z, jnp.array([1.0, 2, 0, 0, 0, 1]), jnp.array([2.0, -1, 0, 0])),
+                                   [-35 / 9, (2 + 1 / 32) / 2.25, 250 / 16])  # fmt: skip
         np.testing.assert_allclose(f["abu"](z, jnp.array([0.0, 0, 2, -1, 0])), [2, 0.5, 3])
         np.testing.assert_allclose(f["swish"](z, 0.0), [-1, 0.25, 1.5])
 
 
 def test_pau_has_no_poles():
     z = jnp.linspace(-4, 4, 1001)
-    # Without the absolute value, 1 - z^2 would be 0 at +-1, and 1 + z^3 at -1.
+    # Without the absolute values, 1 - z^2 would be 0 at +-1, and 1 + z^3 at -1.
     for denominator in ([0.0, -1, 0, 0], [0.0, 0, 1, 0]):
         result = RIVALS["pau"].function(z, jnp.ones(6), jnp.asarray(denominator))
         assert np.abs(result).max() <= 4**6  # at most the numerator
+
+
+def test_pau_starts_from_the_published_coefficients():
+    assert dict(RIVALS["pau"].initial) == {
+        "numerator": (0.02979246, 0.61837738, 2.32335207, 3.05202660, 1.48548002, 0.25103717),
+        "denominator": (1.14201226, 4.39322834, 0.87154450, 0.34720652),
+    }
+    z = np.linspace(-3, 3, 2001)
+    a, b = map(jnp.asarray, RIVALS["pau"].initial.values())
+    error = np.abs(RIVALS["pau"].function(jnp.asarray(z), a, b) - np.where(z > 0, z, 0.01 * z)).max()
+    assert error < 0.03
+    # A denominator of the other form, 1 + |sum_k b_k z^k|, does not fit.
+    powers = z[:, None] ** np.arange(6)
+    other = powers @ a / (1 + np.abs(powers[:, 1:5] @ b))
+    assert np.abs(other - np.where(z > 0, z, 0.01 * z)).max() > 0.06
 
 
 FIRST = {
@@ -130,10 +145,10 @@ FIRST = {
 
 @pytest.mark.parametrize("share", ["unit", "layer"])
 @pytest.mark.parametrize("name", FIRST)
-def test_starts_as_published(name, share):
+def test_first_shape(name, share):
     z = np.linspace(-3, 3, 84).reshape(12, 7)
     result, _ = jax.jit(Rival(name, share).init_with_output)(jax.random.key(0), jnp.asarray(z, jnp.float32))
-    np.testing.assert_allclose(result, FIRST[name](z), rtol=1e-6, atol=0.07 if name == "pau" else 1e-6)
+    np.testing.assert_allclose(result, FIRST[name](z), rtol=1e-6, atol=0.03 if name == "pau" else 1e-6)
 
 
 @pytest.mark.parametrize(("share", "axes"), [("unit", (4,)), ("layer", ())])

@@ -128,7 +128,7 @@ def test_initialisers_see_the_layer():
     np.testing.assert_array_equal(params["beta"], np.ones(500))
 
 
-# By hand from the four conditions: the range (-reach, reach), gamma, o(0) = 0 and o'(0) = 1.
+# By hand: alpha and gamma from the base's range, beta and delta from o'(0) = 1 and o(0) = 0.
 SPANNING = {
     ("sigmoid", 5): (10, 4 / 10, 0, -5),
     ("tanh", 5): (5, 1 / 5, 0, 0),

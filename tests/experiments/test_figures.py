@@ -70,6 +70,15 @@ def test_histograms_of_what_is_learnt(config: NetworkConfig, panels: list[tuple[
     assert figure.axes[0].get_ylabel() == ("units" if config is PARTIAL else "networks")
 
 
+@pytest.mark.parametrize("params", [{}, {"H0_taaf": {}}])
+def test_nothing_learnt_is_a_title_alone(params: dict[str, dict[str, np.ndarray]], tmp_path: Path) -> None:
+    config = NetworkConfig(4, 3, (5,), taaf="hidden", learn=())
+    for figure in (taaf_parameters([params], config, "TAAF"), taaf_shapes(params, config, "TAAF")):
+        assert not figure.axes
+        assert figure.get_suptitle() == "TAAF: no learnt parameters"
+        save(figure, tmp_path, "nothing")
+
+
 def test_shapes_with_parameters_that_are_not_learnt() -> None:
     hidden, outputs = taaf_shapes(PARAMS[PARTIAL], PARTIAL, "TAAF").axes
     assert hidden.get_title() == "H0: 24 of 30 units"
