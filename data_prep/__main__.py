@@ -25,38 +25,50 @@ from dgex.genes import gene_table_paths, read_gene_table, write_gene_table
 
 app = command_line("From public expression data to one prepared HDF5 file.")
 
-GenesFolder = Annotated[Path, typer.Option("--genes", help="Folder of the gene tables map_lm.txt and map_tg.txt.")]
-Mirror = Annotated[str, typer.Option(help="Web address to download from.")]
+Mirror = Annotated[str | None, typer.Option(help="Web address to download from.", show_default="where it is published")]
 LARGEST_SEED = 2**32 - 1  # what every generator in use takes
 
 
 @app.command("genes")
 def genes_command(
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for map_lm.txt and map_tg.txt.")],
-    mirror: Mirror = geo.GENE_TABLES,
+    mirror: Mirror = None,
 ) -> None:
     """Download D-GEX's gene tables: 943 landmark and 9,520 target genes."""
-    geo.gene_tables(output, mirror)
+    geo.gene_tables(output, mirror or geo.GENE_TABLES)
     print(f"{output}: {' and '.join(path.name for path in gene_table_paths(output))}, as published")
 
 
 @app.command("geo")
 def geo_command(
     output: Annotated[Path, typer.Option("-o", "--output", help="The GCTX file to write.")],
-    genes: GenesFolder,
     accessions: Annotated[
         Path, typer.Argument(help="List of series, one a line: GSE994, or GSE14520 GPL571.", show_default="21 series")
     ] = geo.COMPENDIUM,
+    genes: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of the gene tables map_lm.txt and map_tg.txt, whose probe sets are kept.",
+            show_default="D-GEX's, from the cache",
+        ),
+    ] = None,
     cache: Annotated[
         Path | None,
         typer.Option(
-            help="Folder of series matrices, filled with what it lacks.", show_default="geo beside the output"
+            help="Folder of series matrices and gene tables, filled with what it lacks.",
+            show_default="geo beside the output",
         ),
     ] = None,
-    mirror: Mirror = geo.SERIES,
+    mirror: Mirror = None,
 ) -> None:
     """Build a compendium from GEO series: download, check, bring to log2, and write one GCTX file."""
-    series = geo.geo(accessions, genes, output, cache, mirror)
+    cache = cache or output.parent / "geo"
+    if genes is None:
+        check_writable(output)  # before anything is downloaded
+        genes = cache
+        if not all(table.exists() for table in gene_table_paths(genes)):
+            geo.gene_tables(genes, mirror or geo.GENE_TABLES)
+    series = geo.geo(accessions, genes, output, cache, mirror or geo.SERIES)
     print(*series, f"{output}: {sum(each.arrays for each in series)} arrays of {len(series)} series", sep="\n")
 
 

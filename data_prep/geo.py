@@ -78,9 +78,7 @@ class _Source:
     table: Expression
 
 
-def geo(
-    accessions: Path, genes_dir: Path, output: Path, cache: Path | None = None, mirror: str = SERIES
-) -> list[Series]:
+def geo(accessions: Path, genes_dir: Path, output: Path, cache: Path, mirror: str = SERIES) -> list[Series]:
     """Writes one GCTX of the series in a list: log2, rows are the gene tables' probe sets in the tables' order.
 
     Sample metadata: study_id, platform_id, title, source_scale, source_sha256. What a series lacks is NaN in
@@ -90,8 +88,7 @@ def geo(
     Args:
       accessions: see ``read_accessions``.
       genes_dir: folder of the gene tables.
-      cache: where series matrices are looked for and downloaded to, the folder ``geo`` beside the output by default.
-        If all are there, no network is needed.
+      cache: where series matrices are looked for and downloaded to. If all are there, no network is needed.
       mirror: a web address that stands for https://ftp.ncbi.nlm.nih.gov/geo/series.
 
     Raises:
@@ -99,7 +96,6 @@ def geo(
         of one known platform and one scale, holds changes instead of intensities, or too few of the probe sets; two
         series share an array; the output cannot be written.
     """
-    cache = cache or output.parent / "geo"
     check_writable(output, accessions, *gene_table_paths(genes_dir))
     listed = read_accessions(accessions)
     check_writable(output, *(cache / name for accession in listed for name in accession.files))

@@ -178,11 +178,26 @@ def test_what_the_cache_lacks_is_downloaded_once(command, mirror, tmp_path):
     assert mirror.asked == []
 
 
-def test_the_cache_is_beside_the_output_by_default(tmp_path, genes):
+def test_the_cache_is_beside_the_output_by_default_and_may_hold_the_gene_tables(tmp_path, capsys):
     (tmp_path / "list").write_text("GSE7")
     (tmp_path / "geo").mkdir()
     (tmp_path / "geo" / "GSE7_series_matrix.txt.gz").write_bytes(FILES["GSE7"])
-    assert geo(tmp_path / "list", genes, tmp_path / "out.gctx", mirror="http://127.0.0.1:9")[0].arrays == 5
+    (tmp_path / "geo" / "map_lm.txt").write_text(LANDMARKS)
+    (tmp_path / "geo" / "map_tg.txt").write_text(TARGETS)
+    arguments = [str(tmp_path / "list"), "-o", str(tmp_path / "out.gctx"), "--mirror", "http://127.0.0.1:9"]
+    app(["geo", *arguments], standalone_mode=False)
+    assert "5 arrays of 1 series" in capsys.readouterr().out
+
+
+def test_gene_tables_are_fetched_where_none_are_given(mirror, shared, tmp_path, capsys):
+    name = "GSE3268_series_matrix.txt.gz"
+    mirror.files = {f"/GSE3nnn/GSE3268/matrix/{name}": (shared / "data/geo" / name).read_bytes()} | {
+        f"/{table}": (shared / "data/genes" / table).read_bytes() for table in ("map_lm.txt", "map_tg.txt")
+    }
+    (tmp_path / "list").write_text("GSE3268")
+    app(["geo", str(tmp_path / "list"), "-o", str(tmp_path / "a.gctx"), "--mirror", mirror.url], standalone_mode=False)
+    assert "10 arrays of 1 series" in capsys.readouterr().out
+    assert sorted(path.name for path in (tmp_path / "geo").iterdir()) == [name, "map_lm.txt", "map_tg.txt"]
 
 
 def test_a_series_that_is_not_there(command, mirror, refused):
