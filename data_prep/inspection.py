@@ -15,6 +15,7 @@ import numpy as np
 
 from data_prep.densities import histograms
 from data_prep.prepared import Prepared, is_prepared, open_prepared
+from data_prep.report import listed
 from data_prep.steps import Steps
 from dgex.dataset import SPLITS
 from dgex.errors import DgexError
@@ -96,7 +97,7 @@ def inspect(path: Path, steps: Steps) -> Inspection:
     """
     with _open(path) as (expression, prepared):
         samples, rows = expression.shape
-        study = expression.sample_metadata.get("study_id", np.full(samples, "")).astype(str)
+        study = expression.sample_text("study_id")
         chosen = np.unique(np.linspace(0, samples - 1, min(samples, PROFILES, 1 + PROFILE_VALUES // rows)).astype(int))
         values = np.empty((len(chosen), rows), np.float32)
         counts = Counts(samples, rows)
@@ -205,7 +206,7 @@ def _studies(study: np.ndarray, expression: Expression) -> dict[str, str]:
     if (study != "").any():
         facts = {"studies": f"{len(set(study.tolist()))}: {_largest(study)}"}
     if "platform_id" in expression.sample_metadata:
-        facts["platforms"] = _largest(expression.sample_metadata["platform_id"].astype(str))
+        facts["platforms"] = _largest(expression.sample_text("platform_id"))
     return facts
 
 
@@ -225,10 +226,10 @@ def _preparation(prepared: Prepared) -> dict[str, str]:
         facts = {
             "prepared from": f"{report.kind}, rows are {report.naming}s, values {report.scale}",
             "samples read": str(report.samples_read),
-            "duplicates removed": _listed(report.duplicates_removed),
-            "incomplete removed": _listed(report.incomplete_removed),
-            "landmarks missing": _listed(report.landmarks_missing),
-            "targets missing": _listed(report.targets_missing),
+            "duplicates removed": listed(report.duplicates_removed),
+            "incomplete removed": listed(report.incomplete_removed),
+            "landmarks missing": listed(report.landmarks_missing),
+            "targets missing": listed(report.targets_missing),
             "gaps": f"{report.gaps_filled} values of {report.genes_with_gaps} genes in {report.samples_with_gaps} "
             f"samples, {report.gaps}",
         }
@@ -245,11 +246,6 @@ def _preparation(prepared: Prepared) -> dict[str, str]:
 
 def _first(ids: Sequence[str], most: int = 3) -> str:
     return ", ".join(ids[:most]) + ", ..." * (len(ids) > most)
-
-
-def _listed(names: Sequence[str]) -> str:
-    """Their number, and the names where they are few."""
-    return f"{len(names)} ({', '.join(names)})" if 0 < len(names) <= 10 else str(len(names))
 
 
 def _largest(groups: np.ndarray, most: int = 5) -> str:

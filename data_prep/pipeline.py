@@ -10,7 +10,8 @@ Values that were not measured are handled so:
    is a z-score of 0. The report counts them.
 
 The reference distribution, the means and the scaler come from the training split alone; a cohort that is mapped onto an
-existing data set takes that one's. Whatever the resources, the bytes are the same.
+existing data set takes that one's. Only ``legacy`` fits over all samples, as the originals did. Whatever the resources,
+the bytes are the same.
 """
 
 from dataclasses import asdict, dataclass

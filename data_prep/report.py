@@ -47,17 +47,17 @@ class Report:
         return (
             f"source              {self.kind}, rows are {self.naming}s, values {scale}\n"
             f"samples read        {self.samples_read}\n"
-            f"duplicates removed  {_listed(self.duplicates_removed)}\n"
-            f"incomplete removed  {_listed(self.incomplete_removed)}\n"
+            f"duplicates removed  {listed(self.duplicates_removed)}\n"
+            f"incomplete removed  {listed(self.incomplete_removed)}\n"
             f"samples kept        {samples}: {', '.join(splits)}\n"
-            f"landmark genes      {self.landmarks}, {missing}: {_listed(self.landmarks_missing)}\n"
-            f"target genes        {self.targets}, {missing}: {_listed(self.targets_missing)}\n"
+            f"landmark genes      {self.landmarks}, {missing}: {listed(self.landmarks_missing)}\n"
+            f"target genes        {self.targets}, {missing}: {listed(self.targets_missing)}\n"
             f"targets that are landmarks  {len(self.targets_that_are_landmarks)}{equal}\n"
             f"gaps                {self.gaps_filled} values ({share:.4%}) of {self.genes_with_gaps} genes "
             f"in {self.samples_with_gaps} samples, {self.gaps}"
         )
 
 
-def _listed(names: tuple[str, ...]) -> str:
+def listed(names: tuple[str, ...]) -> str:
     """Their number, and the names where they are few."""
     return f"{len(names)} ({', '.join(names)})" if 0 < len(names) <= 10 else str(len(names))

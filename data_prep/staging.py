@@ -98,7 +98,7 @@ def stage(source: Path, landmark: Genes, target: Genes, folder: Path, work: Work
     """
     with open_expression(source) as expression:
         if expression.kind == SERIES_MATRIX:
-            check_platforms(source, expression.sample_metadata["platform_id"].tolist())
+            check_platforms(source, expression.sample_text("platform_id").tolist())
         gene_rows = _find_rows(source, expression, landmark, target)
         samples, rows = expression.shape
         workers = work.resources.workers_for(rows)
@@ -113,7 +113,7 @@ def stage(source: Path, landmark: Genes, target: Genes, folder: Path, work: Work
             yield Staged(
                 kind=expression.kind,
                 sample_id=np.array(expression.sample_id),
-                study=_as_text(expression.sample_metadata.get("study_id", np.full(samples, ""))),
+                study=expression.sample_text("study_id"),
                 linear=intensity_scale(source, expression.sample_id, reach, scratch.read) == "linear",
                 gene_rows=gene_rows,
                 patterns=patterns,
@@ -134,7 +134,7 @@ def _find_rows(source: Path, expression: Expression, landmark: Genes, target: Ge
         )
     for side, present in zip(("landmark", "target"), np.split(found, [len(landmark)]), strict=True):
         if present.mean() < LEAST_FOUND:
-            platforms = sorted(set(_as_text(expression.sample_metadata.get("platform_id", np.array([])))) - {""})
+            platforms = sorted(set(expression.sample_text("platform_id").tolist()) - {""})
             of = f" (it is of platform {', '.join(platforms)})" if platforms else ""
             raise DgexError(
                 f"{source}: has {present.sum()} of the {len(present)} {side} genes{of}; use a source of a platform "
@@ -143,13 +143,6 @@ def _find_rows(source: Path, expression: Expression, landmark: Genes, target: Ge
     if rows.naming == "Ensembl id" and (gene := repeated_gene(expression.row_id, landmark.ensembl + target.ensembl)):
         raise DgexError(f"{source}: has {gene} twice, in two versions; keep one")
     return rows
-
-
-def _as_text(column: np.ndarray) -> np.ndarray:
-    """A metadata column as strings: numbers without a needless point, "" where missing."""
-    if column.dtype.kind != "f":
-        return column.astype(str)
-    return np.array(["" if np.isnan(value) else f"{value:.15g}" for value in column])
 
 
 def _survey(

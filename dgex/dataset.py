@@ -211,7 +211,8 @@ def training_samples(path: Path) -> list[str]:
     """The ids of a prepared file's training samples; errors as ``read_dataset``."""
     with _open(path) as file:
         members = _read_members(file, ("sample/id", "split"))
-    return [name for name, split in zip(members["sample/id"], members["split"], strict=True) if split == 0]
+    training = SPLITS.index("train")
+    return [name for name, split in zip(members["sample/id"], members["split"], strict=True) if split == training]
 
 
 def sha256_of(path: Path, advance: Callable[[int], object] = lambda nbytes: None) -> str:

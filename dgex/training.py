@@ -6,8 +6,8 @@ the devices are three layers, each made of the one before. Data order is a pure 
 
 Networks of one shape can train at once: they are *stacked*, their states' arrays get a leading axis ``[networks]``, and
 ``vmap`` lifts the second layer over it. The data lie on the devices once for all of them. One network alone has no such
-axis: with an axis of length one XLA on CPUs would write every kernel's gradient transposed and copy it back, and a step
-of the example network would take 1.4 times as long. So what one network costs does not depend on any of this.
+axis: with an axis of length one XLA on CPUs would write every kernel's gradient transposed and copy it back. So what
+one network costs does not depend on any of this.
 """
 
 import functools

@@ -33,6 +33,13 @@ class Expression:
         """Samples and rows."""
         return len(self.sample_id), len(self.row_id)
 
+    def sample_text(self, name: str) -> np.ndarray:
+        """A field of the samples as strings [samples]: numbers without a needless point, "" where missing."""
+        column = self.sample_metadata.get(name, np.full(len(self.sample_id), ""))
+        if column.dtype.kind != "f":
+            return column.astype(str)
+        return np.array(["" if np.isnan(value) else f"{value:.15g}" for value in column])
+
     def load(self) -> np.ndarray:
         """All values at once: float32 [samples, rows]."""
         values = np.empty(self.shape, np.float32)

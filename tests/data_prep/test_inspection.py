@@ -62,6 +62,11 @@ def folder(tmp_path, values):
     return tmp_path
 
 
+def test_studies_may_be_numbers(tmp_path, values):
+    facts = facts_of(gctx(tmp_path / "a.gctx", values, study_id=np.repeat([101.0, NAN], 12)))
+    assert facts["studies"] == "2: 101 12, unknown 12"
+
+
 def test_facts_of_a_raw_file(tmp_path, values):
     values[0, 0] = values[0, 1] = values[20, 0] = NAN
     study, platform = np.repeat(["GSE9", "GSE1", ""], [14, 8, 2]), np.repeat(["GPL96", "GPL570"], 12)
