@@ -18,6 +18,7 @@ from typing import Literal, get_args
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 
 from dgex.activations import RANGES, Base, base_function
@@ -74,7 +75,8 @@ def spanning(base: str, reach: float) -> tuple[ArrayLike, ArrayLike, ArrayLike, 
 
     Args:
       base: a name of ``dgex.activations.BASES``.
-      reach: how far the targets lie from 0, in their units (standard deviations for z-scores); positive.
+      reach: how far the targets lie from 0, in their units (standard deviations for z-scores); positive. ``reach``
+        takes it from training targets.
 
     Raises:
       DgexError: no base function has that name.
@@ -85,6 +87,30 @@ def spanning(base: str, reach: float) -> tuple[ArrayLike, ArrayLike, ArrayLike, 
     gamma = float(reach) if math.isfinite(low) and not math.isfinite(high) else 0.0
     value, slope = jax.value_and_grad(f)(gamma)
     return alpha, 1 / (alpha * slope), gamma, -alpha * value
+
+
+def reach(target: np.ndarray | jax.Array, share: float = 0.999) -> float:
+    """How far from 0 an output TAAF must reach to cover that share of the training targets.
+
+    The least r with ``|z| <= r`` for at least ``share`` of all values, samples and genes together. It is one number for
+    all genes because z-scores have mean 0 and SD 1 in each, so that genes differ only in their tails. Nor is it the
+    largest value: one outlier would set the scale of every gene, while the few values beyond r are still in reach of
+    alpha and delta, which training moves.
+
+    Args:
+      target: z-scores of training samples, ``[samples, genes]``. Two copies are made, so give a sample of a large set:
+        some thousand profiles hold millions of values.
+      share: in [0, 1].
+
+    Raises:
+      DgexError: no values, or not all are finite.
+    """
+    distance = np.abs(np.asarray(target))
+    if distance.size == 0:
+        raise DgexError("the reach of no target values is asked for; give at least one training sample and one gene")
+    if unfit := np.count_nonzero(~np.isfinite(distance)):
+        raise DgexError(f"{unfit:,} of {distance.size:,} target z-scores are not finite; correct or leave them out")
+    return float(np.quantile(distance, share, method="inverted_cdf"))
 
 
 def parameter_axes(z: jax.Array, share: Share) -> tuple[int, ...]:

@@ -12,7 +12,7 @@ import pytest
 
 from dgex.activations import BASES, RANGES
 from dgex.errors import DgexError
-from dgex.taaf import PARAMETERS, TAAF, spanning, taaf
+from dgex.taaf import PARAMETERS, TAAF, reach, spanning, taaf
 
 
 def sigmoid(z):
@@ -159,6 +159,33 @@ def test_spanning_starts_as_a_linear_unit_that_covers_the_reach(base, reach):
 def test_spanning_unknown_base():
     with pytest.raises(DgexError, match="unknown activation 'sine'"):
         spanning("sine", 1.0)
+
+
+@pytest.mark.parametrize(("share", "expected"), [(0.999, 1998), (0.5, 1000), (0.5001, 1001), (1, 2000)])
+def test_reach_is_the_least_that_covers_the_share(share, expected):
+    target = np.random.default_rng(0).permutation(np.arange(1, 2001)).reshape(50, 40).astype(np.float32)
+    target[::2] *= -1
+    found = reach(target, share)
+    assert type(found) is float and found == expected
+    assert reach(jnp.asarray(target), share) == expected
+
+
+def test_reach_of_normal_values():
+    target = np.random.default_rng(0).normal(size=(1000, 500)).astype(np.float32)
+    assert reach(target) == pytest.approx(3.2905, abs=0.03)  # 99.9 % of a normal distribution lies within 3.2905 SD
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        (np.zeros((0, 5)), "no target values"),
+        (np.zeros((5, 0)), "no target values"),
+        (np.array([[0, np.nan], [np.inf, -1]]), "2 of 4 target z-scores are not finite"),
+    ],
+)
+def test_reach_refuses(target, message):
+    with pytest.raises(DgexError, match=message):
+        reach(target)
 
 
 def test_bfloat16_input_is_computed_in_float32():
