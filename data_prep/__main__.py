@@ -1,7 +1,5 @@
 """``python -m data_prep``: from public expression data to one prepared HDF5 file, step by step."""
 
-import os
-import shlex
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +8,7 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from data_prep import geo, inspection, page, pipeline, simulate
+from data_prep import folds, geo, inspection, page, simulate
 from data_prep.blocks import Resources, Work
 from data_prep.duplicates import Rule
 from data_prep.pipeline import Settings
@@ -27,6 +25,14 @@ app = command_line("From public expression data to one prepared HDF5 file.")
 
 Mirror = Annotated[str | None, typer.Option(help="Web address to download from.", show_default="where it is published")]
 LARGEST_SEED = 2**32 - 1  # what every generator in use takes
+
+# Options of several commands.
+Source = Annotated[
+    Path, typer.Argument(help="GCTX, GCT, GEO series matrix, GEUVADIS table or pandas HDF5, gzipped or not.")
+]
+Memory = Annotated[float, typer.Option(min=0.5, max=4096, help="GiB to use at most.")]
+Workers = Annotated[int, typer.Option(min=1, help="Blocks of profiles to work on at once.", show_default="all cores")]
+RESOURCES = Resources()
 
 
 @app.command("genes")
@@ -74,9 +80,7 @@ def geo_command(
 
 @app.command("prepare")
 def prepare_command(
-    source: Annotated[
-        Path, typer.Argument(help="GCTX, GCT, GEO series matrix, GEUVADIS table or pandas HDF5, gzipped or not.")
-    ],
+    source: Source,
     output: Annotated[Path, typer.Option("-o", "--output", help="The prepared file to write.")],
     genes: Annotated[
         Path | None, typer.Option(help="Folder of the gene tables map_lm.txt and map_tg.txt; not with --onto.")
@@ -115,10 +119,8 @@ def prepare_command(
             "all samples, with --onto over the cohort.",
         ),
     ] = False,
-    memory: Annotated[float, typer.Option(min=0.5, max=4096, help="GiB to use at most.")] = Resources().memory,
-    workers: Annotated[
-        int, typer.Option(min=1, help="Blocks of profiles to work on at once.", show_default="all cores")
-    ] = os.cpu_count() or 1,
+    memory: Memory = RESOURCES.memory,
+    workers: Workers = RESOURCES.workers,
 ) -> None:
     """Write one prepared file: without near-duplicates, by gene, split, and quantile-normalised."""
     if (genes is None) == (onto is None):
@@ -126,26 +128,42 @@ def prepare_command(
     given = {"split": split, "fractions": fractions, "fold": fold, "duplicates": duplicates, "seed": seed}
     given = {name: value for name, value in given.items() if value is not None}
     work = Work(Resources(memory, workers))
-    # Without folders, so that the file tells nothing of the machine and is the same on any.
-    command = ["python", "-m", "data_prep", "prepare", source.name, "-o", output.name, *["--legacy"] * legacy]
+    file: folds.SplitFile | folds.CohortFile
     if onto is not None:
         if given:
             raise DgexError(f"--{next(iter(given))}: means nothing with --onto; leave it out")
-        command += ["--onto", onto.name]
-        report = pipeline.prepare_onto(onto, source, output, legacy, shlex.join(command), work)
+        file = folds.CohortFile(output, source, onto, legacy)
     else:
         assert genes is not None
-        settings = Settings(legacy=legacy, **given)  # type: ignore[arg-type]
         if fold and (split or fractions):
             raise DgexError("--fold: divides by studies, all of one size; leave out --split and --fractions")
-        command += ["--genes", genes.resolve().name]
-        if fold:
-            command += ["--fold", *map(str, fold)]
-        else:
-            command += ["--split", settings.split, "--fractions", *map(str, settings.fractions)]
-        command += ["--duplicates", settings.duplicates, "--seed", str(settings.seed)]
-        report = pipeline.prepare(source, genes, output, settings, shlex.join(command), work)
-    print(f"{report}\n\n{work.steps}")
+        file = folds.SplitFile(output, source, genes, Settings(legacy=legacy, **given))  # type: ignore[arg-type]
+    print(f"{file.write(work)}\n\n{work.steps}")
+
+
+@app.command("folds")
+def folds_command(
+    source: Source,
+    genes: Annotated[Path, typer.Option(help="Folder of the gene tables map_lm.txt and map_tg.txt.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the prepared files.")],
+    number: Annotated[int, typer.Option("--folds", metavar="N", help="Folds of studies, 3 or more.")] = folds.FOLDS,
+    cohorts: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE", help="Map this file onto each prepared file; may be given again.", show_default=False
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Of the splits.")] = 0,
+    memory: Memory = RESOURCES.memory,
+    workers: Workers = RESOURCES.workers,
+) -> None:
+    """Write all that a study needs: every fold of the studies, a split by sample, and cohorts mapped onto each.
+
+    Stopped and started again, it keeps the files that are there already.
+    """
+    resources = Resources(memory, workers)
+    for written in folds.prepare_folds(source, genes, output, number, tuple(cohorts or ()), seed, resources):
+        print(written, flush=True)
 
 
 @app.command("inspect")
