@@ -207,6 +207,12 @@ def read_reference(path: Path) -> Reference:
     return reference
 
 
+def read_provenance(path: Path) -> dict[str, Any]:
+    """Reads where a prepared file comes from, ``Dataset.provenance``, and nothing else; errors as ``read_dataset``."""
+    with _open(path) as file:
+        return _read_provenance(file, _read_members(file, ("preparation",))["preparation"])
+
+
 def training_samples(path: Path) -> list[str]:
     """The ids of a prepared file's training samples; errors as ``read_dataset``."""
     with _open(path) as file:

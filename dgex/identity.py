@@ -41,16 +41,20 @@ def claim(path: Path, identity: Mapping[str, Any], resume: bool) -> None:
             partial.write_text(json.dumps(identity, indent=1))
 
 
+class InUseError(DgexError):
+    """Another process is at work in a folder."""
+
+
 @contextmanager
 def sole_use(folder: Path) -> Iterator[None]:
     """Keeps a second process out of a folder while the ``with`` block lasts; the system lets go of it with the process.
 
     Raises:
-      DgexError: another process is at work there.
+      InUseError: another process is at work there.
     """
     with (folder / "lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise DgexError(f"{folder}: another process is training there; wait for it, or stop it first") from error
+            raise InUseError(f"{folder}: another process is training there; wait for it, or stop it first") from error
         yield

@@ -1,0 +1,225 @@
+"""What in TAAF helps: which parameters, whose they are, where it stands, over which base; and do rivals do as well?
+
+    python -m experiments.study --only ablation --data DIR -o results/study
+
+COST_AND_NUMBERS
+"""
+
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+
+import numpy as np
+
+from dgex.taaf import PARAMETERS
+from experiments.activations import SIZE
+from experiments.evidence import Evidence, Run, errors, runs
+from experiments.models import Model
+from experiments.plan import Plan
+from experiments.sections import Cell, Figure, Section, Table
+from experiments.sources import Source, Sources
+from experiments.statistics import PairedComparison
+from experiments.tables import compare_all, comparison_table, data_line, error_table, interval_rows, verdict
+from experiments.trials import Trial
+
+_SIGMOID = {**SIZE, "activation": "sigmoid"}
+_TAAF = {**_SIGMOID, "taaf": "hidden"}
+_OUTPUT = {**_SIGMOID, "taaf": "all"}
+
+PLAIN = Model("sigmoid", "sigmoid", _SIGMOID)
+TAAF = Model("taaf", "TAAF", _TAAF)
+
+# Without the empty subset, which is the plain sigmoid network, and the full one, which is TAAF.
+SUBSETS = tuple(
+    Model(f"taaf-{'-'.join(learn)}", ", ".join(learn), {**_TAAF, "learn": learn})
+    for number in (1, 2, 3)
+    for learn in combinations(PARAMETERS, number)
+)
+SHARES = (
+    Model("taaf-layer", "one TAAF a layer", {**_TAAF, "share": "layer"}),
+    Model("taaf-network", "one TAAF for the network", {**_TAAF, "share": "network"}),
+)
+OUTPUTS = (
+    Model("taaf_output", "output too, range 0 to 1 at first (paper)", _OUTPUT),
+    Model("taaf_output-90", "output too, 90 % of the targets in range at first", _OUTPUT, 0.9),
+    Model("taaf_output_wide", "output too, 99.9 %", _OUTPUT, 0.999),
+    Model("taaf_output-all", "output too, all", _OUTPUT, 1.0),
+)
+OF_BASES = ("tanh", "relu", "silu", "elu", "softplus", "linear")
+BASE_PAIRS = tuple(
+    (
+        Model(base, base, {**SIZE, "activation": base}),
+        Model(f"taaf-of-{base}", f"TAAF of {base}", {**SIZE, "activation": base, "taaf": "hidden"}),
+    )
+    for base in OF_BASES
+)
+RIVAL_MODELS = (
+    Model("prelu", "PReLU", {**SIZE, "activation": "prelu"}),
+    Model("srelu", "SReLU", {**SIZE, "activation": "srelu"}),
+    Model("swish", "swish, learnt slope", {**SIZE, "activation": "swish"}),
+    Model("abu-layer", "ABU, one a layer (paper)", {**SIZE, "activation": "abu", "share": "layer"}),
+    Model("abu", "ABU, one a unit", {**SIZE, "activation": "abu"}),
+    Model("pau-layer", "PAU, one a layer (paper)", {**SIZE, "activation": "pau", "share": "layer"}),
+    Model("pau", "PAU, one a unit", {**SIZE, "activation": "pau"}),
+)
+MODELS = (
+    PLAIN, TAAF, *SUBSETS, *SHARES, *OUTPUTS, *(model for pair in BASE_PAIRS for model in pair), *RIVAL_MODELS
+)  # fmt: skip
+
+
+def used(sources: Sources, plan: Plan) -> tuple[Source, ...]:
+    """The files that the ablation is trained on."""
+    return sources.folds if plan.ablation_by_study or not sources.by_sample else (sources.by_sample,)
+
+
+def trials(sources: Sources, plan: Plan) -> list[Trial]:
+    """Every variant on every fold."""
+    return [
+        Trial(source.name, model, plan.protocol, seed, plan.part_targets)
+        for source in used(sources, plan)
+        for model in MODELS
+        for seed in plan.seeds
+    ]
+
+
+# (first, second, what is asked, label): decided beforehand. A variant against what it is a variant of.
+CONTRASTS = (
+    *((model.name, PLAIN.name, "learnt parameters, against sigmoid", model.label) for model in (*SUBSETS,)),
+    (TAAF.name, PLAIN.name, "learnt parameters, against sigmoid", "all four (TAAF)"),
+    *((model.name, TAAF.name, "one for many units, against one a unit", model.label) for model in SHARES),
+    *((model.name, TAAF.name, "on the output too, against hidden only", model.label) for model in OUTPUTS),
+    *((own.name, plain.name, "TAAF of a base, against the base", own.label) for plain, own in BASE_PAIRS),
+    *((own.name, TAAF.name, "TAAF of other bases, against TAAF of sigmoid", own.label) for _, own in BASE_PAIRS),
+    *((model.name, TAAF.name, "rivals, against TAAF", model.label) for model in RIVAL_MODELS),
+)
+
+
+def sections(evidence: Evidence, sources: Sources, plan: Plan) -> list[Section]:
+    """One section."""
+    by_model = runs(evidence, trials(sources, plan))
+    pairs = [(first, second) for first, second, _, _ in CONTRASTS]
+    comparisons = compare_all(by_model, pairs)
+    tested = data_line(by_model)
+    split = "studies left out" if plan.ablation_by_study else "split by sample"
+    everything = [by_model[model.name] for model in MODELS]
+    best = min(everything, key=lambda run: run.validation_mae)
+    by_pair = dict(zip(pairs, comparisons, strict=True))
+    subsets = [by_pair[model.name, PLAIN.name] for model in (*SUBSETS, TAAF)]
+    most = min(SUBSETS, key=lambda model: by_model[model.name].validation_mae)
+    return [
+        Section(
+            name="ablation",
+            question="What in TAAF helps, and do other learnt activations do as well?",
+            data=f"{split.capitalize()}: {tested}, drawn at random from all targets.",
+            answer=[
+                verdict(by_pair[TAAF.name, PLAIN.name]),
+                f"Of its subsets of learnt parameters, {_count(subsets)} differ from the plain sigmoid network by more "
+                f"than their interval; the lowest validation error has that of {most.label}: "
+                f"{verdict(by_pair[most.name, PLAIN.name])}",
+                verdict(by_pair["taaf_output", TAAF.name]),
+                verdict(by_pair["taaf_output_wide", TAAF.name]),
+                f"The lowest validation error of all {len(MODELS)} variants has {best.model.label}; its test z-score "
+                f"MAE is {errors(best, 'test').sample.mean():.4f}.",
+            ],
+            caveats=[
+                f"{len(CONTRASTS)} comparisons are made: Holm's p is corrected for that, the intervals are not, and "
+                "one in twenty misses the truth.",
+                "Every variant is trained with the same optimiser, rate and epochs, which were chosen on validation "
+                "errors of tanh and sigmoid networks; another rate might suit another activation better.",
+                "Where units learn no gamma of their own, the dense layer has its bias back.",
+                *([] if plan.ablation_by_study else ["Split by sample alone: this says nothing of new studies."]),
+            ],
+            tables=[
+                error_table("ablation-errors", f"Errors on the test samples ({tested}).", everything),
+                comparison_table("ablation-comparisons", f"Differences of the z-score MAE ({tested}).", comparisons),
+                _range_table(by_model),
+            ],
+            figures=[
+                Figure(
+                    "ablation-differences",
+                    "intervals",
+                    f"Difference of the test z-score MAE with its 95 % interval, not corrected for the number of "
+                    f"comparisons; small dots are the studies' own differences. Left of zero the variant is better "
+                    f"({tested}).",
+                    {
+                        "unit": "difference of z-score MAE",
+                        "better": "variant is better",
+                        "rows": interval_rows(
+                            by_model,
+                            pairs,
+                            comparisons,
+                            groups=[group for _, _, group, _ in CONTRASTS],
+                            labels=[label for *_, label in CONTRASTS],
+                        ),
+                    },
+                ),
+                _curves_figure(by_model),
+            ],
+        )
+    ]
+
+
+def _count(comparisons: Sequence[PairedComparison]) -> str:
+    shown = sum(c.interval is not None and not c.interval[0] <= 0 <= c.interval[1] for c in comparisons)
+    return f"{shown} of {len(comparisons)}"
+
+
+def _range_table(by_model: Mapping[str, Run]) -> Table:
+    """Between which z-scores the output units can predict, at first and when trained."""
+    rows: list[list[Cell]] = []
+    for model in OUTPUTS:
+        outcomes = [outcome for seeds in by_model[model.name].outcomes for outcome in seeds]
+        reach = [outcome.output_reach for outcome in outcomes if outcome.output_reach is not None]
+        alpha, delta = (
+            np.concatenate([outcome.taaf[f"outputs_taaf/{name}"] for outcome in outcomes])
+            for name in ("alpha", "delta")
+        )
+        low, high = np.minimum(delta, delta + alpha), np.maximum(delta, delta + alpha)
+        rows.append(
+            [
+                model.label,
+                -float(np.mean(reach)) if reach else 0.0,
+                float(np.mean(reach)) if reach else 1.0,
+                float(np.median(low)),
+                float(np.median(high)),
+                float(np.mean([outcome.best_epoch for outcome in outcomes])),
+                by_model[model.name].validation_mae,
+                errors(by_model[model.name], "test").sample.mean(),
+            ]
+        )
+    return Table(
+        "ablation-output-ranges",
+        "A TAAF of a sigmoid on the output predicts between delta and delta + alpha. Its range in z-scores at first, "
+        "and the median over units at the best epoch; means over networks of the best epoch and the errors.",
+        [
+            "network", "from, at first", "to, at first", "from, trained", "to, trained", "best epoch",
+            "validation z-score MAE", "test z-score MAE",
+        ],
+        rows,
+    )  # fmt: skip
+
+
+def _curves_figure(by_model: Mapping[str, Run]) -> Figure:
+    """Validation error against the epoch, by what the output layer starts with."""
+    series = []
+    for model in (TAAF, *OUTPUTS):
+        curves = np.array([outcome.curve[1] for seeds in by_model[model.name].outcomes for outcome in seeds])
+        label = "hidden only" if model is TAAF else model.label
+        epochs = list(range(1, curves.shape[1] + 1))
+        series.append({"label": label, "x": epochs, "y": np.round(curves.mean(0), 5).tolist()})
+    return Figure(
+        "ablation-output-start",
+        "lines",
+        f"Validation z-score MAE against the epoch, mean over {len(curves)} networks each. An output TAAF that starts "
+        "with the range 0 to 1 first has to grow, by no more than about the learning rate a step.",
+        {
+            "panels": [
+                {
+                    "title": "TAAF on the output layer",
+                    "x_label": "epoch",
+                    "y_label": "validation z-score MAE",
+                    "log_x": False,
+                    "series": series,
+                }
+            ]
+        },
+    )

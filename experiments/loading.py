@@ -1,0 +1,92 @@
+"""A study's prepared file in memory: samples for training, and held-out samples for the end."""
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from dgex.batches import Samples, place
+from dgex.dataset import SPLITS, read_dataset
+from dgex.errors import DgexError
+from experiments.heldout import HeldOut
+from experiments.sources import Source
+
+# Which targets and training profiles a part of the data set has: the same for every trial of every study.
+SEED = 0
+
+
+def part(of: int, number: int | None) -> np.ndarray:
+    """The positions of ``number`` of ``of`` things, ascending; of two numbers the smaller's are among the larger's."""
+    return np.arange(of) if number is None else np.sort(np.random.default_rng(SEED).permutation(of)[:number])
+
+
+def measured_in_all(target: np.ndarray, study: Sequence[str]) -> np.ndarray:
+    """Which genes every study of a cohort has measurements of, bool ``[genes]``.
+
+    Preparation fills gaps with a z-score of exactly 0, which now and then a measured value is too: a gene counts as not
+    measured where more than half of a study's samples have it at 0.
+
+    Args:
+      target: z-scores ``[samples, genes]``.
+      study: of each sample.
+    """
+    of = np.asarray(study)
+    shares = [(target[of == name] == 0).mean(0) for name in np.unique(of)]
+    return np.max(shares, axis=0) <= 0.5
+
+
+class Loaded:
+    """One prepared file; what is asked for twice is made once."""
+
+    def __init__(self, source: Source, devices: tuple[jax.Device, ...]) -> None:
+        """Reads the file.
+
+        Args:
+          source: the prepared file, and its cohorts.
+          devices: where training samples go.
+
+        Raises:
+          DgexError: as ``read_dataset``; a cohort has other genes.
+        """
+        self.source = source
+        self.dataset = read_dataset(source.path)
+        self._devices = devices
+        # On the object, not on the class: what is kept goes when the object goes.
+        self._zscores = functools.cache(self.dataset.zscores)
+        self.samples = functools.cache(self._samples)
+        self.held_out = functools.cache(self._held_out)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What tells these data from others."""
+        return {"sha256": self.source.sha256, "cohorts": self.source.cohort_sha256}
+
+    def _samples(self, split: str, targets: int | None = None, profiles: int | None = None) -> Samples:
+        """The samples of a split; with ``targets`` or ``profiles`` only so many of these, drawn at random."""
+        landmark, target = self._zscores(split)
+        rows, columns = part(len(landmark), profiles), part(target.shape[1], targets)
+        if profiles is None and targets is None:
+            return place(landmark, target, self._devices)
+        return place(landmark[rows], np.ascontiguousarray(target[np.ix_(rows, columns)]), self._devices)
+
+    def _held_out(self, targets: int | None = None) -> list[HeldOut]:
+        """The test split, and every cohort; with ``targets`` as in ``samples``."""
+        columns = part(len(self.dataset.target_genes.ensembl), targets)
+        sets = []
+        for name, path in {"test": None, **self.source.cohorts}.items():
+            dataset = self.dataset if path is None else read_dataset(path)
+            if dataset.target_genes.ensembl != self.dataset.target_genes.ensembl:
+                raise DgexError(f"{path}: has other target genes than {self.source.path.name}; prepare it again")
+            landmark, target = dataset.zscores("test")
+            chosen = np.ascontiguousarray(target[:, columns])
+            study = tuple(np.asarray(dataset.study)[dataset.split == SPLITS.index("test")].tolist())
+            measured = np.full(len(columns), True) if path is None else measured_in_all(chosen, study)
+            sets.append(
+                HeldOut(
+                    name, landmark, chosen, study, self.dataset.target_scaler.sd[columns],
+                    self.dataset.overlap[columns], measured,
+                )
+            )  # fmt: skip
+        return sets

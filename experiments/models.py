@@ -1,0 +1,101 @@
+"""The models of the study by name: networks as fields of their configuration, and baselines as what fits them."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import jax
+import numpy as np
+
+from dgex.baselines import LinearModel, least_squares, mean_predictor, ridge_path
+from dgex.batches import Samples
+from dgex.lasso import lasso_path
+from dgex.neighbours import nearest_genes_path, nearest_samples_path
+from dgex.networks import NetworkConfig, Params, predict
+from dgex.products import Products, products
+from dgex.taaf import reach
+
+# z-scores of landmarks [samples, landmarks] to those of targets [samples, targets].
+Predictor = Callable[[np.ndarray], np.ndarray]
+# A fitted baseline, and the validation MAE of every candidate it was chosen from.
+Fitted = tuple[Predictor, dict[float, float]]
+
+# Training profiles that tell how far the targets reach.
+REACH_PROFILES = 2000
+
+
+@dataclass(frozen=True)
+class Model:
+    """One of the models compared.
+
+    Attributes:
+      name: in paths and results.
+      label: in tables and figures.
+      network: fields of ``NetworkConfig`` but for the numbers of genes; None for a baseline, a name of ``BASELINES``.
+      reach_share: share of the training targets that the output layer's TAAF covers at first; it sets the network's
+        ``output_reach``.
+    """
+
+    name: str
+    label: str
+    network: Mapping[str, Any] | None = None
+    reach_share: float | None = None
+
+    @property
+    def seeded(self) -> bool:
+        """Whether training depends on a seed."""
+        return self.network is not None
+
+    def config(self, train: Samples) -> NetworkConfig:
+        """The network for these training samples; for networks only."""
+        if self.network is None:
+            raise ValueError(f"{self.name} is no network")
+        config = NetworkConfig(train.landmark.shape[1], train.target.shape[1], **self.network)
+        if self.reach_share is None:
+            return config
+        return replace(config, output_reach=reach(train.target[:REACH_PROFILES], self.reach_share))
+
+
+_predict = jax.jit(predict, static_argnums=0)
+
+
+def network_predictor(config: NetworkConfig, params: Params, batch: int = 256) -> Predictor:
+    """A trained network as a function of landmarks, on the host, ``batch`` profiles at a time."""
+
+    def run(landmark: np.ndarray) -> np.ndarray:
+        # The last batch is filled up: another shape would be compiled for.
+        rows = [landmark[first : first + batch] for first in range(0, len(landmark), batch)]
+        padded = [np.pad(part, ((0, batch - len(part)), (0, 0))) for part in rows]
+        return np.concatenate([np.asarray(_predict(config, params, part)) for part in padded])[: len(landmark)]
+
+    return run
+
+
+def _linear(fit: Callable[[Products], LinearModel]) -> Callable[[Samples, Samples], Fitted]:
+    return lambda train, validation: (fit(products(train)).predict, {})
+
+
+def _chosen(
+    path: Callable[[Products, Samples], tuple[LinearModel, dict[float, float]]],
+) -> Callable[[Samples, Samples], Fitted]:
+    def fit(train: Samples, validation: Samples) -> Fitted:
+        model, errors = path(products(train), validation)
+        return model.predict, errors
+
+    return fit
+
+
+def _nearest_samples(train: Samples, validation: Samples) -> Fitted:
+    model, errors = nearest_samples_path(train, validation)
+    return model.predict, errors
+
+
+# From training and validation samples; the penalty or number of neighbours with the lowest validation z-score MAE.
+BASELINES: Mapping[str, Callable[[Samples, Samples], Fitted]] = {
+    "mean": _linear(mean_predictor),
+    "least_squares": _linear(least_squares),
+    "ridge": _chosen(ridge_path),
+    "lasso": _chosen(lasso_path),
+    "nearest_genes": _chosen(nearest_genes_path),
+    "nearest_samples": _nearest_samples,
+}

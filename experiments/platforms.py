@@ -1,0 +1,99 @@
+"""Does what was learnt on microarrays carry over to RNA-seq? The cohorts mapped onto the training arrays' quantiles.
+
+    python -m experiments.study --only platforms --data DIR -o results/study
+
+COST_AND_NUMBERS
+"""
+
+from experiments.activations import BASELINE_MODELS, NETWORK_MODELS, trials
+from experiments.evidence import Evidence, by_study, errors, runs
+from experiments.heldout import MEASURES
+from experiments.plan import Plan
+from experiments.sections import Figure, Section
+from experiments.sources import Sources
+from experiments.tables import compare_all, comparison_table, data_line, error_table, interval_rows, verdict
+
+__all__ = ["sections", "trials"]  # the trials of the main comparison: they score the cohorts too
+
+PAIRS = (
+    ("ridge", "mean"),
+    ("tanh", "ridge"),
+    ("sigmoid", "tanh"),
+    ("taaf", "sigmoid"),
+    ("taaf_output_wide", "tanh"),
+    ("taaf_output_wide", "ridge"),
+)
+
+
+def sections(evidence: Evidence, sources: Sources, plan: Plan) -> list[Section]:
+    """One section a mapped file of cohorts, predicted by the models of every fold."""
+    folds = {fold.name for fold in sources.folds}
+    by_model = runs(evidence, (trial for trial in trials(sources, plan) if trial.source in folds))
+    models = [by_model[model.name] for model in (*BASELINE_MODELS, *NETWORK_MODELS)]
+    found = []
+    for held in sources.folds[0].cohorts:
+        tested = data_line(by_model, held)
+        both = {measure: compare_all(by_model, PAIRS, held, measure) for measure in MEASURES[:2]}
+        comparisons, without = both.values()
+        of = [errors(run, held) for run in models]
+        means = [by_study(one) for one in of]
+        order = sorted(means[0], key=lambda study: means[0][study])
+        overlap = [errors(by_model[name], held, MEASURES[1]).sample.mean() for name in ("ridge", "tanh")]
+        found.append(
+            Section(
+                name=f"platforms-{held}" if len(sources.folds[0].cohorts) > 1 else "platforms",
+                question="Does it carry over from microarrays to RNA-seq?",
+                data=f"{held}: {tested}; every sample predicted by the models of all {len(sources.folds)} folds, "
+                "errors averaged over them.",
+                answer=[
+                    *(verdict(comparisons[PAIRS.index(pair)]) for pair in (PAIRS[0], PAIRS[1], PAIRS[3], PAIRS[5])),
+                    f"Without the targets that are landmark genes too, which on RNA-seq equal an input, the z-score "
+                    f"MAE of ridge regression is {overlap[0]:.4f} and that of tanh {overlap[1]:.4f}.",
+                ],
+                caveats=[
+                    "Z-scores are of the arrays' means and SDs: a gene whose RNA-seq level is shifted has an error "
+                    "that no model of arrays can avoid. A cohort's own scaler would hide it.",
+                    "Genes that a cohort does not measure are not scored; as inputs they are filled with the training "
+                    "mean.",
+                    "The unit of replication is the cohort; the interval knows nothing of another training set.",
+                ],
+                tables=[
+                    error_table(f"platforms-{held}-errors", f"Errors on {held} ({tested}).", models, held),
+                    comparison_table(f"platforms-{held}-comparisons", f"All targets ({tested}).", comparisons),
+                    comparison_table(
+                        f"platforms-{held}-comparisons-without-overlap", "Without the targets that are landmarks.",
+                        without,
+                    ),
+                ],
+                figures=[
+                    Figure(
+                        f"platforms-{held}-differences",
+                        "intervals",
+                        f"Difference of the z-score MAE with its 95 % interval; small dots are the cohorts' own "
+                        f"differences. Left of zero the first is better ({tested}).",
+                        {
+                            "unit": "difference of z-score MAE",
+                            "better": "first is better",
+                            "rows": interval_rows(by_model, PAIRS * 2, [*comparisons, *without], held,
+                                groups=["all targets"] * len(PAIRS) + ["without overlap"] * len(PAIRS)),
+                        },
+                    ),
+                    Figure(
+                        f"platforms-{held}-cohorts",
+                        "dots",
+                        "Every cohort's z-score MAE, mean over samples, genes, folds and seeds.",
+                        {
+                            "unit": "z-score MAE",
+                            "rows": order,
+                            "notes": [f"n = {of[0].study.count(study)}" for study in order],
+                            "series": [
+                                {"label": run.model.label, "values": [mean[study] for study in order]}
+                                for run, mean in zip(models, means, strict=True)
+                                if run.model.name in ("mean", "ridge", "tanh", "sigmoid", "taaf", "taaf_output_wide")
+                            ],
+                        },
+                    ),
+                ],
+            )
+        )  # fmt: skip
+    return found

@@ -1,0 +1,138 @@
+"""The study: every question of TAAF on one compendium, with intervals, as a page, tables and figures.
+
+    python -m data_prep folds compendium.gctx --genes genes/ --cohorts rnaseq.gctx -o data/study
+    python -m experiments.study --data data/study -o results/study
+
+Trains what the questions ask for, one *trial* (a model, a prepared file, a seed) after another, and writes
+report.html, results.json, tables/ and figures/ after every question. Stopped at any moment and started again with
+``--resume`` it goes on where it was; further processes started so on the same folder share the work. docs/results.md
+says what came out.
+
+COST_AND_NUMBERS
+"""
+
+import shlex
+import shutil
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from types import ModuleType
+from typing import Annotated, Any
+
+import jax
+import typer
+from rich.console import Console
+
+from dgex import console, parallel
+from dgex.batches import check_devices
+from dgex.errors import DgexError
+from dgex.identity import claim
+from experiments import ablation, activations, growth, platforms
+from experiments.evidence import Evidence
+from experiments.plan import FULL, QUICK_STUDY, Plan
+from experiments.results import provenance
+from experiments.schedule import run_all
+from experiments.sections import Section
+from experiments.sources import Sources, find_sources
+from experiments.study_page import redraw, write_study
+from experiments.trials import is_done
+
+# One file each: ``trials`` says what to train, ``sections`` what it shows. In the order of work and of the page.
+QUESTIONS: dict[str, ModuleType] = {
+    "activations": activations,
+    "platforms": platforms,
+    "ablation": ablation,
+    "growth": growth,
+}
+
+app = console.command_line(help=__doc__.splitlines()[0])
+
+
+@app.command()
+def main(
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the results.")],
+    data: Annotated[
+        Path | None, typer.Option(help="Folder of prepared files (python -m data_prep folds).", show_default=False)
+    ] = None,
+    only: Annotated[
+        list[str] | None, typer.Option(help=f"A question: {', '.join(QUESTIONS)}; may be repeated. All by default.")
+    ] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="A small study, to see all of it in minutes.")] = False,
+    seeds: Annotated[int | None, typer.Option(min=1, help="Of every network.", show_default="3")] = None,
+    devices: Annotated[int | None, typer.Option(help="How many devices to train on; all by default.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with what the folder holds, if anything.")] = False,
+    redraw_only: Annotated[
+        bool, typer.Option("--redraw", help="Only make page, tables and figures again, from results.json.")
+    ] = False,
+) -> None:
+    """Answers questions on tanh, sigmoid and TAAF networks with intervals, and writes a report."""
+    if redraw_only:
+        redraw(output)
+        return
+    if data is None:
+        raise DgexError("give --data, a folder of prepared files (python -m data_prep folds), or --redraw")
+    unknown = [name for name in only or () if name not in QUESTIONS]
+    if unknown:
+        raise DgexError(f"unknown question {unknown[0]!r}; known: {', '.join(QUESTIONS)}")
+    over = parallel.devices(devices)
+    plan = QUICK_STUDY if quick else FULL
+    plan = replace(plan, seeds=tuple(range(seeds))) if seeds else plan
+    check_devices(len(over), plan.protocol.batch)
+    sources = find_sources(data)
+    claim(output / "study.json", {"data": sources.identity, "plan": asdict(plan)}, resume)
+    screen = Console(width=max(120, shutil.get_terminal_size().columns), highlight=False)
+    for name, question in QUESTIONS.items():
+        if only and name not in only:
+            continue
+        asked = {trial.folder: trial for trial in question.trials(sources, plan)}
+        left = sum(not is_done(trial, output) for trial in asked.values())
+        screen.print(f"{name}: {len(asked)} trials, {len(asked) - left} of them done")
+        run_all(list(asked.values()), list(sources), output, over)
+        report(output, sources, plan, over)
+    screen.print(f"report: {output / 'report.html'}")
+
+
+def report(output: Path, sources: Sources, plan: Plan, devices: Sequence[jax.Device]) -> None:
+    """Writes the report of every question whose trials are all done."""
+    evidence = Evidence(output, sources)
+    found: list[Section] = []
+    for question in QUESTIONS.values():
+        if all(is_done(trial, output) for trial in question.trials(sources, plan)):
+            found += question.sections(evidence, sources, plan)
+    write_study(output, results(found, sources, plan, devices))
+
+
+def results(sections: Sequence[Section], sources: Sources, plan: Plan, devices: Sequence[jax.Device]) -> dict[str, Any]:
+    """What results.json holds."""
+    source = provenance(devices, "default")
+    command = shlex.join(["python", "-m", "experiments.study", *sys.argv[1:]])
+    return {
+        "kind": "study",
+        "schema_version": 2,
+        "title": f"tanh, sigmoid and TAAF on {sources.raw}",
+        "summary": [
+            "Which activation infers target genes best from landmark genes, by how much, and why. Test samples were "
+            "read after validation had chosen every epoch, penalty and number of neighbours. The z-score MAE is in "
+            "units of a gene's training SD, the log2 MAE in log2 units; negative differences mean that the first is "
+            "better; brackets are 95 % intervals."
+        ],
+        "sections": [asdict(section) for section in sections],
+        "facts": {
+            "data": "; ".join(f"{each.path.name} sha256 {each.sha256}" for each in sources),
+            "plan": ", ".join(f"{key} {value}" for key, value in asdict(plan).items() if key != "protocol"),
+            "protocol": ", ".join(f"{key} {value}" for key, value in asdict(plan.protocol).items() if value),
+            "software": ", ".join(f"{name} {version}" for name, version in source["packages"].items()),
+            "source": f"dgex {source['dgex']}, commit {source['git_commit']}",
+            "device": f"{source['devices']} x {source['device_kind']}",
+            "command": command,
+        },
+        "plan": asdict(plan),
+        "data": sources.identity,
+        "provenance": source,
+        "command": command,
+    }
+
+
+if __name__ == "__main__":
+    console.run(app)

@@ -1,0 +1,139 @@
+"""The study's tables and sentences: what a comparison of models says, in numbers and in words."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from experiments.evidence import Run, by_study, errors
+from experiments.heldout import MEASURES
+from experiments.sections import Cell, Table
+from experiments.statistics import Errors, PairedComparison, compare, correct
+
+
+def error_table(name: str, caption: str, runs: Sequence[Run], held: str = "test") -> Table:
+    """One row a model: its size, validation error, and errors and correlation on a held-out set.
+
+    Errors are means over samples, genes and seeds, and the SD is over seeds. Pearson r and R2 are means over genes,
+    each over all held-out samples.
+    """
+    columns = [
+        "model", "parameters", "validation z-score MAE", "z-score MAE", "SD over seeds",
+        *MEASURES[1:], "Pearson r", "R2 against the mean predictor",
+    ]  # fmt: skip
+    rows: list[list[Cell]] = []
+    for run in runs:
+        of = [errors(run, held, measure).sample.mean(1) for measure in MEASURES]
+        genes = run.of_genes(held)
+        rows.append(
+            [
+                run.model.label,
+                run.outcomes[0][0].parameters,
+                run.validation_mae,
+                float(of[0].mean()),
+                float(of[0].std(ddof=1)) if len(of[0]) > 1 else None,
+                *(float(values.mean()) for values in of[1:]),
+                *(_mean_of_defined(values) for values in (genes.pearson, genes.r2)),
+            ]
+        )
+    return Table(name, caption, columns, rows)
+
+
+def _mean_of_defined(values: np.ndarray) -> float | None:
+    defined = values[np.isfinite(values)]
+    return float(defined.mean()) if len(defined) else None
+
+
+COMPARISON_COLUMNS = (
+    "first", "second", "first − second", "low", "high", "first lower by, %",
+    "every study once: first − second", "low", "high", "Cohen's d", "p", "Holm p",
+    "genes lower in first, %", "in one study and seed, %", "low", "high", "studies", "folds", "seeds", "no interval",
+)  # fmt: skip
+
+
+def comparison_table(name: str, caption: str, comparisons: Sequence[PairedComparison]) -> Table:
+    """One row a comparison, with everything that ``PairedComparison`` holds."""
+
+    def percent(share: float) -> float:
+        return 100 * share
+
+    rows: list[list[Cell]] = [
+        [
+            c.a, c.b, c.difference, *(c.interval or (None, None)), c.improvement,
+            c.study_difference, *(c.study_interval or (None, None)), c.cohens_d, c.p_studies, c.p_holm,
+            percent(c.genes_lower), percent(c.genes_lower_once),
+            *(map(percent, c.genes_lower_once_interval) if c.genes_lower_once_interval else (None, None)),
+            c.studies, c.folds, c.seeds, c.no_interval,
+        ]
+        for c in comparisons
+    ]  # fmt: skip
+    return Table(name, caption, COMPARISON_COLUMNS, rows)
+
+
+def compare_all(
+    runs: Mapping[str, Run], pairs: Sequence[tuple[str, str]], held: str = "test", measure: str = "z-score MAE"
+) -> list[PairedComparison]:
+    """Every pair of models (names) compared on a held-out set, p-values corrected for the number of pairs."""
+    needed: dict[str, Errors] = {}
+    for name in {name for pair in pairs for name in pair}:
+        needed[name] = errors(runs[name], held, measure)
+    return correct([compare(needed[a], needed[b]) for a, b in pairs])
+
+
+def interval_rows(
+    runs: Mapping[str, Run],
+    pairs: Sequence[tuple[str, str]],
+    comparisons: Sequence[PairedComparison],
+    held: str = "test",
+    groups: Sequence[str] = (),
+    labels: Sequence[str] = (),
+) -> list[dict[str, Any]]:
+    """The rows of an ``intervals`` figure: every comparison, with each study's own difference as points."""
+    rows = []
+    for number, ((a, b), c) in enumerate(zip(pairs, comparisons, strict=True)):
+        first, second = by_study(errors(runs[a], held, c.measure)), by_study(errors(runs[b], held, c.measure))
+        low, high = c.interval or (None, None)
+        row = {
+            "label": labels[number] if labels else f"{c.a} − {c.b}",
+            "estimate": c.difference,
+            "low": low,
+            "high": high,
+            "points": [first[study] - second[study] for study in first],
+        }
+        rows.append({**row, "group": groups[number]} if groups else row)
+    return rows
+
+
+def verdict(c: PairedComparison) -> str:
+    """One sentence: which of the two has the lower error and by how much, or that no difference is shown."""
+    if c.interval is None:
+        return (
+            f"{c.a} − {c.b}: {signed(c.difference)} {c.measure}, without an interval, so nothing is shown "
+            f"({c.no_interval})."
+        )
+    low, high = c.interval
+    ends = f"[{signed(low)}, {signed(high)}]"
+    if low <= 0 <= high:
+        return f"No difference is shown between {c.a} and {c.b}: {signed(c.difference)} {c.measure} {ends}."
+    relation, share = ("lower", c.improvement) if c.difference < 0 else ("higher", -(c.improvement or 0))
+    return (
+        f"{c.a} has a {relation} error than {c.b}: {signed(c.difference)} {c.measure} {ends}, "
+        f"{share:.1f} % {relation}, and the lower one in {100 * c.genes_lower:.1f} % of the genes."
+    )
+
+
+def signed(value: float) -> str:
+    """``+0.0123`` or ``−0.0123``, with a minus sign."""
+    return f"{value:+.4f}".replace("-", "−")
+
+
+def data_line(runs: Mapping[str, Run], held: str = "test") -> str:
+    """What was tested on: samples, studies, folds, genes, seeds."""
+    first = next(iter(runs.values()))
+    of = errors(first, held)
+    seeds = max(len(run.outcomes[0]) for run in runs.values())
+    folds = f" in {len(set(of.fold))} folds" if of.fold else ""
+    return (
+        f"{len(of.study):,} samples of {len(set(of.study))} studies{folds}, {of.gene.shape[2]:,} target genes, "
+        f"{seeds} seed{'s' if seeds > 1 else ''}"
+    )

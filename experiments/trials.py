@@ -1,0 +1,239 @@
+"""A study's unit of work: one model, trained on one prepared file from one seed, and its errors on what was held out.
+
+A finished trial is one file, ``outcome.npz``, written whole or not at all. So a study that was stopped goes on with the
+trial it was at, questions that need the same trial share it, and several processes can work on one study.
+"""
+
+import json
+import shutil
+import time
+import zipfile
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+import dgex
+from dgex.atomic import need_room, replacing
+from dgex.errors import DgexError
+from dgex.identity import sole_use
+from dgex.log import Epoch
+from dgex.networks import Params
+from dgex.protocols import Protocol
+from dgex.training import fit
+from experiments.heldout import Scores, score
+from experiments.loading import Loaded
+from experiments.models import BASELINES, Model, network_predictor
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What decides a trial's numbers, but for the data.
+
+    Attributes:
+      source: name of the prepared file.
+      model: what is trained.
+      protocol: how, where it is a network.
+      seed: of parameters, data order and dropout; 0 for a baseline.
+      targets: how many of the targets, drawn at random once for all trials; None for all.
+      profiles: how many of the training profiles, drawn likewise, so that a smaller number is part of a larger one;
+        None for all. A network then trains for as many steps as with all of them, not as many epochs.
+    """
+
+    source: str
+    model: Model
+    protocol: Protocol | None
+    seed: int = 0
+    targets: int | None = None
+    profiles: int | None = None
+
+    @property
+    def folder(self) -> Path:
+        """Where it lies in the study's folder."""
+        part = f"{self.targets or 'all'}-targets-{self.profiles or 'all'}-profiles"
+        return Path("trials", self.source, part, self.model.name, f"seed-{self.seed}")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a trial found.
+
+    Attributes:
+      scores: by held-out set, "test" or the name of a cohort.
+      validation_mae: z-score MAE on the validation samples, at the best epoch.
+      parameters: number of learnt parameters; None for a baseline.
+      best_epoch: None for a baseline.
+      chosen: the penalty or number of neighbours that validation chose; None for others.
+      output_reach: what the output TAAF was started with, z-scores; None for others.
+      curve: training and validation z-score MAE after every epoch, ``[2, epochs]``; empty for a baseline.
+      taaf: learnt TAAF parameters by "LAYER/NAME".
+      seconds: of training.
+    """
+
+    scores: dict[str, Scores]
+    validation_mae: float
+    parameters: int | None
+    best_epoch: int | None
+    chosen: float | None
+    output_reach: float | None
+    curve: np.ndarray
+    taaf: dict[str, np.ndarray]
+    seconds: float
+
+
+SUMMARY = ("validation_mae", "parameters", "best_epoch", "chosen", "output_reach", "seconds")
+
+
+def identity(trial: Trial, data: Mapping[str, Any]) -> dict[str, Any]:
+    """What an outcome belongs to, as JSON keeps it.
+
+    Args:
+      trial: the trial.
+      data: what tells its data from others.
+    """
+    fields = asdict(trial)
+    del fields["model"]["label"]  # a name for readers
+    return json.loads(json.dumps({**fields, "data": dict(data), "dgex": dgex.__version__}))
+
+
+def run(
+    trial: Trial, data: Loaded, folder: Path, on_epoch: Callable[[Epoch, float], None] = lambda row, seconds: None
+) -> None:
+    """Trains, scores and writes the outcome; an interrupted training goes on from its checkpoint.
+
+    The held-out samples are read only after training has ended and validation has chosen.
+
+    Args:
+      trial: what to do.
+      data: its prepared file, loaded.
+      folder: the study's.
+      on_epoch: as in ``dgex.training.fit``.
+
+    Raises:
+      InUseError: another process is at it.
+      DgexError: as ``fit``; the disk is full.
+    """
+    directory = folder / trial.folder
+    directory.mkdir(parents=True, exist_ok=True)
+    with sole_use(directory):
+        if (directory / "outcome.npz").exists():  # another process was faster
+            return
+        outcome = _network(trial, data, directory, on_epoch) if trial.model.seeded else _baseline(trial, data)
+        _write(directory / "outcome.npz", outcome, identity(trial, data.identity))
+        shutil.rmtree(directory / "training", ignore_errors=True)  # checkpoints are many times the size of outcomes
+
+
+def _network(trial: Trial, data: Loaded, directory: Path, on_epoch: Callable[[Epoch, float], None]) -> Outcome:
+    assert trial.protocol is not None
+    train, validation = data.samples("train", trial.targets, trial.profiles), data.samples("validation", trial.targets)
+    config = trial.model.config(train)
+    protocol = same_steps(trial.protocol, len(data.samples("train", trial.targets)), len(train))
+    seconds = 0.0
+
+    def epoch(row: Epoch, took: float) -> None:
+        nonlocal seconds
+        seconds += took
+        on_epoch(row, took)
+
+    fitted = fit(config, protocol, train, validation, trial.seed, directory / "training", resume=True, on_epoch=epoch)
+    params = jax.device_get(fitted.params)
+    scores = {held.name: score(network_predictor(config, params), held) for held in data.held_out(trial.targets)}
+    best = fitted.log[fitted.best_epoch - 1]
+    return Outcome(
+        scores=scores,
+        validation_mae=best.validation_mae,
+        parameters=sum(leaf.size for leaf in jax.tree.leaves(params)),
+        best_epoch=best.epoch,
+        chosen=None,
+        output_reach=config.output_reach,
+        curve=np.array([[row.train_mae, row.validation_mae] for row in fitted.log]).T,
+        taaf=_taaf_parameters(params),
+        seconds=seconds,
+    )
+
+
+def same_steps(protocol: Protocol, profiles: int, of_them: int) -> Protocol:
+    """The protocol with as many steps on a part of the training profiles as on all ``profiles`` of them, nearly."""
+    steps, fewer = (-(-number // protocol.batch) for number in (profiles, of_them))
+    return replace(protocol, epochs=round(protocol.epochs * steps / fewer))
+
+
+def _baseline(trial: Trial, data: Loaded) -> Outcome:
+    train, validation = data.samples("train", trial.targets, trial.profiles), data.samples("validation", trial.targets)
+    started = time.monotonic()
+    predict, errors = BASELINES[trial.model.name](train, validation)
+    seconds = time.monotonic() - started
+    if errors:
+        chosen, validation_mae = min(errors.items(), key=lambda candidate: candidate[1])
+    else:
+        chosen, validation_mae = None, float(np.abs(predict(validation.landmark) - validation.target).mean())
+    scores = {held.name: score(predict, held) for held in data.held_out(trial.targets)}
+    return Outcome(scores, validation_mae, None, None, chosen, None, np.empty((2, 0)), {}, seconds)
+
+
+def _taaf_parameters(params: Params) -> dict[str, np.ndarray]:
+    return {
+        f"{layer}/{name}": np.asarray(values)
+        for layer, learnt in params.items()
+        if layer.endswith("_taaf")
+        for name, values in learnt.items()
+    }
+
+
+def _write(path: Path, outcome: Outcome, belongs_to: Mapping[str, Any]) -> None:
+    arrays = {"curve": outcome.curve, **{f"taaf/{name}": values for name, values in outcome.taaf.items()}}
+    for held, scores in outcome.scores.items():
+        arrays |= {f"scores/{held}/{name}": values for name, values in vars(scores).items()}
+    arrays["identity"] = np.array(json.dumps(belongs_to))
+    arrays["summary"] = np.array(json.dumps({name: getattr(outcome, name) for name in SUMMARY}))
+    need_room(path.parent, sum(values.nbytes for values in arrays.values()))
+    with replacing(path) as partial, partial.open("wb") as file:
+        np.savez(file, **arrays)  # type: ignore[arg-type]
+
+
+def is_done(trial: Trial, folder: Path) -> bool:
+    """Whether the trial's outcome is there."""
+    return (folder / trial.folder / "outcome.npz").exists()
+
+
+def read(trial: Trial, data: Mapping[str, Any], folder: Path) -> Outcome:
+    """Reads an outcome.
+
+    Args:
+      trial, data: as in ``identity``.
+      folder: the study's.
+
+    Raises:
+      DgexError: it is missing, damaged, or of another trial than this.
+    """
+    path = folder / trial.folder / "outcome.npz"
+    try:
+        with np.load(path) as file:  # refuses pickled objects
+            arrays = {name: file[name] for name in file.files}
+        found, summary = json.loads(str(arrays.pop("identity"))), json.loads(str(arrays.pop("summary")))
+        scores: dict[str, dict[str, np.ndarray]] = {}
+        taaf = {}
+        for name, values in arrays.items():
+            kind, _, rest = name.partition("/")
+            if kind == "taaf":
+                taaf[rest] = values
+            elif kind == "scores":
+                held, _, field = rest.rpartition("/")
+                scores.setdefault(held, {})[field] = values
+        outcome = Outcome(
+            scores={held: Scores(**fields) for held, fields in scores.items()},
+            curve=arrays["curve"],
+            taaf=taaf,
+            **{name: summary[name] for name in SUMMARY},
+        )
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        raise DgexError(f"{path}: cannot be read ({error}); delete it and resume the study") from error
+    differs = [name for name, value in identity(trial, data).items() if found.get(name) != value]
+    if differs:
+        raise DgexError(
+            f"{path}: is of another trial, which differs in: {', '.join(differs)}; choose another folder for the study"
+        )
+    return outcome
