@@ -1,0 +1,96 @@
+"""Times many networks trained at once, as ``dgex.training.fit_many`` does, against the same networks in turn.
+
+    python -m benchmarks.stack
+
+See benchmarks/README.md for what is measured and how.
+"""
+
+import statistics
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Annotated
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.train_step import environment, interleaved
+from dgex import console, parallel
+from dgex.batches import Samples, epoch_order, place
+from dgex.errors import DgexError
+from dgex.networks import PRESETS, NetworkConfig
+from dgex.protocols import EXAMPLE
+from dgex.training import init_state, train_epoch
+
+# Networks at once; one is what training in turn costs.
+COUNTS = (1, 3, 10)
+
+EXAMPLE_TAAF = PRESETS["example-taaf"]
+# A network, and steps an epoch on a CPU: long enough to time.
+CASES: dict[str, tuple[NetworkConfig, int]] = {
+    "small": (replace(EXAMPLE_TAAF, landmarks=200, hidden=(100,), targets=1000), 200),
+    "example": (EXAMPLE_TAAF, 100),
+    "wide": (replace(EXAMPLE_TAAF, landmarks=943, targets=9520), 20),
+}
+
+
+def training(config: NetworkConfig, count: int, samples: Samples) -> Callable[[], None]:
+    """Trains ``count`` networks for an epoch a call, each with its own parameters, data order and dropout."""
+    states = [
+        replace(init_state(config, EXAMPLE.optimizer, seed), learning_rate=jnp.float32(EXAMPLE.learning_rate))
+        for seed in range(count)
+    ]
+    orders = [epoch_order(seed, 0, len(samples)) for seed in range(count)]
+    # One network has no axis for networks, as in ``fit_many``.
+    stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *states) if count > 1 else states[0]
+    state = parallel.share(stacked, samples.devices)
+    order = np.stack(orders) if count > 1 else orders[0]
+
+    def run() -> None:
+        nonlocal state
+        state, loss, _ = train_epoch(state, samples, config, EXAMPLE, order)
+        if not np.isfinite(loss).all():
+            raise DgexError("the loss is not finite; these times would mean nothing")
+
+    return run
+
+
+def measure(config: NetworkConfig, steps: int, rounds: int) -> dict[int, list[float]]:
+    """Milliseconds a step and network in every round, by the number of networks at once."""
+    rng = np.random.default_rng(0)
+    landmark, target = (
+        rng.standard_normal((steps * EXAMPLE.batch, genes), np.float32) for genes in (config.landmarks, config.targets)
+    )
+    samples = place(landmark, target, parallel.devices(1))
+    seconds = interleaved({str(count): training(config, count, samples) for count in COUNTS}, rounds)
+    return {count: [1e3 * second / steps / count for second in seconds[str(count)]] for count in COUNTS}
+
+
+def main(
+    rounds: Annotated[int, typer.Option(min=1, help="How often everything is timed; medians are reported.")] = 5,
+) -> None:
+    """Times many networks trained at once against the same networks one after another."""
+    out = Console(width=130)
+    out.print(environment())
+    table = Table("network", title=f"ms a step and network, medians of {rounds} rounds", title_justify="left")
+    table.add_column("in turn", justify="right")
+    for count in COUNTS[1:]:
+        table.add_column(f"{count} at once", justify="right")
+        table.add_column("times as fast (range)", justify="right", min_width=21)
+    for name, (config, steps) in CASES.items():
+        times = measure(config, steps if jax.default_backend() == "cpu" else 5 * steps, rounds)
+        cells = [f"{statistics.median(times[1]):.3f}"]
+        for count in COUNTS[1:]:
+            # Quotients are taken within a round, so that what slows a whole round does not count.
+            ratios = [alone / each for alone, each in zip(times[1], times[count], strict=True)]
+            cells.append(f"{statistics.median(times[count]):.3f}")
+            cells.append(f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
+        table.add_row(f"{name}: {'-'.join(map(str, (config.landmarks, *config.hidden, config.targets)))}", *cells)
+    out.print(table)
+
+
+if __name__ == "__main__":
+    console.run(lambda: typer.run(main))
