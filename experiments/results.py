@@ -192,6 +192,6 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
 def _nan_to_none(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _nan_to_none(item) for key, item in value.items()}
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return [_nan_to_none(item) for item in value]
     return None if isinstance(value, float) and np.isnan(value) else value

@@ -10,10 +10,13 @@ effect size and p-value belong to the second.
 
 Training data are fixed for all samples that the same networks predict. Where studies are tested fold by fold, the
 studies of a fold share their networks, trained on the same data, and are no independent units: the bootstrap then draws
-whole *folds*, and the interval covers what the studies of a fold have in common. The folds' networks still share most
-of their training data; what another compendium would have brought is not in the interval (Bengio & Grandvalet, Journal
-of Machine Learning Research 5, 2004). The signed-rank test takes studies for independent, since with few folds it could
-find nothing; where it and the interval disagree, believe the interval.
+whole *folds*, and the interval covers what the studies of a fold have in common. In simulations of 21 studies, whose SD
+is 38 and that of what a fold shares 0 to 30, it holds the truth in 91 to 98 % of cases with five to ten folds; with
+studies drawn, in fewer than 92 % at 30 (slow tests of ``bootstrap``).
+
+The folds' networks still share most of their training data; what another compendium would have brought is not in the
+interval (Bengio & Grandvalet, Journal of Machine Learning Research 5, 2004). The signed-rank test takes studies for
+independent, since with few folds it could find nothing; where it and the interval disagree, believe the interval.
 
 One seed is another network in each fold; to draw seeds within folds, as strata, is left open.
 """
@@ -106,7 +109,7 @@ class PairedComparison:
       seeds: how many pairs of training runs; None if neither model has seeds.
       mean_a, mean_b: mean absolute errors over seeds, samples and genes.
       difference: mean_a - mean_b, in which a study counts by its samples.
-      interval: 95 % interval of the difference, by the hierarchical bootstrap over studies, samples and seeds.
+      interval: 95 % interval of the difference, by the hierarchical bootstrap over studies or folds, samples and seeds.
       no_interval: why there is none, nor of any other quantity.
       improvement: how much smaller a's error is, in % of b's; None where b makes no error.
       study_difference: mean of the studies' differences, each averaged over its samples and all seeds: every study

@@ -35,7 +35,7 @@ from experiments.results import provenance
 from experiments.schedule import run_all
 from experiments.sections import Section
 from experiments.sources import Sources, find_sources
-from experiments.study_page import redraw, write_study
+from experiments.study_page import HEADER, redraw, write_study
 from experiments.trials import is_done
 
 # One file each: ``trials`` says what to train, ``sections`` what it shows. In the order of work and of the page.
@@ -108,8 +108,7 @@ def results(sections: Sequence[Section], sources: Sources, plan: Plan, devices: 
     source = provenance(devices, "default")
     command = shlex.join(["python", "-m", "experiments.study", *sys.argv[1:]])
     return {
-        "kind": "study",
-        "schema_version": 2,
+        **HEADER,
         "title": f"tanh, sigmoid and TAAF on {sources.raw}",
         "summary": [
             "Which activation infers target genes best from landmark genes, by how much, and why. Test samples were "

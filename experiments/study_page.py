@@ -121,12 +121,14 @@ def _page(results: Mapping[str, Any], sections: Sequence[Section], files: Mappin
 
 
 def _shown(cell: Cell) -> str:
-    """``12,345``, ``0.4241``, a dash for None; what rounds to zero has no sign."""
+    """``12,345``, ``0.4241``, ``2e-05`` (a p-value of 0.0000 would be none), a dash for None."""
     if cell is None:
         return "–"
     if isinstance(cell, str):
         return cell
-    return f"{cell:z.4f}" if isinstance(cell, float) else f"{cell:,}"
+    if isinstance(cell, int):
+        return f"{cell:,}"
+    return f"{cell:z.4f}" if cell == 0 or abs(cell) >= 5e-5 else f"{cell:.0e}"
 
 
 def _numeric(table: Table) -> list[bool]:

@@ -35,12 +35,14 @@ TABLE = Table(
         [f'"{HOSTILE}", two\nlines', 7, -0.0, 1e-17, None],
         ["naïve", 0, -0.00001, math.nan, None],
         ["mean", -1200, -0.25, 2.0, None],
+        ["last", 5, 0.5, 0.5, None],
     ],
+    shown=4,
 )
 CELLS = [
     ["TAAF", "1,234,567", "0.3333", "–", "–"],
-    [f'"{HOSTILE}", two\nlines', "7", "0.0000", "0.0000", "–"],
-    ["naïve", "0", "0.0000", "–", "–"],
+    [f'"{HOSTILE}", two\nlines', "7", "0.0000", "1e-17", "–"],
+    ["naïve", "0", "-1e-05", "–", "–"],
     ["mean", "-1,200", "-0.2500", "2.0000", "–"],
 ]
 SECTIONS = [
@@ -160,6 +162,10 @@ def test_page_shows_every_cell(page: Page) -> None:
     assert header == TABLE.columns
     assert rows == CELLS
     assert page.right == [cell for row in CELLS for cell in row[1:]]
+
+
+def test_page_says_how_many_rows_it_leaves_to_the_file(page: Page) -> None:
+    assert "4 of 5 rows; all of them" in page.text
 
 
 def test_page_shows_every_text(page: Page) -> None:
