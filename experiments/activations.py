@@ -114,7 +114,7 @@ def _section(
         data=f"{split}: {tested}.",
         answer=[
             *(verdict(comparisons[PAIRS.index(pair)]) for pair in shown),
-            f"The lowest validation error of all models has {best.model.label}; its test z-score MAE is "
+            f"Of all models {best.model.label} has the lowest validation error; its test z-score MAE is "
             f"{errors(best, 'test').sample.mean():.4f}.",
         ],
         caveats=CAVEATS,

@@ -48,9 +48,12 @@ class Run:
         return float(np.mean([[outcome.validation_mae for outcome in seeds] for seeds in self.outcomes]))
 
     def of_genes(self, held: str) -> GeneScores:
-        """Scores of every gene over all sources' samples, mean over seeds."""
-        by_seed = [gene_scores(np.sum([s.sums for s in seed], axis=0)) for seed in zip(*self.scores(held), strict=True)]
-        return GeneScores(*(np.mean([vars(one)[name] for one in by_seed], axis=0) for name in vars(by_seed[0])))
+        """Scores of every gene over all test samples, mean over seeds; of a cohort, mean over sources and seeds."""
+        scores = self.scores(held)
+        # Test splits are put together. A cohort is the same samples for all sources, which predict it one by one.
+        together = list(zip(*scores, strict=True)) if held == "test" else [(one,) for seeds in scores for one in seeds]
+        found = [gene_scores(np.sum([one.sums for one in part], axis=0)) for part in together]
+        return GeneScores(*(np.mean([vars(one)[name] for one in found], axis=0) for name in vars(found[0])))
 
 
 def runs(evidence: Evidence, trials: Iterable[Trial]) -> dict[str, Run]:

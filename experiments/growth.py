@@ -34,13 +34,27 @@ def wide(model: Model, width: int) -> Model:
 
 def trials(sources: Sources, plan: Plan) -> list[Trial]:
     """Growing training sets on every split, growing layers on the split by sample."""
-    return [trial for source in sources for trial in _more_profiles(source, plan)] + _wider(sources, plan)
+    return [trial for of in _parts(sources).values() for trial in _more_profiles(of, plan)] + _wider(sources, plan)
 
 
-def _more_profiles(source: Source, plan: Plan) -> list[Trial]:
+def _parts(sources: Sources) -> dict[str, tuple[Source, ...]]:
+    """What is put into one curve, by its title."""
+    by_sample = {"Split by sample": (sources.by_sample,)} if sources.by_sample else {}
+    return {"Studies left out": sources.folds, **by_sample}
+
+
+def _sizes(sources: Sequence[Source], plan: Plan) -> tuple[tuple[int | None, ...], int]:
+    """The asked numbers of training profiles that are a part of every source's, and None; the mean of all of them."""
+    all_of = [len(training_samples(source.path)) for source in sources]
+    return (*(number for number in plan.profiles if number < min(all_of)), None), round(np.mean(all_of))
+
+
+def _more_profiles(sources: Sequence[Source], plan: Plan) -> list[Trial]:
+    sizes, _ = _sizes(sources, plan)
     return [
         Trial(source.name, model, plan.protocol if model.seeded else None, seed, plan.part_targets, profiles)
-        for profiles in (*plan.profiles, None)
+        for source in sources
+        for profiles in sizes
         for model in (*NETWORKS, RIDGE)
         for seed in (plan.seeds if model.seeded else (0,))
     ]
@@ -61,11 +75,8 @@ PAIRS = (("sigmoid", "ridge"), ("taaf", "ridge"), ("taaf", "sigmoid"))
 
 def sections(evidence: Evidence, sources: Sources, plan: Plan) -> list[Section]:
     """One section."""
-    parts = [("Studies left out", sources.folds)]
-    if sources.by_sample:
-        parts.append(("Split by sample", (sources.by_sample,)))
     panels, tables, answer, data = [], [], [], []
-    for title, of in parts:
+    for title, of in _parts(sources).items():
         grown = _grown(evidence, of, plan)
         panels.append(_panel(title, "training profiles", grown, ("ridge", "sigmoid", "taaf")))
         comparisons = {x: compare_all(by_model, PAIRS) for x, by_model in grown.items()}
@@ -83,7 +94,7 @@ def sections(evidence: Evidence, sources: Sources, plan: Plan) -> list[Section]:
         Section(
             name="growth",
             question="Where do networks overtake ridge regression, and what would more data bring?",
-            data=f"{plan.part_targets:,} targets drawn at random. {' '.join(data)}",
+            data=f"Targets drawn at random. {' '.join(data)}",
             answer=answer,
             caveats=[
                 "Smaller training sets are drawn from the compendium's own; they have fewer profiles of the same "
@@ -112,18 +123,17 @@ def _slug(title: str) -> str:
 
 def _grown(evidence: Evidence, sources: Sequence[Source], plan: Plan) -> dict[int, dict[str, Run]]:
     """Every model's run by the number of training profiles, ascending; of folds the mean number of all of them."""
-    everything = round(np.mean([len(training_samples(source.path)) for source in sources]))
-    asked = [trial for source in sources for trial in _more_profiles(source, plan)]
+    sizes, everything = _sizes(sources, plan)
+    asked = _more_profiles(sources, plan)
     return {
-        number or everything: runs(evidence, (trial for trial in asked if trial.profiles == number))
-        for number in (*plan.profiles, None)
+        number or everything: runs(evidence, (trial for trial in asked if trial.profiles == number)) for number in sizes
     }
 
 
 def _widths(evidence: Evidence, sources: Sources, plan: Plan) -> dict[int, dict[str, Run]]:
     """Every network's run by the width of its layers, ascending."""
     assert sources.by_sample is not None
-    usual = [trial for trial in _more_profiles(sources.by_sample, plan) if trial.profiles is None]
+    usual = [trial for trial in _more_profiles((sources.by_sample,), plan) if trial.profiles is None]
     by_name = runs(evidence, [*usual, *_wider(sources, plan)])
     found = {width: {model.name: by_name[wide(model, width).name] for model in NETWORKS} for width in plan.widths}
     found[USUAL_WIDTH] = {model.name: by_name[model.name] for model in NETWORKS}
@@ -206,4 +216,4 @@ def _widest(widths: Mapping[int, Mapping[str, Run]]) -> str:
         for name, run in next(iter(widths.values())).items()
     }
     chosen = ", ".join(f"{width} units for {label}" for label, width in best.items())
-    return f"The lowest validation error by sample have {chosen}, of {', '.join(map(str, widths))}."
+    return f"Split by sample, the validation error is lowest with {chosen}, of {', '.join(map(str, widths))}."

@@ -53,26 +53,42 @@ class Loaded:
         self.source = source
         self.dataset = read_dataset(source.path)
         self._devices = devices
-        # On the object, not on the class: what is kept goes when the object goes.
+        # None of these holds ``self``: what is kept goes at once when the object goes, and with it room for the next.
         self._zscores = functools.cache(self.dataset.zscores)
-        self.samples = functools.cache(self._samples)
-        self.held_out = functools.cache(self._held_out)
+        self._placed: dict[tuple[str, int | None, int | None], Samples] = {}
+        self._held: dict[int | None, list[HeldOut]] = {}
 
     @property
     def identity(self) -> dict[str, Any]:
         """What tells these data from others."""
         return {"sha256": self.source.sha256, "cohorts": self.source.cohort_sha256}
 
-    def _samples(self, split: str, targets: int | None = None, profiles: int | None = None) -> Samples:
+    @property
+    def profiles(self) -> int:
+        """How many profiles the training split has."""
+        return int((self.dataset.split == SPLITS.index("train")).sum())
+
+    def samples(self, split: str, targets: int | None = None, profiles: int | None = None) -> Samples:
         """The samples of a split; with ``targets`` or ``profiles`` only so many of these, drawn at random."""
+        key = split, targets, profiles
+        if key not in self._placed:
+            self._placed[key] = self._place(*key)
+        return self._placed[key]
+
+    def held_out(self, targets: int | None = None) -> list[HeldOut]:
+        """The test split, and every cohort; with ``targets`` as in ``samples``."""
+        if targets not in self._held:
+            self._held[targets] = self._read_held_out(targets)
+        return self._held[targets]
+
+    def _place(self, split: str, targets: int | None, profiles: int | None) -> Samples:
         landmark, target = self._zscores(split)
         rows, columns = part(len(landmark), profiles), part(target.shape[1], targets)
         if profiles is None and targets is None:
             return place(landmark, target, self._devices)
         return place(landmark[rows], np.ascontiguousarray(target[np.ix_(rows, columns)]), self._devices)
 
-    def _held_out(self, targets: int | None = None) -> list[HeldOut]:
-        """The test split, and every cohort; with ``targets`` as in ``samples``."""
+    def _read_held_out(self, targets: int | None) -> list[HeldOut]:
         columns = part(len(self.dataset.target_genes.ensembl), targets)
         sets = []
         for name, path in {"test": None, **self.source.cohorts}.items():

@@ -5,6 +5,8 @@
 COST_AND_NUMBERS
 """
 
+import re
+
 from experiments.activations import BASELINE_MODELS, NETWORK_MODELS, trials
 from experiments.evidence import Evidence, by_study, errors, runs
 from experiments.heldout import MEASURES
@@ -31,7 +33,9 @@ def sections(evidence: Evidence, sources: Sources, plan: Plan) -> list[Section]:
     by_model = runs(evidence, (trial for trial in trials(sources, plan) if trial.source in folds))
     models = [by_model[model.name] for model in (*BASELINE_MODELS, *NETWORK_MODELS)]
     found = []
+    several = len(sources.folds[0].cohorts) > 1
     for held in sources.folds[0].cohorts:
+        stem = re.sub(r"[^\w.-]", "-", f"platforms-{held}", flags=re.ASCII)  # for files and links
         tested = data_line(by_model, held)
         both = {measure: compare_all(by_model, PAIRS, held, measure) for measure in MEASURES[:2]}
         comparisons, without = both.values()
@@ -41,8 +45,8 @@ def sections(evidence: Evidence, sources: Sources, plan: Plan) -> list[Section]:
         overlap = [errors(by_model[name], held, MEASURES[1]).sample.mean() for name in ("ridge", "tanh")]
         found.append(
             Section(
-                name=f"platforms-{held}" if len(sources.folds[0].cohorts) > 1 else "platforms",
-                question="Does it carry over from microarrays to RNA-seq?",
+                name=stem if several else "platforms",
+                question=f"Does it carry over from microarrays to RNA-seq{f' ({held})' if several else ''}?",
                 data=f"{held}: {tested}; every sample predicted by the models of all {len(sources.folds)} folds, "
                 "errors averaged over them.",
                 answer=[
@@ -58,16 +62,16 @@ def sections(evidence: Evidence, sources: Sources, plan: Plan) -> list[Section]:
                     "The unit of replication is the cohort; the interval knows nothing of another training set.",
                 ],
                 tables=[
-                    error_table(f"platforms-{held}-errors", f"Errors on {held} ({tested}).", models, held),
-                    comparison_table(f"platforms-{held}-comparisons", f"All targets ({tested}).", comparisons),
+                    error_table(f"{stem}-errors", f"Errors on {held} ({tested}).", models, held),
+                    comparison_table(f"{stem}-comparisons", f"All targets ({tested}).", comparisons),
                     comparison_table(
-                        f"platforms-{held}-comparisons-without-overlap", "Without the targets that are landmarks.",
+                        f"{stem}-comparisons-without-overlap", "Without the targets that are landmarks.",
                         without,
                     ),
                 ],
                 figures=[
                     Figure(
-                        f"platforms-{held}-differences",
+                        f"{stem}-differences",
                         "intervals",
                         f"Difference of the z-score MAE with its 95 % interval; small dots are the cohorts' own "
                         f"differences. Left of zero the first is better ({tested}).",
@@ -79,12 +83,12 @@ def sections(evidence: Evidence, sources: Sources, plan: Plan) -> list[Section]:
                         },
                     ),
                     Figure(
-                        f"platforms-{held}-cohorts",
+                        f"{stem}-cohorts",
                         "dots",
                         "Every cohort's z-score MAE, mean over samples, genes, folds and seeds.",
                         {
                             "unit": "z-score MAE",
-                            "rows": order,
+                            "rows": [study or "no study" for study in order],
                             "notes": [f"n = {of[0].study.count(study)}" for study in order],
                             "series": [
                                 {"label": run.model.label, "values": [mean[study] for study in order]}

@@ -37,8 +37,9 @@ def run_all(trials: Sequence[Trial], sources: Sequence[Source], folder: Path, de
             before = len(left)
             for source in sources:
                 for trial in [trial for trial in left if trial.source == source.name]:
-                    if is_done(trial, folder):
+                    if is_done(trial, folder):  # by another process
                         left.remove(trial)
+                        bar.update(task, advance=1)
                         continue
                     if loaded is None or loaded.source != source:
                         loaded = None  # two data sets need not fit

@@ -7,6 +7,7 @@ from typing import Any
 
 from dgex.dataset import read_provenance, read_reference, sha256_of
 from dgex.errors import DgexError
+from dgex.genes import gene_table_paths
 
 MAKE_THEM = "make the folder with `python -m data_prep folds`"
 
@@ -30,6 +31,17 @@ class Source:
     @property
     def name(self) -> str:
         return self.path.stem
+
+
+def single_source(path: Path) -> Source:
+    """One prepared file, without cohorts.
+
+    Raises:
+      DgexError: it was mapped onto another file, so there is nothing to train on; or as ``read_provenance``.
+    """
+    if "onto" in read_provenance(path)["preparation"]:
+        raise DgexError(f"{path}: has no train samples, it was mapped onto another data set; train on that one")
+    return Source(path, sha256_of(path), {}, {})
 
 
 @dataclass(frozen=True)
@@ -68,16 +80,22 @@ def find_sources(folder: Path) -> Sources:
     mapped = {
         path: found["preparation"]["onto"] for path, found in provenance.items() if "onto" in found["preparation"]
     }
+    trained = {path: found for path, found in provenance.items() if path not in mapped}
     sha256 = {path: sha256_of(path) for path in files}
+    onto_split: dict[str, dict[str, Path]] = {sha256[path]: {} for path in trained}  # and by the cohort's name
     for path, onto in mapped.items():
-        if onto not in sha256.values():
+        if onto not in onto_split:
             raise DgexError(f"{path}: is mapped onto a file that is not in the folder; {MAKE_THEM}")
+        name, _ = _cohort(provenance[path])
+        if name == "test":
+            raise DgexError(f"{path}: its cohort is called test, as the test split is; rename the cohort's file")
+        if onto_split[onto].setdefault(name, path) != path:
+            raise DgexError(f"{path}: is a second cohort {name} of one split; keep one of them in the folder")
 
     def source(path: Path) -> Source:
-        cohorts = {_cohort_name(provenance[cohort]): cohort for cohort, onto in mapped.items() if onto == sha256[path]}
+        cohorts = onto_split[sha256[path]]
         return Source(path, sha256[path], cohorts, {name: sha256[cohort] for name, cohort in cohorts.items()})
 
-    trained = {path: found for path, found in provenance.items() if path not in mapped}
     numbers = {path: tuple(found["preparation"].get("fold") or ()) for path, found in trained.items()}  # (k, n)
     by_sample = [path for path, number in numbers.items() if not number]
     folds = sorted((path for path, number in numbers.items() if number), key=lambda path: numbers[path])
@@ -91,20 +109,22 @@ def find_sources(folder: Path) -> Sources:
         raise DgexError(f"{folder}: a study needs every fold of studies once, found: {found}; {MAKE_THEM}")
     _check_alike(trained)
     sources = Sources(tuple(map(source, folds)), source(by_sample[0]) if by_sample else None, _raw(trained[folds[0]]))
-    names = [sorted(each.cohorts) for each in sources]
-    if any(name != names[0] for name in names):
+    cohorts = [sorted(_cohort(provenance[path]) for path in each.cohorts.values()) for each in sources]
+    if any(those != cohorts[0] for those in cohorts):
         raise DgexError(f"{folder}: not every split has the same cohorts mapped onto it; {MAKE_THEM}")
     return sources
 
 
 def _raw(provenance: dict[str, Any]) -> str:
     """The name of the expression table; the first of the sources that is no gene table."""
-    return next(name for name in provenance["sources"] if name not in ("map_lm.txt", "map_tg.txt"))
+    tables = {path.name for path in gene_table_paths(Path())}
+    return next(name for name in provenance["sources"] if name not in tables)
 
 
-def _cohort_name(provenance: dict[str, Any]) -> str:
-    onto = provenance["preparation"]["onto"]
-    return Path(next(name for name, sha256 in provenance["sources"].items() if sha256 != onto)).stem
+def _cohort(provenance: dict[str, Any]) -> tuple[str, str]:
+    """A cohort's name, and the checksum of the file that it was prepared from."""
+    ((name, sha256),) = provenance["sources"].items()
+    return Path(name.removesuffix(".gz")).stem, sha256
 
 
 def _check_alike(trained: dict[Path, dict[str, Any]]) -> None:

@@ -14,8 +14,8 @@ from experiments.statistics import Errors, PairedComparison, compare, correct
 def error_table(name: str, caption: str, runs: Sequence[Run], held: str = "test") -> Table:
     """One row a model: its size, validation error, and errors and correlation on a held-out set.
 
-    Errors are means over samples, genes and seeds, and the SD is over seeds. Pearson r and R2 are means over genes,
-    each over all held-out samples.
+    Errors are means over samples, genes and seeds, and the SD is over seeds. Pearson r and R2 are means over genes, of
+    a gene over all held-out samples.
     """
     columns = [
         "model", "parameters", "validation z-score MAE", "z-score MAE", "SD over seeds",
@@ -133,7 +133,8 @@ def data_line(runs: Mapping[str, Run], held: str = "test") -> str:
     of = errors(first, held)
     seeds = max(len(run.outcomes[0]) for run in runs.values())
     folds = f" in {len(set(of.fold))} folds" if of.fold else ""
+    studies = len(set(of.study))
     return (
-        f"{len(of.study):,} samples of {len(set(of.study))} studies{folds}, {of.gene.shape[2]:,} target genes, "
-        f"{seeds} seed{'s' if seeds > 1 else ''}"
+        f"{len(of.study):,} samples of {studies} {'study' if studies == 1 else 'studies'}{folds}, "
+        f"{of.gene.shape[2]:,} target genes, {seeds} seed{'s' if seeds > 1 else ''}"
     )

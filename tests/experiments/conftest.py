@@ -1,24 +1,66 @@
-"""A small prepared data set, and one comparison run on it for all tests that look at its outputs."""
+"""A small prepared data set, and one comparison run on it for all tests that look at its outputs; a small study's
+data, and outcomes made up for it.
+"""
 
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any, Protocol
 
+import numpy as np
 import pytest
 
 from data_prep import pipeline
+from data_prep.folds import prepare_folds
 from data_prep.simulate import Scale, simulate
+from dgex.dataset import read_dataset
 from dgex.formats.gctx import write_gctx
-from dgex.genes import write_gene_table
+from dgex.formats.matrix import Expression, in_memory
+from dgex.genes import Genes, write_gene_table
+from dgex.protocols import QUICK
 from experiments import compare
+from experiments.heldout import MEASURES, Scores
+from experiments.plan import Plan
+from experiments.sources import Sources, find_sources
+from experiments.trials import Outcome, Trial, identity
+from experiments.trials import _write as write_outcome
+
+SCALE = Scale(15, 40, overlap=7, rows=150, profiles=150, profiles_per_study=18, duplicates=0.05)
+FOLDS = 5
+
+TINY = Plan(
+    protocol=replace(QUICK, batch=32, epochs=2),
+    seeds=(0, 1, 2),
+    targets=None,
+    part_targets=12,
+    ablation_by_study=True,
+    profiles=(20, 40, 1000),
+    widths=(30,),
+)
+
+
+def write_compendium(folder: Path) -> None:
+    """A simulated compendium of eight studies, source.gctx, and its gene tables."""
+    expression, landmark, target = simulate(SCALE, SCALE.profiles, seed=1)
+    write_gctx(folder / "source.gctx", expression)
+    write_gene_table(folder / "map_lm.txt", landmark)
+    write_gene_table(folder / "map_tg.txt", target)
+
+
+def cohort_of(target: Genes, landmark: Genes, studies: int = 6, unmeasured: Iterable[str] = ()) -> Expression:
+    """RNA-seq counts of seven samples a study, of all genes but ``unmeasured``."""
+    names = [name for name in dict.fromkeys((*landmark.ensembl, *target.ensembl)) if name not in set(unmeasured)]
+    random = np.random.default_rng(5)
+    values = random.gamma(2.0, 300.0, len(names)) * random.gamma(4.0, 0.25, (7 * studies, len(names)))
+    study = np.repeat([f"COHORT{number}" for number in range(studies)], 7)
+    samples = [f"RNA{number}" for number in range(len(values))]
+    return in_memory(values.astype(np.float32), names, samples, sample_metadata={"study_id": study})
 
 
 @pytest.fixture(scope="session")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data")
-    scale = Scale(15, 40, overlap=7, rows=150, profiles=150, profiles_per_study=18, duplicates=0.05)
-    expression, landmark, target = simulate(scale, scale.profiles, seed=1)
-    write_gctx(folder / "source.gctx", expression)
-    write_gene_table(folder / "map_lm.txt", landmark)
-    write_gene_table(folder / "map_tg.txt", target)
+    write_compendium(folder)
     pipeline.prepare(folder / "source.gctx", folder, folder / "prepared.h5", pipeline.Settings("sample"), "test")
     return folder / "prepared.h5"
 
@@ -30,3 +72,86 @@ def compared(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     arguments = ["--data", prepared, "--seeds", 2, "--epochs", 3, "--devices", 1, "--tensorboard", "-o", output]
     compare.app([str(argument) for argument in arguments], standalone_mode=False)
     return output
+
+
+@pytest.fixture(scope="session")
+def study_data(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A study's folder of prepared files: five folds, the split by sample, and a cohort without two of the targets."""
+    raw, folder = prepared.parent, tmp_path_factory.mktemp("study")
+    dataset = read_dataset(prepared)
+    only_targets = [name for name in dataset.target_genes.ensembl if name not in dataset.landmark_genes.ensembl]
+    cohort = cohort_of(dataset.target_genes, dataset.landmark_genes, unmeasured=only_targets[:2])
+    write_gctx(raw / "rna.gctx", cohort)
+    list(prepare_folds(raw / "source.gctx", raw, folder, FOLDS, (raw / "rna.gctx",)))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def sources(study_data: Path) -> Sources:
+    return find_sources(study_data)
+
+
+class Planted(Protocol):
+    """What a made-up trial's samples have for z-score MAE: trial, held-out set, studies [samples] -> [samples]."""
+
+    def __call__(self, trial: Trial, held: str, study: np.ndarray) -> Any: ...
+
+
+@pytest.fixture(scope="session")
+def tiny() -> Plan:
+    """A study of two epochs; of its numbers of training profiles the last is more than there are."""
+    return TINY
+
+
+@pytest.fixture(scope="session")
+def plant() -> Callable[[Path, Iterable[Trial], Sources, Planted], None]:
+    return _plant
+
+
+def _plant(folder: Path, trials: Iterable[Trial], sources: Sources, planted: Planted) -> None:
+    """Writes an outcome for every trial, as if trained, with known errors, the same for every gene of a sample.
+
+    The log2 error is half the z-score error; without overlap it is the same. Sums are those of targets alternating
+    between 1 and -1 and predictions that lie beside them by the error.
+    """
+    for trial in {trial.folder: trial for trial in trials}.values():
+        source = next(source for source in sources if source.name == trial.source)
+        data = {"sha256": source.sha256, "cohorts": source.cohort_sha256}
+        scores = {}
+        for held, path in {"test": source.path, **source.cohorts}.items():
+            dataset = read_dataset(path)
+            study = np.asarray(dataset.study)[dataset.split == 2]
+            genes = trial.targets or len(dataset.target_genes.ensembl)
+            overlap = np.arange(genes) < 2
+            error = np.broadcast_to(np.asarray(planted(trial, held, study), np.float64), study.shape)
+            names = np.unique(study)
+            by_study = np.array([error[study == name].mean() for name in names])
+            y = np.where(np.arange(len(study)) % 2, 1.0, -1.0)
+            x = y + error
+            sums = np.array(
+                [len(y), error.sum(), (error**2).sum(), y.sum(), (y**2).sum(), x.sum(), (x**2).sum(), (x * y).sum()]
+            )
+            scores[held] = Scores(
+                study=study,
+                sample=np.stack([error * (0.5 if "log2" in measure else 1.0) for measure in MEASURES]),
+                gene=np.tile(by_study[:, None], genes).astype(np.float32),
+                sums=np.tile(sums[:, None], genes),
+                measured=np.full(genes, True),
+                overlap=overlap,
+                sd=np.full(genes, 0.5, np.float32),
+            )
+        network = trial.model.network
+        error = float(scores["test"].sample[0].mean())
+        layers = () if network is None or "taaf" not in network else ("H0_taaf", "H1_taaf", "outputs_taaf")
+        outcome = Outcome(
+            scores=scores,
+            validation_mae=error,
+            parameters=None if network is None else 1000,
+            best_epoch=None if network is None else 2,
+            chosen=None,
+            output_reach=4.0 if trial.model.reach_share else None,
+            curve=np.full((2, 0 if network is None else 2), error),
+            taaf={f"{layer}/{name}": np.ones(3) for layer in layers for name in ("alpha", "beta", "gamma", "delta")},
+            seconds=1.0,
+        )
+        write_outcome(folder / trial.folder / "outcome.npz", outcome, identity(trial, data))
