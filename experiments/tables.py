@@ -118,13 +118,13 @@ def verdict(c: PairedComparison) -> str:
     relation, share = ("lower", c.improvement) if c.difference < 0 else ("higher", -(c.improvement or 0))
     return (
         f"{c.a} has a {relation} error than {c.b}: {signed(c.difference)} {c.measure} {ends}, "
-        f"{share:.1f} % {relation}, and the lower one in {100 * c.genes_lower:.1f} % of the genes."
+        f"{share:.1f} % {relation}; it is lower in {100 * c.genes_lower:.1f} % of the genes."
     )
 
 
 def signed(value: float) -> str:
-    """``+0.0123`` or ``−0.0123``, with a minus sign."""
-    return f"{value:+.4f}".replace("-", "−")
+    """``+0.0123`` or ``−0.0123``, with a minus sign; what rounds to zero is ``+0.0000``."""
+    return f"{value:+z.4f}".replace("-", "−")
 
 
 def data_line(runs: Mapping[str, Run], held: str = "test") -> str:

@@ -114,14 +114,19 @@ def _plant(folder: Path, trials: Iterable[Trial], sources: Sources, planted: Pla
     The log2 error is half the z-score error; without overlap it is the same. Sums are those of targets alternating
     between 1 and -1 and predictions that lie beside them by the error.
     """
+    held_out = {}  # studies of held-out samples and number of targets, by source and held-out set
+    for source in sources:
+        for held, path in {"test": source.path, **source.cohorts}.items():
+            dataset = read_dataset(path)
+            study = np.asarray(dataset.study)[dataset.split == 2]
+            held_out[source.name, held] = study, len(dataset.target_genes.ensembl)
     for trial in {trial.folder: trial for trial in trials}.values():
         source = next(source for source in sources if source.name == trial.source)
         data = {"sha256": source.sha256, "cohorts": source.cohort_sha256}
         scores = {}
-        for held, path in {"test": source.path, **source.cohorts}.items():
-            dataset = read_dataset(path)
-            study = np.asarray(dataset.study)[dataset.split == 2]
-            genes = trial.targets or len(dataset.target_genes.ensembl)
+        for held in ("test", *source.cohorts):
+            study, genes = held_out[source.name, held]
+            genes = trial.targets or genes
             overlap = np.arange(genes) < 2
             error = np.broadcast_to(np.asarray(planted(trial, held, study), np.float64), study.shape)
             names = np.unique(study)
@@ -154,4 +159,5 @@ def _plant(folder: Path, trials: Iterable[Trial], sources: Sources, planted: Pla
             taaf={f"{layer}/{name}": np.ones(3) for layer in layers for name in ("alpha", "beta", "gamma", "delta")},
             seconds=1.0,
         )
+        (folder / trial.folder).mkdir(parents=True)
         write_outcome(folder / trial.folder / "outcome.npz", outcome, identity(trial, data))
