@@ -1,0 +1,168 @@
+"""D-GEX's grid, from the command line to its report, with layers of a few units."""
+
+import csv
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from dgex.dataset import read_dataset
+from dgex.networks import PRESETS, NetworkConfig
+from dgex.protocols import DGEX, DGEX_ONE_LAYER
+from experiments import dgex_grid, estimate
+
+DROPOUTS = dict(dgex_grid.DROPOUTS)
+ARGUMENTS = ["--epochs", "2", "--devices", "1"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(dgex_grid, "LAYERS", (1, 2))
+        patch.setattr(dgex_grid, "UNITS", (4,))
+        patch.setattr(dgex_grid, "DROPOUTS", {"": 0.1})
+        patch.setattr(estimate, "matmul_rate", lambda config, batch, devices: 1e6)
+        yield
+
+
+def grid(*arguments: object) -> Callable[[], object]:
+    return lambda: dgex_grid.app([str(argument) for argument in arguments], standalone_mode=False)
+
+
+@pytest.fixture(scope="module")
+def done(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    output = tmp_path_factory.mktemp("grid")
+    grid("--data", prepared, "-o", output, *ARGUMENTS)()
+    return output
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_networks_are_the_presets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dgex_grid, "LAYERS", (1, 2, 3))
+    monkeypatch.setattr(dgex_grid, "UNITS", (3000, 6000, 9000))
+    monkeypatch.setattr(dgex_grid, "DROPOUTS", DROPOUTS)
+    found = {model.name: NetworkConfig(943, 9520, **model.network or {}) for model in dgex_grid.networks()}
+    assert found == {name: config for name, config in PRESETS.items() if name.startswith("dgex-")}
+    assert len(found) == 27
+
+
+def test_protocols() -> None:
+    assert [dgex_grid.protocol(layers, None) for layers in (1, 2, 3)] == [DGEX_ONE_LAYER, DGEX, DGEX]
+    assert dgex_grid.protocol(1, 7) == replace(DGEX_ONE_LAYER, epochs=7)
+
+
+def test_report_has_the_grid(done: Path, prepared: Path) -> None:
+    by_model = {row["model"]: row for row in rows(done / "tables" / "dgex-grid-errors.csv")}
+    assert len(by_model) == 2 + 2
+    assert by_model["2 × 4, dropout 10 %"]["parameters"] == str(16 * 4 + 5 * 4 + 5 * 40)
+    table = rows(done / "tables" / "dgex-grid.csv")
+    assert [(row["hidden layers"], row["dropout"]) for row in table] == [("1", "10 %"), ("2", "10 %")]
+    for row in table:
+        assert row["4 units"] == by_model[f"{row['hidden layers']} × 4, dropout 10 %"]["z-score MAE"]
+        assert row["published, 4 units"] == ""
+    _, target = read_dataset(prepared).zscores("test")
+    assert float(by_model["mean predictor"]["z-score MAE"]) == pytest.approx(np.abs(target).mean(), abs=1e-4)
+
+    results = json.loads((done / "results.json").read_text())
+    (section,) = results["sections"]
+    best = min((label for label in by_model if "×" in label), key=lambda label: by_model[label][VALIDATION])
+    assert section["answer"][0].startswith(f"Of 2 networks {best} has the lowest validation error.")
+    assert "without an interval" in section["answer"][1]  # one seed
+    assert best in (done / "report.html").read_text()
+
+
+VALIDATION = "validation z-score MAE"
+
+
+def test_published_numbers_stand_beside(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dgex_grid, "DROPOUTS", DROPOUTS)
+    monkeypatch.setattr(dgex_grid, "UNITS", (4, 6))
+    monkeypatch.setattr(dgex_grid, "PUBLISHED", {(2, 6): 0.3252})
+    monkeypatch.setattr(dgex_grid, "_test_mae", lambda run: 0.5)
+    runs = {model.name: None for model in dgex_grid.networks()}
+    table = dgex_grid.grid_table(runs, "")  # type: ignore[arg-type]
+    dropouts = ["10 %", "10 %", "0 %", "0 %", "25 %", "25 %"]
+    assert [row[:4] for row in table.rows] == [[1 + i % 2, dropout, 0.5, 0.5] for i, dropout in enumerate(dropouts)]
+    assert [row[-1] for row in table.rows] == [None, 0.3252, None, None, None, None]
+    assert [row[-2] for row in table.rows] == [None] * 6
+
+
+def test_resumed_it_trains_nothing_again(done: Path, prepared: Path, tmp_path: Path) -> None:
+    output = tmp_path / "copy"
+    shutil.copytree(done, output)
+    outcomes = {path: path.stat().st_mtime_ns for path in output.rglob("outcome.npz")}
+    assert len(outcomes) == 4
+    missing = next(path for path in outcomes if "dgex-1x4" in str(path))
+    missing.unlink()
+    grid("--data", prepared, "-o", output, *ARGUMENTS, "--resume")()
+    assert {path for path, time in outcomes.items() if path.stat().st_mtime_ns != time} == {missing}
+    for name in ("dgex-grid", "dgex-grid-errors"):
+        assert (output / "tables" / f"{name}.csv").read_text() == (done / "tables" / f"{name}.csv").read_text()
+
+
+def test_estimate_writes_nothing(
+    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    grid("--data", prepared, "--estimate", "--epochs", 100, "-o", tmp_path / "new", "--devices", 1)()
+    printed = capsys.readouterr().out
+    assert not list(tmp_path.iterdir())
+    (line,) = [line for line in printed.splitlines() if line.strip().startswith("1 × 4, dropout 10 %")]
+    cells = [cell.strip() for cell in line.split("│")]
+    train, validation, _ = np.bincount(read_dataset(prepared).split)
+    assert cells[1] == str(16 * 4 + 5 * 40)
+    assert cells[2] == "100"  # a step an epoch
+    weights = 15 * 4 + 4 * 40
+    flop = 100 * (2 * 200 * (3 * weights - 15 * 4) + 2 * weights * (256 + 256))
+    assert float(cells[3]) == pytest.approx(flop / 1e15, rel=0.05)
+    assert float(cells[4]) == pytest.approx(flop / 0.75e6 / 3600, rel=0.05)
+    assert f"{train} training and {validation} validation samples, 15 -> 40 genes" in printed
+    assert "left to train: 2 networks" in printed
+    assert "warning" not in printed
+
+
+def test_estimate_of_what_is_left(done: Path, prepared: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    grid("--data", prepared, "-o", done, *ARGUMENTS, "--estimate")()
+    assert "left to train: 0 networks, 0 PFLOP, 0 hours" in capsys.readouterr().out
+
+
+def test_warns_of_too_little_room(
+    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(estimate, "_memory_of", lambda device: 2**20)
+    monkeypatch.setattr(estimate, "_host_memory", lambda: 10)
+    monkeypatch.setattr(estimate.shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(9, 9, 0))  # type: ignore[attr-defined]
+    grid("--data", prepared, "--estimate", "-o", tmp_path)()
+    warnings = [line for line in capsys.readouterr().out.splitlines() if line.startswith("warning: ")]
+    assert len(warnings) == 2  # a megabyte is enough for networks of a few units
+    assert "memory" in warnings[0] and "disk" in warnings[1]
+    monkeypatch.setattr(estimate, "_memory_of", lambda device: 1000)
+    grid("--data", prepared, "--estimate")()
+    warnings = [line for line in capsys.readouterr().out.splitlines() if line.startswith("warning: ")]
+    assert warnings[0].startswith("warning: the device has 0.00 GiB, too little for dgex-1x4, dgex-2x4")
+
+
+def test_bad_input_is_one_line(prepared: Path, done: Path, tmp_path: Path, refused: Callable) -> None:
+    assert "give -o, a folder for the results, or --estimate" in refused(grid("--data", prepared))
+    assert "holds a run already" in refused(grid("--data", prepared, "-o", done, *ARGUMENTS))
+    assert "differs in: epochs" in refused(grid("--data", prepared, "-o", done, "--epochs", 3, "--resume"))
+    assert "choose 1 to 4" in refused(grid("--data", prepared, "-o", tmp_path / "new", "--devices", 9))
+    assert "No such file" in refused(grid("--data", tmp_path / "none.h5", "-o", tmp_path / "new"))
+    (tmp_path / "file").touch()
+    assert "cannot be written" in refused(grid("--data", prepared, "-o", tmp_path / "file"))
+    mapped = tmp_path / "mapped.h5"
+    shutil.copy(prepared, mapped)
+    with h5py.File(mapped, "r+") as file:
+        preparation = json.loads(file["preparation"].asstr()[()])
+        file["preparation"][()] = json.dumps({**preparation, "onto": "another"})
+    assert "was mapped onto another data set" in refused(grid("--data", mapped, "-o", tmp_path / "new"))
+    assert not (tmp_path / "new").exists()
