@@ -126,8 +126,8 @@ def sections(evidence: Evidence, sources: Sources, plan: Plan) -> list[Section]:
             data=f"{split.capitalize()}: {tested}, drawn at random from all targets.",
             answer=[
                 verdict(by_pair[TAAF.name, PLAIN.name]),
-                f"{_count(subsets)} Of the proper subsets, {most.label} has the lowest validation error. "
-                f"{verdict(by_pair[most.name, PLAIN.name])}",
+                f"{_count(subsets)} Of those with fewer than four, {most.label} has the lowest validation "
+                f"error. {verdict(by_pair[most.name, PLAIN.name])}",
                 verdict(by_pair["taaf_output", TAAF.name]),
                 verdict(by_pair["taaf_output_wide", TAAF.name]),
                 f"Of all {len(MODELS)} variants {best.model.label} has the lowest validation error; its test z-score "
@@ -175,10 +175,10 @@ def _count(comparisons: Sequence[PairedComparison]) -> str:
     """In how many of the comparisons with the sigmoid network the interval leaves out zero, and on which side."""
     intervals = [c.interval for c in comparisons if c.interval]
     if not intervals:
-        return f"None of the {len(comparisons)} subsets of learnt parameters has an interval."
+        return f"None of {len(comparisons)} choices of learnt parameters has an interval."
     lower, higher = sum(high < 0 for _, high in intervals), sum(low > 0 for low, _ in intervals)
     return (
-        f"Of the {len(comparisons)} subsets of learnt parameters, {lower} have a lower error than the sigmoid network "
+        f"Of {len(comparisons)} choices of learnt parameters, {lower} have a lower error than the sigmoid network "
         f"and {higher} a higher one; for the others no difference is shown."
     )
 

@@ -24,6 +24,7 @@ import jax
 import typer
 from rich.console import Console
 
+import dgex
 from dgex import console, parallel
 from dgex.batches import check_devices
 from dgex.errors import DgexError
@@ -80,7 +81,7 @@ def main(
     plan = replace(plan, seeds=tuple(range(seeds))) if seeds else plan
     check_devices(len(over), plan.protocol.batch)
     sources = find_sources(data)
-    claim(output / "study.json", {"data": sources.identity, "plan": asdict(plan)}, resume)
+    claim(output / "study.json", identity(sources, plan), resume)
     screen = Console(width=max(120, shutil.get_terminal_size().columns), highlight=False)
     for name, question in QUESTIONS.items():
         if only and name not in only:
@@ -91,6 +92,11 @@ def main(
         run_all(list(asked.values()), list(sources), output, over)
         report(output, sources, plan, over)
     screen.print(f"report: {output / 'report.html'}")
+
+
+def identity(sources: Sources, plan: Plan) -> dict[str, Any]:
+    """What a study's folder belongs to; what differs here would make every outcome in it another trial's."""
+    return {"data": sources.identity, "plan": asdict(plan), "dgex": dgex.__version__}
 
 
 def report(output: Path, sources: Sources, plan: Plan, devices: Sequence[jax.Device]) -> None:

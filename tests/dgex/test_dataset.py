@@ -13,10 +13,12 @@ from dgex.dataset import (
     Dataset,
     create_dataset,
     read_dataset,
+    read_provenance,
     read_reference,
     sha256_of,
     write_dataset,
 )
+from dgex.errors import DgexError
 from dgex.genes import Genes
 from dgex.normalization import fit_scaler
 
@@ -69,6 +71,24 @@ def test_reads_back_what_was_written(dataset, path):
         assert getattr(read, name).dtype == dtype
     np.testing.assert_array_equal(read.target_scaler.sd, dataset.target_scaler.sd)
     assert read.overlap.tolist() == [True, False, False, False, False]
+
+
+def test_provenance_alone(dataset, path):
+    assert read_provenance(path) == dataset.provenance
+    with h5py.File(path, "r+") as file:  # nothing else is looked at
+        del file["target"]
+    assert read_provenance(path) == dataset.provenance
+
+
+@pytest.mark.parametrize("name", ["preparation", "sources"])
+def test_provenance_that_is_none(path, name):
+    with h5py.File(path, "r+") as file:
+        if name in file:
+            file[name][()] = "[3]"
+        else:
+            del file.attrs[name]
+    with pytest.raises(DgexError, match="has incomplete provenance"):
+        read_provenance(path)
 
 
 def test_layout_is_the_documented_one(path):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from dgex.errors import DgexError
-from dgex.identity import claim, sole_use
+from dgex.identity import InUseError, claim, sole_use
 
 RUN = {"network": {"hidden": [3, 3]}, "seed": 0}
 
@@ -58,3 +58,12 @@ except DgexError as error:
     with sole_use(tmp_path):
         assert "another process is training there" in other_process()
     assert other_process() == "in\n"
+
+
+def test_a_folder_in_use_is_told_from_other_failures(tmp_path: Path) -> None:
+    """Within one process too, and only while the other is at it."""
+    with sole_use(tmp_path), pytest.raises(InUseError), sole_use(tmp_path):
+        pass
+    assert issubclass(InUseError, DgexError)
+    with sole_use(tmp_path):
+        pass

@@ -2,8 +2,9 @@
 data, and outcomes made up for it.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,8 +19,9 @@ from dgex.formats.gctx import write_gctx
 from dgex.formats.matrix import Expression, in_memory
 from dgex.genes import Genes, write_gene_table
 from dgex.protocols import QUICK
-from experiments import compare
+from experiments import compare, statistics
 from experiments.heldout import MEASURES, Scores
+from experiments.loading import measured_in_all, part
 from experiments.plan import Plan
 from experiments.sources import Sources, find_sources
 from experiments.trials import Outcome, Trial, identity
@@ -91,6 +93,14 @@ def sources(study_data: Path) -> Sources:
     return find_sources(study_data)
 
 
+@pytest.fixture(scope="module")
+def few_draws() -> Iterator[None]:
+    """For tests of many intervals that are about none of their ends."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(statistics, "resampled_means", partial(statistics.resampled_means, draws=500))
+        yield
+
+
 class Planted(Protocol):
     """What a made-up trial's samples have for z-score MAE: trial, held-out set, studies [samples] -> [samples]."""
 
@@ -114,19 +124,21 @@ def _plant(folder: Path, trials: Iterable[Trial], sources: Sources, planted: Pla
     The log2 error is half the z-score error; without overlap it is the same. Sums are those of targets alternating
     between 1 and -1 and predictions that lie beside them by the error.
     """
-    held_out = {}  # studies of held-out samples and number of targets, by source and held-out set
+    held_out = {}  # studies of held-out samples and which targets are measured, by source and held-out set
     for source in sources:
         for held, path in {"test": source.path, **source.cohorts}.items():
             dataset = read_dataset(path)
             study = np.asarray(dataset.study)[dataset.split == 2]
-            held_out[source.name, held] = study, len(dataset.target_genes.ensembl)
+            target = dataset.zscores("test")[1]
+            held_out[source.name, held] = study, measured_in_all(target, study) | (held == "test")
     for trial in {trial.folder: trial for trial in trials}.values():
         source = next(source for source in sources if source.name == trial.source)
         data = {"sha256": source.sha256, "cohorts": source.cohort_sha256}
         scores = {}
         for held in ("test", *source.cohorts):
-            study, genes = held_out[source.name, held]
-            genes = trial.targets or genes
+            study, known = held_out[source.name, held]
+            measured = known[part(len(known), trial.targets)]
+            genes = int(measured.sum())
             overlap = np.arange(genes) < 2
             error = np.broadcast_to(np.asarray(planted(trial, held, study), np.float64), study.shape)
             names = np.unique(study)
@@ -141,7 +153,7 @@ def _plant(folder: Path, trials: Iterable[Trial], sources: Sources, planted: Pla
                 sample=np.stack([error * (0.5 if "log2" in measure else 1.0) for measure in MEASURES]),
                 gene=np.tile(by_study[:, None], genes).astype(np.float32),
                 sums=np.tile(sums[:, None], genes),
-                measured=np.full(genes, True),
+                measured=measured,
                 overlap=overlap,
                 sd=np.full(genes, 0.5, np.float32),
             )

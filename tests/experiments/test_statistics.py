@@ -115,6 +115,67 @@ def test_tests_are_scipy_s_over_studies_and_seeds():
     assert compared.p_seeds == stats.wilcoxon((a - b).mean((1, 2))).pvalue
 
 
+FOLD = dict(zip(sorted(set(STUDY)), ["f1", "f1", "f2", "f3", "f4", "f5"], strict=True))
+
+
+def in_folds(model, errors, fold):
+    return replace(average(model, errors, STUDY), fold=tuple(fold[name] for name in STUDY))
+
+
+def test_folds_are_drawn_whole(compared):
+    """With folds the ends are those of drawing folds; nothing else changes, and the two seldom agree."""
+    folds = compare(in_folds("TAAF", A, FOLD), in_folds("tanh", B, FOLD))
+    assert (folds.folds, folds.studies, compared.folds) == (5, 6, None)
+    code = np.unique([FOLD[name] for name in STUDY], return_inverse=True)[1]
+    weight = once_a_study(np.unique(STUDY, return_inverse=True)[1])
+    values = (A - B).mean(2)
+    assert folds.interval == pytest.approx(interval(values, code, resampled_means(values, code)))
+    once = interval(values, code, resampled_means(values, code, weight=weight), weight)
+    assert folds.study_interval == pytest.approx(once)
+    assert folds.interval != pytest.approx(compared.interval)
+    ends = ("interval", "study_interval", "genes_lower_once_interval", "folds")
+    assert {k: v for k, v in asdict(folds).items() if k not in ends} == {
+        k: v for k, v in asdict(compared).items() if k not in ends
+    }
+    assert folds.summary.endswith("; 6 studies in 5 folds, 3 seeds")
+
+
+def test_folds_of_one_study_are_studies(compared):
+    alone = {name: name for name in STUDY}
+    folds = asdict(compare(in_folds("TAAF", A, alone), in_folds("tanh", B, alone)))
+    assert folds.pop("folds") == 6
+    assert folds == {key: value for key, value in asdict(compared).items() if key != "folds"}
+
+
+def test_what_a_fold_s_studies_share_widens_the_interval():
+    """Five folds of four studies that move together: four times the studies are no four times the evidence."""
+    random = np.random.default_rng(4)
+    study = [f"GSE{i:02}" for i in range(20) for _ in range(5)]
+    shared = np.repeat(random.normal(0, 0.1, 5), 20)[None, :, None]
+    a = 1 + shared + random.normal(0, 0.01, (3, 100, 4))
+    b = np.ones((3, 100, 4))
+    fold = tuple(f"fold-{i // 20}" for i in range(100))
+    models = [average(name, errors, study) for name, errors in (("a", a), ("b", b))]
+    (low, high), (fold_low, fold_high) = (
+        compare(*pair).interval for pair in (models, [replace(model, fold=fold) for model in models])
+    )
+    assert fold_high - fold_low > 2 * (high - low)
+
+
+def test_few_folds_have_no_interval():
+    four = {name: f"f{i % 4}" for i, name in enumerate(sorted(set(STUDY)))}
+    compared = compare(in_folds("TAAF", A, four), in_folds("tanh", B, four))
+    assert compared.no_interval == "4 folds, at least 5 needed" and compared.interval is None
+    assert compared.p_studies is not None  # of six studies
+
+
+def test_folds_must_agree_and_hold_whole_studies():
+    with pytest.raises(ValueError, match="not the same samples, folds"):
+        compare(in_folds("TAAF", A, FOLD), average("tanh", B, STUDY))
+    with pytest.raises(ValueError, match="TAAF: a study is in two folds"):
+        replace(average("TAAF", A, STUDY), fold=tuple(f"f{i}" for i in range(len(STUDY))))
+
+
 def test_signed_rank_by_hand():
     """All of n on one side: two of the 2^n sign patterns. One small difference on the other: two more."""
     six = np.array([1.0, 2, 3, 4, 5, 6])
@@ -264,7 +325,7 @@ def test_summary(compared):
     [
         (average("b", B[:2], STUDY), "TAAF has 3 seeds and b 2"),
         (average("b", B, STUDY[::-1]), "not the same samples"),
-        (average("b", B[..., 1:], STUDY), "not the same samples, genes"),
+        (average("b", B[..., 1:], STUDY), "not the same samples, folds, genes"),
         (average("b", B, STUDY, measure="log2 MAE"), "measure"),
     ],
 )

@@ -1,0 +1,180 @@
+"""The command end to end on a few models and two epochs; going on, sharing and refusing; what the page says."""
+
+import csv
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from unittest.mock import Mock
+
+import h5py
+import pytest
+
+import dgex
+from dgex import parallel
+from dgex.identity import claim
+from experiments import ablation, activations, growth, platforms, study, trials
+from experiments.sources import find_sources
+from experiments.trials import Trial
+
+
+@pytest.fixture(autouse=True)
+def small(few_draws, monkeypatch: pytest.MonkeyPatch, tiny) -> None:
+    """One question's five networks and cheapest baselines, narrow ones."""
+    narrow = tuple(replace(model, network={**model.network, "hidden": (4, 3)}) for model in activations.NETWORK_MODELS)
+    few = tuple(model for model in activations.BASELINE_MODELS if model.name in ("mean", "ridge", "least_squares"))
+    for question in (activations, platforms):
+        monkeypatch.setattr(question, "NETWORK_MODELS", narrow)
+        monkeypatch.setattr(question, "BASELINE_MODELS", few)
+    monkeypatch.setattr(study, "FULL", replace(tiny, targets=10))
+    monkeypatch.setattr(study, "QUICK_STUDY", replace(tiny, targets=5))
+    monkeypatch.setattr("sys.argv", ["study"])
+
+
+def command(data: Path, output: Path, *more: str) -> Callable[[], object]:
+    arguments = ["--data", str(data), "-o", str(output), "--devices", "1", *more]
+    return lambda: study.app(arguments, standalone_mode=False)
+
+
+ONE_SEED = ("--only", "activations", "--seeds", "1")
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """The trials that were computed."""
+    found: list[Path] = []
+    for name in ("_network", "_baseline"):
+        compute = getattr(trials, name)
+
+        def counted(trial: Trial, *rest, compute=compute):
+            found.append(trial.folder)
+            return compute(trial, *rest)
+
+        monkeypatch.setattr(trials, name, counted)
+    return found
+
+
+def test_end_to_end_with_one_seed(
+    study_data: Path, sources, plant, tiny, tmp_path: Path, calls, capsys, monkeypatch
+) -> None:
+    """Three trials of 48 are left to be trained."""
+    output = tmp_path / "study"
+    asked = activations.trials(sources, replace(tiny, targets=10, seeds=(0,)))
+    left = [trial for trial in asked if trial.source == "fold-2" and trial.model.name in ("tanh", "taaf", "ridge")]
+    plant(output, [trial for trial in asked if trial not in left], sources, lambda trial, held, study: 0.5)
+    command(study_data, output, *ONE_SEED)()
+    assert calls == [trial.folder for trial in left]
+    assert "activations: 48 trials, 45 of them done" in capsys.readouterr().out
+    results = json.loads((output / "results.json").read_text())
+    # The trials of platforms are the same.
+    assert [section["name"] for section in results["sections"]] == ["new-studies", "new-samples", "platforms"]
+    assert results["title"] == "tanh, sigmoid and TAAF on source.gctx"
+    assert results["data"] == sources.identity and results["plan"]["seeds"] == [0]
+    page = (output / "report.html").read_text()
+    assert "1 seed, at least 3 needed" in page and "nothing is shown" in page
+    for section in results["sections"]:
+        assert "1 seed" in section["data"]
+        assert any("without an interval" in sentence for sentence in section["answer"])
+        for table in section["tables"]:
+            with (output / "tables" / f"{table['name']}.csv").open(newline="") as file:
+                assert len(list(csv.reader(file))) == 1 + len(table["rows"])
+        for figure in section["figures"]:
+            assert (output / "figures" / f"{figure['name']}.svg").exists()
+    # Resumed: nothing is done again, and the same is said.
+    monkeypatch.setattr(study, "write_study", write := Mock())
+    command(study_data, output, *ONE_SEED, "--resume")()
+    assert len(calls) == 3
+    (_, again), _ = write.call_args
+    assert json.loads(json.dumps(again["sections"])) == results["sections"]
+
+
+def test_questions_whose_trials_are_not_done_are_not_shown(study_data: Path, sources, plant, tmp_path: Path) -> None:
+    asked = activations.trials(sources, study.FULL)
+    plant(tmp_path, asked[1:], sources, lambda trial, held, study: 0.5)
+    study.report(tmp_path, find_sources(study_data), study.FULL, parallel.devices(1))
+    assert json.loads((tmp_path / "results.json").read_text())["sections"] == []
+    assert (tmp_path / "report.html").exists()
+
+
+def test_every_question_is_one(sources, tiny) -> None:
+    assert list(study.QUESTIONS.values()) == [activations, platforms, ablation, growth]
+    for question in study.QUESTIONS.values():
+        assert question.trials(sources, tiny) and callable(question.sections)
+        assert f"--only {question.__name__.rpartition('.')[2]}" in question.__doc__
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (("--only", "everything"), "unknown question 'everything'; known: activations, platforms, ablation, growth"),
+        (("--devices", "99"), "99"),
+        ((), "holds a run already; continue it with --resume"),
+        (("--resume", "--quick"), "holds another run, which differs in: plan;"),
+        (("--resume", "--seeds", "4"), "holds another run, which differs in: plan;"),
+    ],
+)
+def test_what_cannot_be_done(study_data: Path, sources, tmp_path: Path, refused, calls, more, said: str) -> None:
+    claim(tmp_path / "study.json", study.identity(sources, study.FULL), False)
+    assert said in refused(lambda: study.app(["--data", str(study_data), "-o", str(tmp_path), *more]))
+    assert [path.name for path in tmp_path.iterdir()] == ["study.json"] and not calls
+
+
+def other_data(folder: Path) -> None:
+    with h5py.File(folder / "sample.rna.h5", "r+") as file:
+        file.attrs["command"] = "another"
+
+
+def another_version(folder: Path) -> None:
+    pass
+
+
+@pytest.mark.parametrize(("change", "differs"), [(other_data, "data"), (another_version, "dgex")])
+def test_a_folder_of_another_study(
+    study_data: Path, sources, tmp_path: Path, refused, calls, monkeypatch, change, differs: str
+) -> None:
+    data, output = Path(shutil.copytree(study_data, tmp_path / "data")), tmp_path / "study"
+    claim(output / "study.json", study.identity(sources, study.FULL), False)
+    change(data)
+    if change is another_version:
+        monkeypatch.setattr(dgex, "__version__", "0.0")
+    said = refused(lambda: study.app(["--data", str(data), "-o", str(output), "--resume"]))
+    assert f"{output}: holds another run, which differs in: {differs};" in said and not calls
+
+
+def test_outcomes_of_another_study_are_not_mixed_in(
+    study_data: Path, sources, plant, tiny, tmp_path: Path, refused
+) -> None:
+    """A folder whose study.json is lost, or trials copied into it: noticed before anything is shown."""
+    other = replace(tiny, targets=10, protocol=replace(tiny.protocol, epochs=7))
+    plant(tmp_path, activations.trials(sources, other), sources, lambda trial, held, study: 0.5)
+    said = refused(lambda: study.app(["--data", str(study_data), "-o", str(tmp_path), "--only", "activations"]))
+    assert "is of another trial, which differs in: protocol; choose another folder" in said
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_a_damaged_outcome(study_data: Path, sources, plant, tiny, tmp_path: Path, refused) -> None:
+    asked = activations.trials(sources, replace(tiny, targets=10))
+    plant(tmp_path, asked, sources, lambda trial, held, study: 0.5)
+    (tmp_path / asked[3].folder / "outcome.npz").write_bytes(b"PK")
+    said = refused(lambda: study.app(["--data", str(study_data), "-o", str(tmp_path), "--only", "activations"]))
+    assert f"{tmp_path / asked[3].folder}/outcome.npz: cannot be read" in said and "delete it and resume" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("-o", "here"), "give --data"),
+        (("--data", "nowhere", "-o", "here"), "nowhere: holds no prepared files"),
+        (("--redraw", "-o", "here"), "results.json: cannot be read"),
+    ],
+)
+def test_nothing_to_work_on(tmp_path: Path, monkeypatch, refused, arguments, said: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert said in refused(lambda: study.app(arguments))
+    assert not (tmp_path / "here").exists()
+
+
+def test_an_output_that_is_a_file(study_data: Path, tmp_path: Path, refused) -> None:
+    (tmp_path / "file").write_text("")
+    assert "cannot be written" in refused(lambda: study.app(["--data", str(study_data), "-o", str(tmp_path / "file")]))
