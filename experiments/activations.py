@@ -179,8 +179,8 @@ def _gene_figure(name: str, by_model: dict[str, Run]) -> Figure:
         name,
         "scatter",
         f"Test z-score MAE of every gene, mean over seeds: TAAF against sigmoid, {len(taaf):,} genes, lower in "
-        f"{np.mean(taaf < sigmoid):.1%} of them. The genes are measured on the same samples and are no independent "
-        "evidence.",
+        f"{100 * np.mean(taaf < sigmoid):.1f} % of them. The genes are measured on the same samples and are no "
+        "independent evidence.",
         {
             "x_label": "sigmoid, z-score MAE",
             "y_label": "TAAF, z-score MAE",

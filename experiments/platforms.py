@@ -46,7 +46,7 @@ def sections(evidence: Evidence, sources: Sources, plan: Plan) -> list[Section]:
         found.append(
             Section(
                 name=stem if several else "platforms",
-                question=f"Does it carry over from microarrays to RNA-seq{f' ({held})' if several else ''}?",
+                question=f"Does what is learnt on microarrays carry over to RNA-seq{f' ({held})' if several else ''}?",
                 data=f"{held}: {tested}; every sample predicted by the models of all {len(sources.folds)} folds, "
                 "errors averaged over them.",
                 answer=[

@@ -123,8 +123,8 @@ def verdict(c: PairedComparison) -> str:
 
 
 def signed(value: float) -> str:
-    """``+0.0123`` or ``−0.0123``, with a minus sign; what rounds to zero is ``+0.0000``."""
-    return f"{value:+z.4f}".replace("-", "−")
+    """``+0.0123``, ``−0.0123`` with a minus sign, ``−3e−05``: an end beside zero must not read as zero."""
+    return (f"{value:+.4f}" if value == 0 or abs(value) >= 5e-5 else f"{value:+.0e}").replace("-", "−")
 
 
 def data_line(runs: Mapping[str, Run], held: str = "test") -> str:

@@ -88,9 +88,10 @@ def test_comparison_table(comparisons: list[PairedComparison]) -> None:
     first = comparison_table("c", "Differences.", comparisons)
     assert first.rows[0][:2] == ["good net", "bad net"]
     assert first.rows[0][2:6] == pytest.approx([-0.1, -0.1, -0.1, 100 * (1 - 0.401 / 0.501)])
-    row = dict(zip(first.columns[9:], first.rows[0][9:], strict=True))
+    row = cells(first, 0)
     assert (row["studies"], row["folds"], row["seeds"], row["no interval"]) == (8, 5, 3, None)
-    assert row["genes lower in first, %"] == 100 and row["in one study and seed, %"] == 100
+    assert row["genes lower in first, %"] == 100
+    assert row["every study once: first − second"] == pytest.approx(-0.1)
     # Eight studies, all on one side: 2 / 2^8, and there are two comparisons.
     assert row["p"] == pytest.approx(2 / 256) and row["Holm p"] == pytest.approx(4 / 256)
     assert first.rows[1][2] == pytest.approx(0.051) and first.rows[1][5] == pytest.approx(100 * (1 - 0.501 / 0.45))
@@ -144,7 +145,7 @@ def test_no_interval_and_why(sources: Sources, plant, tmp_path: Path, folds: int
     assert compared.interval is None
     said = verdict(compared)
     assert "without an interval" in said and f"({why})" in said and "nothing is shown" in said
-    assert comparison_table("c", "", [compared]).rows[0][-1] == why
+    assert cells(comparison_table("c", "", [compared]), 0)["no interval"] == why
     (row,) = interval_rows(by_model, PAIRS[:1], [compared])
     assert (row["low"], row["high"]) == (None, None)
 
@@ -170,7 +171,9 @@ def test_verdicts(comparisons: list[PairedComparison]) -> None:
 
 
 def test_signed() -> None:
-    assert [signed(value) for value in (0.01234, -0.5, 0.0, -0.00001)] == ["+0.0123", "−0.5000", "+0.0000", "+0.0000"]
+    """An interval that leaves out zero by little must not be printed as if it ended there."""
+    found = [signed(value) for value in (0.01234, -0.5, 0.0, -0.00003, 0.00005)]
+    assert found == ["+0.0123", "−0.5000", "+0.0000", "−3e−05", "+0.0001"]
 
 
 def test_data_line(by_model: dict[str, Run], sources: Sources, plant, tmp_path: Path) -> None:
