@@ -5,7 +5,7 @@ import logging
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import jax
 from orbax.checkpoint import v1 as ocp
@@ -14,6 +14,14 @@ from dgex.atomic import need_room
 from dgex.errors import DgexError
 
 Tree = TypeVar("Tree")
+
+
+class Saving(Protocol):
+    """A save that goes on in the background."""
+
+    def result(self) -> bool:
+        """Waits for it; raises what it raised."""
+
 
 
 def open_checkpoints(directory: Path, minimum_interval_secs: int) -> ocp.training.Checkpointer:
@@ -36,16 +44,32 @@ def open_checkpoints(directory: Path, minimum_interval_secs: int) -> ocp.trainin
     )
 
 
-def save(checkpoints: ocp.training.Checkpointer, epoch: int, state: object, *, force: bool = False) -> None:
+def save(
+    checkpoints: ocp.training.Checkpointer,
+    epoch: int,
+    state: object,
+    before: Saving | None = None,
+    *,
+    force: bool = False,
+) -> Saving | None:
     """Starts to save the state after ``epoch``, if one is due or with ``force``; writing goes on in the background.
+
+    Args:
+      before: what the save before returned, which ``result`` waits for. Orbax gives every save a thread of its own,
+        which ends in ``result`` and nowhere else: a study would gather thousands.
+
+    Returns:
+      What to hand on to the next save, or to wait for.
 
     Raises:
       DgexError: the disk has no room for another checkpoint.
     """
     if not (force or checkpoints.should_save(epoch)):
-        return  # a full disk is no reason to stop training while nothing is to be written
+        return before  # a full disk is no reason to stop training while nothing is to be written
+    if before:
+        before.result()
     need_room(Path(checkpoints.directory), sum(leaf.nbytes for leaf in jax.tree.leaves(state)))
-    checkpoints.save_async(epoch, state, force=force)
+    return checkpoints.save_async(epoch, state, force=force)
 
 
 def restore_latest(checkpoints: ocp.training.Checkpointer, like: Tree) -> tuple[int, Tree]:

@@ -26,7 +26,7 @@ from flax import struct
 
 from dgex import parallel
 from dgex.batches import Batches, Samples, epoch_order
-from dgex.checkpoints import open_checkpoints, restore_latest, save
+from dgex.checkpoints import Saving, open_checkpoints, restore_latest, save
 from dgex.errors import DgexError
 from dgex.identity import check_claim, claim, sole_use
 from dgex.log import Epoch, append_log, read_log, write_log
@@ -277,6 +277,7 @@ def fit_many(
     best = jax.tree.map(jnp.copy, state.params)
     logs: list[list[Epoch]] = [[] for _ in seeds]
     monitor = _monitor(protocol, train)
+    saving: Saving | None = None
 
     with ExitStack() as stack:
         if directories:
@@ -319,8 +320,10 @@ def fit_many(
             if directories:
                 for directory, row in zip(directories, rows, strict=True):
                     append_log(directory / "log.csv", row)
-                save(checkpoints, epoch + 1, (state, best), force=epoch + 1 == protocol.epochs)
+                saving = save(checkpoints, epoch + 1, (state, best), saving, force=epoch + 1 == protocol.epochs)
             on_epoch(rows, time.monotonic() - started)
+        if saving:
+            saving.result()
     return [Fit(params, log) for params, log in zip(_unstack(best, len(seeds)), logs, strict=True)]
 
 

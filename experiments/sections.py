@@ -19,7 +19,7 @@ class Table:
       caption: what the rows are, with units and numbers of samples, studies and seeds.
       columns: headings, with units.
       rows: cells; a float is shown with four decimals and kept in full, None is shown as a dash.
-      shown: how many rows the page has; None for all. The CSV file has all of them.
+      shown, columns_shown: how many rows and columns the page has; None for all. The CSV file has all of them.
     """
 
     name: str
@@ -27,6 +27,7 @@ class Table:
     columns: Sequence[str]
     rows: Sequence[Sequence[Cell]]
     shown: int | None = None
+    columns_shown: int | None = None
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@ no network.
 
     results.json          everything the others show
     report.html
+    results.md            answers and tables as text
     tables/NAME.csv       RFC 4180, full precision, a missing value is empty
     figures/NAME.svg, .png
 """
@@ -23,7 +24,7 @@ from dgex.atomic import replacing
 from dgex.errors import DgexError
 from dgex.svg import to_svg
 from experiments.charts import KINDS
-from experiments.results import write_json
+from experiments.results import markdown, write_json
 from experiments.sections import Cell, Figure, Section, Table, section
 
 # What a study's results.json begins with; the comparison's has schema 1, and no kind.
@@ -80,6 +81,7 @@ def _files(path: Path) -> dict[str, bytes]:
         for figure in figures:
             files |= _drawn(figure)
         files["report.html"] = _page(results, sections, files)
+        files["results.md"] = _text(results, sections).encode()
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise DgexError(f"{path}: is not as a study writes it ({reason}); run the study again") from error
@@ -118,6 +120,18 @@ def _page(results: Mapping[str, Any], sections: Sequence[Section], files: Mappin
     }
     content = {name: results[name] for name in ("title", "summary", "facts")}
     return environment.get_template("study.html.j2").render(sections=sections, pictures=pictures, **content).encode()
+
+
+def _text(results: Mapping[str, Any], sections: Sequence[Section]) -> str:
+    """The answers, what they do not say, and the tables in Markdown, as far as the page shows them."""
+    parts = [f"# {results['title']}", *results["summary"]]
+    for part in sections:
+        parts += [f"## {part.question}", part.data, *part.answer, "What this does not say:"]
+        parts += ["\n".join(f"- {line}" for line in part.caveats)]
+        for table in part.tables:
+            rows = [[_shown(cell) for cell in row[: table.columns_shown]] for row in table.rows[: table.shown]]
+            parts += [table.caption, markdown([list(table.columns[: table.columns_shown]), *rows]).rstrip()]
+    return "\n\n".join(parts) + "\n"
 
 
 def _shown(cell: Cell) -> str:

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 
@@ -110,6 +111,7 @@ def test_resuming_a_finished_run_trains_nothing(run, train, validation):
 
 DRIVER = """
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -262,3 +264,10 @@ def test_damaged_checkpoint(train, validation, tmp_path):
     with pytest.raises(DgexError, match="checkpoints: the checkpoint of epoch 1 cannot be read"):
         fit(NETWORK, protocol, train, validation, 0, tmp_path, resume=True)
     gc.collect()  # the reads that Orbax abandoned complain here, and not in a later test
+
+
+def test_threads_end_with_the_run(train, validation, tmp_path):
+    """Every save has one, which ends only if its result is asked for."""
+    for seed in range(4):
+        fit(NETWORK, PROTOCOL, train, validation, seed, tmp_path / str(seed), checkpoint_seconds=0)
+    assert not [thread.name for thread in threading.enumerate() if "_run_loop" in thread.name]

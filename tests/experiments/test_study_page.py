@@ -6,7 +6,7 @@ import json
 import math
 import re
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -60,6 +60,7 @@ RESULTS: dict[str, Any] = {
 FILES = {
     "results.json",
     "report.html",
+    "results.md",
     "tables/table.1.csv",
     "figures/forest.png",
     "figures/forest.svg",
@@ -166,6 +167,21 @@ def test_page_shows_every_cell(page: Page) -> None:
 
 def test_page_says_how_many_rows_it_leaves_to_the_file(page: Page) -> None:
     assert "4 of 5 rows; all of them" in page.text
+
+
+def test_text_has_answers_and_tables(study: Path) -> None:
+    text = (study / "results.md").read_text(encoding="utf-8")
+    assert f"## Which {HOSTILE}?\n\n21 studies\n\nTAAF.\n\nOr not.\n" in text
+    assert "| TAAF | 1,234,567 | 0.3333 | – | – |" in text
+    assert "| last |" not in text  # the table shows four rows
+
+
+def test_page_leaves_columns_to_the_file(tmp_path: Path) -> None:
+    table = replace(TABLE, columns_shown=2)
+    write_study(tmp_path, {**RESULTS, "sections": [asdict(replace(SECTIONS[0], tables=[table]))]})
+    found = Page((tmp_path / "report.html").read_text(encoding="utf-8"))
+    assert found.tables[1] == [TABLE.columns[:2], *(row[:2] for row in CELLS)]
+    assert (tmp_path / "tables/table.1.csv").read_bytes().startswith(b'"model, or none",samples,difference,p,unknown')
 
 
 def test_page_shows_every_text(page: Page) -> None:
