@@ -291,6 +291,7 @@ def fit_many(
                 claim(directory / "fit.json", identity, resume)
                 stack.enter_context(sole_use(directory))
             checkpoints = stack.enter_context(open_checkpoints(directories[0] / "checkpoints", checkpoint_seconds))
+            stack.callback(lambda: saving and saving.result())
             done, (state, best) = restore_latest(checkpoints, (state, best))
             logs = [read_log(directory / "log.csv", done) if done else [] for directory in directories]
             for directory, log in zip(directories, logs, strict=True):
@@ -322,8 +323,6 @@ def fit_many(
                     append_log(directory / "log.csv", row)
                 saving = save(checkpoints, epoch + 1, (state, best), saving, force=epoch + 1 == protocol.epochs)
             on_epoch(rows, time.monotonic() - started)
-        if saving:
-            saving.result()
     return [Fit(params, log) for params, log in zip(_unstack(best, len(seeds)), logs, strict=True)]
 
 

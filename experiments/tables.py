@@ -45,29 +45,36 @@ def _mean_of_defined(values: np.ndarray) -> float | None:
 
 
 COMPARISON_COLUMNS = (
-    "first", "second", "first − second", "low", "high", "first lower by, %",
-    "every study once: first − second", "low", "high", "Cohen's d", "p", "Holm p",
-    "genes lower in first, %", "in one study and seed, %", "low", "high", "studies", "folds", "seeds", "no interval",
+    "first", "second", "first − second", "low", "high", "first lower by, %", "genes lower in first, %",
+    "Cohen's d", "p", "Holm p", "studies", "folds", "seeds",
+)  # fmt: skip
+# What the CSV file has besides.
+MORE_COLUMNS = (
+    "no interval", "every study once: first − second", "low", "high",
+    "genes lower in one study and seed, %", "low", "high", "p over seeds",
 )  # fmt: skip
 
 
 def comparison_table(name: str, caption: str, comparisons: Sequence[PairedComparison]) -> Table:
     """One row a comparison, with everything that ``PairedComparison`` holds."""
 
-    def percent(share: float) -> float:
-        return 100 * share
+    def ends(interval: tuple[float, float] | None, scale: float = 1) -> tuple[float | None, float | None]:
+        return (scale * interval[0], scale * interval[1]) if interval else (None, None)
 
     rows: list[list[Cell]] = [
         [
-            c.a, c.b, c.difference, *(c.interval or (None, None)), c.improvement,
-            c.study_difference, *(c.study_interval or (None, None)), c.cohens_d, c.p_studies, c.p_holm,
-            percent(c.genes_lower), percent(c.genes_lower_once),
-            *(map(percent, c.genes_lower_once_interval) if c.genes_lower_once_interval else (None, None)),
-            c.studies, c.folds, c.seeds, c.no_interval,
+            c.a, c.b, c.difference, *ends(c.interval), c.improvement, 100 * c.genes_lower,
+            c.cohens_d, c.p_studies, c.p_holm, c.studies, c.folds, c.seeds,
+            c.no_interval, c.study_difference, *ends(c.study_interval),
+            100 * c.genes_lower_once, *ends(c.genes_lower_once_interval, 100), c.p_seeds,
         ]
         for c in comparisons
     ]  # fmt: skip
-    return Table(name, caption, COMPARISON_COLUMNS, rows)
+    note = (
+        f"{caption} Low and high end a 95 % interval. Cohen's d and p are of the studies' differences, every study "
+        "once; p by Wilcoxon's signed-rank test, corrected for the rows of this table by Holm's method."
+    )
+    return Table(name, note, [*COMPARISON_COLUMNS, *MORE_COLUMNS], rows, columns_shown=len(COMPARISON_COLUMNS))
 
 
 def compare_all(
