@@ -28,7 +28,6 @@ BASELINE_MODELS = (
     Model("nearest_samples", "nearest samples"),
     Model("nearest_genes", "nearest genes (KNN-GE)"),
     Model("least_squares", "linear regression"),
-    Model("lasso", "lasso regression"),
     Model("ridge", "ridge regression"),
 )
 NETWORK_MODELS = (

@@ -81,7 +81,7 @@ def sections(evidence: Evidence, sources: Sources, plan: Plan) -> list[Section]:
         panels.append(_panel(title, "training profiles", grown, ("ridge", "sigmoid", "taaf")))
         comparisons = {x: compare_all(by_model, PAIRS) for x, by_model in grown.items()}
         tables.append(_table(f"growth-{_slug(title)}", title, grown, comparisons))
-        answer.append(f"{title}: {_overtaking(comparisons)}")
+        answer.append(f"{title}: {_overtaking(comparisons)} {_gain(grown)}".rstrip())
         data.append(f"{title}: {data_line(next(iter(grown.values())))}.")
     if sources.by_sample:
         widths = _widths(evidence, sources, plan)
@@ -208,6 +208,19 @@ def _overtaking(comparisons: Mapping[int, Sequence[PairedComparison]]) -> str:
             where = f"is ahead of ridge regression at {', '.join(map(str, ahead))} profiles and behind at the others"
         parts.append(f"{network} {where} ({signed(last.difference)} {ends} at {largest})")
     return "; ".join(parts) + "."
+
+
+def _gain(grown: Mapping[int, Mapping[str, Run]]) -> str:
+    """What the last step between asked numbers of profiles brought each model; the last number is a mean over folds."""
+    if len(grown) < 3:
+        return ""
+    few, many = list(grown)[-3:-1]
+    falls = ", ".join(
+        f"{signed(errors(grown[many][name], 'test').sample.mean() - errors(run, 'test').sample.mean())} "
+        f"({run.model.label})"
+        for name, run in grown[few].items()
+    )
+    return f"From {few} to {many} profiles the z-score MAE changes by {falls}."
 
 
 def _widest(widths: Mapping[int, Mapping[str, Run]]) -> str:

@@ -87,7 +87,7 @@ def test_section(section: Section) -> None:
 
 def test_tables_and_figures(section: Section) -> None:
     errors, comparisons, ranges = section.tables
-    assert len(errors.rows) == len(MODELS) and len(comparisons.rows) == len(CONTRASTS)
+    assert len(errors.rows) == len(MODELS) + 2 and len(comparisons.rows) == len(CONTRASTS)
     # Reached 4 at first where a share was asked for; alpha and delta of 1: from 1 to 2.
     assert [row[1:5] for row in ranges.rows] == [[0.0, 1.0, 1.0, 2.0]] + [[-4.0, 4.0, 1.0, 2.0]] * 3
     assert ranges.rows[0][5] == 2 and ranges.rows[0][7] == pytest.approx(0.602)
