@@ -207,7 +207,7 @@ def test_table_of_how_often_the_interval_holds_the_truth(studies, row):
 @pytest.mark.slow
 @pytest.mark.parametrize("folds", [5, 7, 10])
 def test_folds_that_share_their_networks(folds):
-    """The numbers in the docstring of experiments.statistics: the interval holds if folds are drawn, and not studies."""
+    """The numbers in the docstring of experiments.statistics: folds must be drawn, not studies."""
     found = []
     for shared in (0, 10, 20, 30):
         values, study = simulate(1_000, 21, seeds=3, sizes=SIZES, shared=shared, folds=folds)
