@@ -23,7 +23,6 @@ class Saving(Protocol):
         """Waits for it; raises what it raised."""
 
 
-
 def open_checkpoints(directory: Path, minimum_interval_secs: int) -> ocp.training.Checkpointer:
     """The checkpoints of one run; a context manager.
 

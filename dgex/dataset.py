@@ -15,7 +15,7 @@ its ``preparation`` has the file's sha256 under ``onto``. ``legacy`` there says 
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,6 +99,16 @@ class Dataset(Reference):
             standardize(self.landmark[rows], self.landmark_scaler),
             standardize(self.target[rows], self.target_scaler),
         )
+
+
+@dataclass(frozen=True)
+class Shape:
+    """How large a prepared data set is."""
+
+    landmarks: int
+    targets: int
+    samples: dict[str, int]  # by split
+    studies: dict[str, int]  # of the split's samples
 
 
 class Writer:
@@ -221,6 +231,16 @@ def training_samples(path: Path) -> list[str]:
     return [name for name, split in zip(members["sample/id"], members["split"], strict=True) if split == training]
 
 
+def read_shape(path: Path) -> Shape:
+    """Reads how large a prepared file is, and none of its profiles; errors as ``read_provenance``."""
+    with _open(path) as file:
+        axes = _axes(file, ("landmark", "target", "sample/study", "split"))
+        study, split = _read_members(file, ("sample/study", "split")).values()
+    of = {name: np.asarray(study)[split == code].tolist() for code, name in enumerate(SPLITS)}
+    samples, studies = ({name: len(kind(of[name])) for name in of} for kind in (list, set))
+    return Shape(axes["landmarks"], axes["targets"], samples, studies)
+
+
 def sha256_of(path: Path, advance: Callable[[int], object] = lambda nbytes: None) -> str:
     """The SHA-256 of a file, in hexadecimal: what provenance calls a source or a data set by."""
     digest = hashlib.sha256()
@@ -278,8 +298,8 @@ def _reference(members: dict[str, Any]) -> dict[str, Any]:
     return fields
 
 
-def _read_members(file: h5py.File, names: Iterable[str]) -> dict[str, Any]:
-    members: dict[str, Any] = {}
+def _axes(file: h5py.File, names: Collection[str]) -> dict[str, int]:
+    """The lengths of the axes that these members have; their values are not read."""
     lengths: dict[str, int] = {}
     for name in names:
         kind, axes = MEMBERS[name]
@@ -294,6 +314,15 @@ def _read_members(file: h5py.File, names: Iterable[str]) -> dict[str, Any]:
                 f"{file.filename}: /{name} has shape {member.shape}, against [{', '.join(axes)}] of {lengths}; "
                 f"{PREPARE_AGAIN}"
             )
+    return lengths
+
+
+def _read_members(file: h5py.File, names: Collection[str]) -> dict[str, Any]:
+    _axes(file, names)
+    members: dict[str, Any] = {}
+    for name in names:
+        kind, axes = MEMBERS[name]
+        member = file[name]
         try:
             values = member.asstr()[()] if kind == "str" else member[()].astype(kind, copy=False)
         except UnicodeDecodeError as error:

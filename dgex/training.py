@@ -215,6 +215,18 @@ class Fit:
         return min(self.log, key=lambda row: row.validation_mae).epoch
 
 
+class DivergedError(DgexError):
+    """A network's loss is not finite.
+
+    Attributes:
+      fits: what training had until the epoch before; with an empty log where that was nothing.
+    """
+
+    def __init__(self, fits: list[Fit], message: str) -> None:
+        super().__init__(message)
+        self.fits = fits
+
+
 def fit(
     config: NetworkConfig,
     protocol: Protocol,
@@ -267,8 +279,9 @@ def fit_many(
       checkpoint_seconds: least time between checkpoints; the last epoch always has one.
 
     Raises:
-      DgexError: seeds are not all different; a network's loss is not finite, which stops all; or a directory holds a
-        run already (without ``resume``) or another run, such as that of other seeds together (with it).
+      DivergedError: a network's loss is not finite, which stops all.
+      DgexError: seeds are not all different; or a directory holds a run already (without ``resume``) or another run,
+        such as that of other seeds together (with it).
     """
     if not seeds or len(set(seeds)) < len(seeds) or len(directories) not in (0, len(seeds)):
         raise DgexError(f"seeds {list(seeds)}: give every network a seed, and if any then a folder, of its own")
@@ -308,8 +321,10 @@ def fit_many(
             losses, errors = np.atleast_1d(loss).tolist(), np.atleast_1d(mae).tolist()
             columns = zip(rates, losses, errors, monitor_maes, validation_maes, strict=True)
             rows = [Epoch(epoch + 1, *values) for values in columns]
-            for seed, row in zip(seeds, rows, strict=True):
-                _need_finite(seed, row)
+            if problem := _not_finite(seeds, rows):
+                raise DivergedError(
+                    [Fit(*each) for each in zip(_unstack(best, len(seeds)), logs, strict=True)], problem
+                )
             better = [
                 np.bool_(all(row.validation_mae < earlier.validation_mae for earlier in log))
                 for row, log in zip(rows, logs, strict=True)
@@ -323,7 +338,11 @@ def fit_many(
                     append_log(directory / "log.csv", row)
                 saving = save(checkpoints, epoch + 1, (state, best), saving, force=epoch + 1 == protocol.epochs)
             on_epoch(rows, time.monotonic() - started)
-    return [Fit(params, log) for params, log in zip(_unstack(best, len(seeds)), logs, strict=True)]
+    return _fits(best, logs)
+
+
+def _fits(best: Params, logs: Sequence[list[Epoch]]) -> list[Fit]:
+    return [Fit(params, log) for params, log in zip(_unstack(best, len(logs)), logs, strict=True)]
 
 
 def _stack(trees: Sequence[Tree]) -> Tree:
@@ -351,12 +370,15 @@ def _maes(params: Params, samples: Samples, config: NetworkConfig, networks: int
     return [float(finalize(part).mae.mean()) for part in _unstack(sums, networks)]
 
 
-def _need_finite(seed: int, row: Epoch) -> None:
-    if not (math.isfinite(row.train_loss) and math.isfinite(row.validation_mae)):
-        raise DgexError(
-            f"training stopped: the loss is not finite in epoch {row.epoch} (seed {seed}, learning rate "
-            f"{row.learning_rate:g}); use a lower learning rate or look for extreme values in the data"
-        )
+def _not_finite(seeds: Sequence[int], rows: Sequence[Epoch]) -> str | None:
+    """What to say of the first network whose loss is not finite."""
+    for seed, row in zip(seeds, rows, strict=True):
+        if not (math.isfinite(row.train_loss) and math.isfinite(row.validation_mae)):
+            return (
+                f"training stopped: the loss is not finite in epoch {row.epoch} (seed {seed}, learning rate "
+                f"{row.learning_rate:g}); use a lower learning rate or look for extreme values in the data"
+            )
+    return None
 
 
 def _monitor(protocol: Protocol, train: Samples) -> Samples | None:

@@ -5,7 +5,9 @@
 
 Prints what each of the 27 networks takes and then trains them with D-GEX's protocol (``dgex.protocols.DGEX``), beside
 the mean predictor and ridge regression. The folder gets report.html, results.json, tables/ and figures/. Stopped at any
-moment, it goes on with ``--resume``; further processes started so on the same folder share the work.
+moment, it goes on with ``--resume``; further processes started so on the same folder share the work. On GPUs give each
+process one of its own (CUDA_VISIBLE_DEVICES=0, 1, ...): JAX takes most of a GPU's memory at once, whatever it needs,
+and a second process on that GPU would find too little.
 
 Cost on D-GEX's data (88,807 training and 11,101 validation samples, 943 -> 9,520 genes), by its own estimate: 315 PFLOP
 of matrix products, that is 12 days on 2 CPU cores which do 0.41 TFLOP/s of them (one layer of 3,000 units takes 3
@@ -16,29 +18,28 @@ Chen et al. (Bioinformatics 2016) found test z-score MAEs from 0.3421 (one layer
 (three of 9,000), and 0.3784 by linear regression; see ``PUBLISHED``. Other data have other numbers.
 """
 
-import shlex
-import sys
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import Annotated, Any
 
 import typer
 
-from dgex import console, parallel
-from dgex.atomic import check_writable
-from dgex.batches import check_devices
-from dgex.errors import DgexError
-from dgex.identity import claim
+from dgex import console
 from dgex.protocols import DGEX, DGEX_ONE_LAYER, Protocol
-from experiments.estimate import announce
-from experiments.evidence import Evidence, Run, errors, runs
+from experiments.evidence import Run, errors
 from experiments.models import Model
-from experiments.results import provenance
-from experiments.schedule import run_all
+from experiments.one_file import (
+    BASELINE_MODELS,
+    Data,
+    Devices,
+    Epochs,
+    EstimateOnly,
+    Experiment,
+    Output,
+    Resume,
+    carry_out,
+)
 from experiments.sections import Cell, Figure, Section, Table
-from experiments.sources import Source, single_source
-from experiments.study_page import HEADER, write_study
+from experiments.sources import Source
 from experiments.tables import compare_all, comparison_table, data_line, error_table, verdict
 from experiments.trials import Trial
 
@@ -47,8 +48,6 @@ UNITS = (3000, 6000, 9000)
 DROPOUT = 0.1  # that of the published numbers
 # By the end of a network's name among ``dgex.networks.PRESETS``, which has the same networks.
 DROPOUTS = {"": DROPOUT, "-dropout0": 0.0, "-dropout25": 0.25}
-
-BASELINE_MODELS = (Model("mean", "mean predictor"), Model("ridge", "ridge regression"))
 
 # Test z-score MAE on D-GEX's GEO profiles with dropout 10 %, by layers and units (Chen et al. 2016).
 PUBLISHED = {
@@ -67,14 +66,6 @@ CAVEATS = (
     "The network compared with ridge regression is the one with the lowest validation error; its test error was not "
     "looked at to choose it. The other test errors are there to be read, not to choose from.",
 )
-
-# Options that experiments at paper size share.
-Data = Annotated[Path, typer.Option(help="A prepared data set (python -m data_prep prepare).")]
-Output = Annotated[Path | None, typer.Option("-o", "--output", help="Folder for the results.", show_default=False)]
-Epochs = Annotated[int | None, typer.Option(min=1, help="Instead of the protocol's number.", show_default=False)]
-Devices = Annotated[int | None, typer.Option(help="How many devices to train on; all by default.", show_default=False)]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on with what the folder holds, if anything.")]
-EstimateOnly = Annotated[bool, typer.Option("--estimate", help="Only print what training takes.")]
 
 app = console.command_line(help=__doc__.splitlines()[0])
 
@@ -103,7 +94,8 @@ def main(
         ]
 
     work = {"experiment": "dgex_grid", "seeds": seeds, "epochs": epochs, "networks": [m.name for m in networks()]}
-    carry_out("D-GEX's grid", work, data, output, trials, section, devices, resume, estimate_only=estimate_only)
+    experiment = Experiment("D-GEX's grid", work, trials, section)
+    carry_out(experiment, data, output, devices, resume=resume, estimate_only=estimate_only)
 
 
 def networks() -> list[Model]:
@@ -124,73 +116,6 @@ def protocol(layers: int, epochs: int | None) -> Protocol:
     """D-GEX's for so many hidden layers."""
     of = DGEX_ONE_LAYER if layers == 1 else DGEX
     return replace(of, epochs=epochs or of.epochs)
-
-
-def carry_out(
-    title: str,
-    work: Mapping[str, Any],
-    data: Path,
-    output: Path | None,
-    trials: Callable[[Source], list[Trial]],
-    section: Callable[[dict[str, Run]], Section],
-    devices: int | None,
-    resume: bool,
-    *,
-    estimate_only: bool,
-) -> None:
-    """An experiment on one prepared file, from its estimate to its report.
-
-    Args:
-      title: of the report.
-      work: what is asked for, JSON's types; kept in results.json, and with the data it says whose the folder is.
-      data: the prepared file.
-      output: where the results go; needed unless ``estimate_only``, which with it is of the trials left to do.
-      trials: what to train on the file.
-      section: what the trials' outcomes, by name of the model, say.
-      devices: how many; all by default.
-      resume: whether to go on with what the folder holds.
-      estimate_only: whether to end with the estimate, and to write nothing.
-
-    Raises:
-      DgexError: the file, the folder or the number of devices is of no use; training fails.
-    """
-    if output is None and not estimate_only:
-        raise DgexError("give -o, a folder for the results, or --estimate")
-    over = parallel.devices(devices)
-    source = single_source(data)
-    asked = trials(source)
-    for trial in asked:
-        if trial.protocol:
-            check_devices(len(over), trial.protocol.batch)
-    if output is not None and not estimate_only:
-        check_writable(output / "report.html", data)
-        claim(output / "experiment.json", {"data": source.sha256, **work}, resume)
-    announce(asked, source, over, output)
-    if output is None or estimate_only:
-        return
-    run_all(asked, [source], output, over)
-    found = section(runs(Evidence(output, [source]), asked))
-    made = provenance(over, "default")
-    command = shlex.join(["python", "-m", f"experiments.{work['experiment']}", *sys.argv[1:]])
-    protocols = dict.fromkeys(trial.protocol for trial in asked if trial.protocol)
-    facts = {
-        "data": f"{source.path.name} sha256 {source.sha256}",
-        "protocol": "; ".join(
-            ", ".join(f"{key} {value}" for key, value in asdict(of).items() if value) for of in protocols
-        ),
-        "software": ", ".join(f"{name} {version}" for name, version in made["packages"].items()),
-        "source": f"dgex {made['dgex']}, commit {made['git_commit']}",
-        "device": f"{made['devices']} x {made['device_kind']}",
-        "command": command,
-    }
-    summary = (
-        "Test samples were read after validation had chosen every epoch and penalty. The z-score MAE is in units of a "
-        "gene's training SD, the log2 MAE in log2 units; brackets are 95 % intervals."
-    )
-    results = {"title": f"{title} on {source.path.name}", "summary": [summary], "sections": [asdict(found)],
-               "facts": facts, "work": dict(work), "provenance": made, "command": command}  # fmt: skip
-    write_study(output, {**HEADER, **results})
-    print(f"report: {output / 'report.html'}")
 
 
 def section(by_model: dict[str, Run]) -> Section:

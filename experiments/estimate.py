@@ -2,6 +2,7 @@
 that the machine has for such products.
 """
 
+import inspect
 import os
 import shutil
 import time
@@ -13,25 +14,21 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
-from rich.console import Console
-from rich.table import Table
 
 from dgex.batches import SHARE_OF_MEMORY
-from dgex.dataset import SPLITS, read_dataset
+from dgex.dataset import Shape
 from dgex.networks import NetworkConfig
 from dgex.protocols import Protocol
-from dgex.training import init_state
-from experiments.sources import Source
+from dgex.training import evaluate, init_state
+from experiments.models import Model
 from experiments.trials import Trial, is_done
 
-# Samples of a batch in ``dgex.training.evaluate``.
-EVALUATION_BATCH = 256
+# Samples of a batch where training evaluates, which leaves it at the default.
+EVALUATION_BATCH: int = inspect.signature(evaluate).parameters["batch"].default
 
 # A whole step does its products at this share of the rate of products alone: with three layers of 3,000 units 0.78 by
 # D-GEX's SGD and 0.72 by Nadam (README, 2 CPU cores). On a GPU it is not measured.
 SHARE_OF_RATE = 0.75
-
-GIB = 2**30
 
 
 @dataclass(frozen=True)
@@ -171,77 +168,103 @@ def matmul_rate(config: NetworkConfig, batch: int, devices: Sequence[jax.Device]
     return 6 * rows * len(devices) * inputs * units * done / (time.perf_counter() - started)
 
 
-def announce(trials: Sequence[Trial], source: Source, devices: tuple[jax.Device, ...], output: Path | None) -> None:
-    """Prints what each network takes, what those without an outcome take together, and what there is too little of.
+@dataclass(frozen=True)
+class Network:
+    """A network of an experiment.
+
+    Attributes:
+      model: the network.
+      estimate: what training it once takes.
+      rate: floating-point operations a second of its products, on all devices together.
+      left: how many of its trials have no outcome yet.
+    """
+
+    model: Model
+    estimate: Estimate
+    rate: float
+    left: int
+
+    @property
+    def seconds(self) -> float:
+        """Of training it once."""
+        return self.estimate.seconds(self.rate)
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What an experiment on one prepared file takes, and what there is; memory and disk in bytes.
+
+    Attributes:
+      networks: each of them once, whatever its seeds.
+      host: of this machine's memory, what one process takes.
+      disk: of the disk, what outcomes still to come and checkpoints take.
+      device_memory: what JAX may use on a device; None if it does not say.
+      host_memory: what this machine has.
+      disk_free: what the results' disk has left; None if it is not known where they go.
+    """
+
+    networks: tuple[Network, ...]
+    host: int
+    disk: int
+    device_memory: int | None
+    host_memory: int
+    disk_free: int | None
+
+    @property
+    def device(self) -> int:
+        """Of every device's memory, what the largest network takes."""
+        return max(network.estimate.device_bytes for network in self.networks)
+
+    @property
+    def flop(self) -> int:
+        """Of all networks that are left to train."""
+        return sum(network.left * network.estimate.flop for network in self.networks)
+
+    @property
+    def seconds(self) -> float:
+        """Of all networks that are left to train, in one process."""
+        return sum(network.left * network.seconds for network in self.networks)
+
+
+def measure(trials: Sequence[Trial], shape: Shape, devices: tuple[jax.Device, ...], output: Path | None) -> Needs:
+    """Finds out what an experiment takes: the networks by ``estimate``, their rates by trying.
 
     Args:
-      trials: of networks and baselines, all with this source.
-      source: the prepared file; it is read for its size.
+      trials: of networks, at least one, and baselines; all on one prepared file.
+      shape: of this file.
       devices: to train on.
-      output: the experiment's folder, if it is known yet.
+      output: the experiment's folder, if it is known yet; trials with an outcome there are done.
     """
-    screen = Console(width=max(120, shutil.get_terminal_size().columns), highlight=False)
-    dataset = read_dataset(source.path)
-    train, validation, test = np.bincount(dataset.split, minlength=len(SPLITS)).tolist()
-    landmarks, targets = dataset.landmark.shape[1], dataset.target.shape[1]
-    studies = len({study for study, of in zip(dataset.study, dataset.split, strict=True) if of == SPLITS.index("test")})
-    # The file's values, and their z-scores.
-    host_bytes = 2 * (dataset.landmark.nbytes + dataset.target.nbytes)
-    del dataset
-    memory = _memory_of(devices[0])
-
-    table = Table(show_edge=False)
-    for heading in ("network", "parameters", "steps", "PFLOP", "hours", "GiB on the device"):
-        table.add_column(heading, justify="left" if heading == "network" else "right")
     left = [trial for trial in trials if output is None or not is_done(trial, output)]
-    rates: dict[tuple[int, ...], float] = {}
-    seconds = flop = 0.0
-    estimates: dict[str, Estimate] = {}
+    memory = _memory_of(devices[0])
+    rates: dict[tuple[tuple[int, ...], int], float] = {}
+    networks = []
     for model, protocol in {trial.model.name: (trial.model, trial.protocol) for trial in trials}.values():
         if model.network is None or protocol is None:
             continue
-        config = NetworkConfig(landmarks, targets, **model.network)
-        found = estimate(config, protocol, train, validation, len(devices), memory)
-        if config.hidden not in rates:
-            rates[config.hidden] = matmul_rate(config, protocol.batch, devices)
-        of_one = found.seconds(rates[config.hidden])
+        config = NetworkConfig(shape.landmarks, shape.targets, **model.network)
+        products = config.hidden, protocol.batch
+        if products not in rates:
+            rates[products] = matmul_rate(config, protocol.batch, devices)
+        found = estimate(config, protocol, shape.samples["train"], shape.samples["validation"], len(devices), memory)
         times = sum(trial.model.name == model.name for trial in left)
-        seconds, flop = seconds + times * of_one, flop + times * found.flop
-        estimates[model.name] = found
-        cells = _number(found.flop / 1e15), _number(of_one / 3600), f"{found.device_bytes / GIB:.2f}"
-        table.add_row(model.label, f"{found.parameters:,}", f"{found.steps:,}", *cells)
-    most = max(found.device_bytes for found in estimates.values())
-    checkpoint = max(found.checkpoint_bytes for found in estimates.values())
-    # The newest checkpoint is written before the one before it goes; outcomes stay.
-    of_outcome = 4 * studies * targets + 8 * (4 * test + 8 * targets)
-    disk = 2 * checkpoint + len(left) * of_outcome
-    host_bytes += checkpoint  # on its way to the disk
-    if devices[0].platform == "cpu":
-        host_bytes += len(devices) * most
+        networks.append(Network(model, found, rates[products], times))
 
-    slowest, fastest = (_number(rate / 1e12) for rate in (min(rates.values()), max(rates.values())))
-    screen.print(
-        f"{train:,} training and {validation:,} validation samples, {landmarks:,} -> {targets:,} genes; "
-        f"{len(devices)} x {devices[0].device_kind}, {slowest} to {fastest} TFLOP/s in products"
+    checkpoint = max(network.estimate.checkpoint_bytes for network in networks)
+    # The file's values and their z-scores; a checkpoint on its way to the disk.
+    host = 2 * 4 * sum(shape.samples.values()) * (shape.landmarks + shape.targets) + checkpoint
+    if devices[0].platform == "cpu":
+        host += len(devices) * max(network.estimate.device_bytes for network in networks)
+    of_outcome = 4 * shape.studies["test"] * shape.targets + 8 * (4 * shape.samples["test"] + 8 * shape.targets)
+    return Needs(
+        networks=tuple(networks),
+        host=host,
+        # The newest checkpoint is written before the one before it goes; outcomes stay.
+        disk=2 * checkpoint + len(left) * of_outcome,
+        device_memory=memory,
+        host_memory=_host_memory(),
+        disk_free=None if output is None else _disk_free(output),
     )
-    screen.print(table)
-    screen.print(
-        f"left to train: {sum(trial.model.seeded for trial in left)} networks, {_number(flop / 1e15)} PFLOP, "
-        f"{_number(seconds / 3600)} hours in one process"
-    )
-    screen.print(
-        f"room needed: {most / GIB:.2f} GiB on the device, {host_bytes / GIB:.2f} GiB of this machine's memory, "
-        f"{disk / GIB:.2f} GiB of disk"
-    )
-    if memory is not None and most > memory:
-        larger = [name for name, found in estimates.items() if found.device_bytes > memory]
-        screen.print(f"warning: the device has {memory / GIB:.2f} GiB, too little for {', '.join(larger)}")
-    if host_bytes > _host_memory():
-        screen.print(f"warning: this machine has {_host_memory() / GIB:.2f} GiB of memory, less than is needed")
-    if output is not None:
-        nearest = next(parent for parent in (output, *output.absolute().parents) if parent.exists())
-        if (free := shutil.disk_usage(nearest).free) < disk:
-            screen.print(f"warning: the disk has {free / GIB:.2f} GiB left, less than is needed")
 
 
 def _memory_of(device: jax.Device) -> int | None:
@@ -253,5 +276,6 @@ def _host_memory() -> int:
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
-def _number(value: float) -> str:
-    return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
+def _disk_free(folder: Path) -> int:
+    """Of the disk on which a folder lies, or will lie."""
+    return shutil.disk_usage(next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())).free

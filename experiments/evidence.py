@@ -1,11 +1,13 @@
 """From a study's outcomes to errors that can be compared: over folds and seeds, for every held-out set and measure."""
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from dgex.errors import DgexError
 from dgex.metrics import GeneScores
 from experiments.heldout import MEASURES, Scores, gene_scores
 from experiments.models import Model
@@ -20,7 +22,7 @@ class Evidence:
     def __init__(self, folder: Path, sources: Iterable[Source]) -> None:
         """Takes the study's folder, and the prepared files that its trials were run on."""
         self._folder = folder
-        self._data = {source.name: {"sha256": source.sha256, "cohorts": source.cohort_sha256} for source in sources}
+        self._data = {source.name: source.identity for source in sources}
         self._read: dict[Path, Outcome] = {}
 
     def __call__(self, trial: Trial) -> Outcome:
@@ -28,6 +30,11 @@ class Evidence:
         if trial.folder not in self._read:
             self._read[trial.folder] = read(trial, self._data[trial.source], self._folder)
         return self._read[trial.folder]
+
+    @property
+    def made(self) -> Counter[str]:
+        """On what the outcomes read so far were made, and how many so."""
+        return Counter(outcome.made for outcome in self._read.values())
 
 
 @dataclass(frozen=True)
@@ -48,12 +55,15 @@ class Run:
         return float(np.mean([[outcome.validation_mae for outcome in seeds] for seeds in self.outcomes]))
 
     def of_genes(self, held: str) -> GeneScores:
-        """Scores of every gene over all test samples, mean over seeds; of a cohort, mean over sources and seeds."""
+        """Scores of every gene: errors over all samples, correlation within a source's, mean over sources and seeds.
+
+        z-scores of different sources have different zeros, so their predictions are not correlated together.
+        """
         scores = self.scores(held)
-        # Test splits are put together. A cohort is the same samples for all sources, which predict it one by one.
-        together = list(zip(*scores, strict=True)) if held == "test" else [(one,) for seeds in scores for one in seeds]
-        found = [gene_scores(np.sum([one.sums for one in part], axis=0)) for part in together]
-        return GeneScores(*(np.mean([vars(one)[name] for one in found], axis=0) for name in vars(found[0])))
+        by_seed = [gene_scores(np.sum([one.sums for one in seed], axis=0)) for seed in zip(*scores, strict=True)]
+        apart = [gene_scores(one.sums).pearson for seeds in scores for one in seeds]
+        mean = {name: np.mean([vars(one)[name] for one in by_seed], axis=0) for name in vars(by_seed[0])}
+        return GeneScores(**{**mean, "pearson": np.mean(apart, axis=0)})
 
 
 def runs(evidence: Evidence, trials: Iterable[Trial]) -> dict[str, Run]:
@@ -81,6 +91,8 @@ def errors(run: Run, held: str, measure: str = "z-score MAE") -> Errors:
       measure: one of ``experiments.heldout.MEASURES``.
     """
     scores = run.scores(held)
+    if held != "test" and any((one.measured != scores[0][0].measured).any() for seeds in scores for one in seeds):
+        raise DgexError(f"{held}: is scored on other genes in one split than in another; prepare all files again")
     row = MEASURES.index(measure)
     sample = [np.array([one.sample[row] for one in seeds]) for seeds in scores]
     gene = [np.array([_genes(one, measure) for one in seeds]) for seeds in scores]

@@ -18,7 +18,7 @@ from experiments.plan import Plan
 from experiments.sections import Cell, Figure, Section, Table
 from experiments.sources import Source, Sources
 from experiments.statistics import PairedComparison
-from experiments.tables import compare_all, data_line, signed
+from experiments.tables import compare_all, data_line, ends, signed
 from experiments.trials import Trial
 
 RIDGE = Model("ridge", "ridge regression")
@@ -71,6 +71,7 @@ def _wider(sources: Sources, plan: Plan) -> list[Trial]:
 
 
 PAIRS = (("sigmoid", "ridge"), ("taaf", "ridge"), ("taaf", "sigmoid"))
+SHOWN = {"lower": "ahead of", None: "not told apart from", "higher": "behind"}
 
 
 def sections(evidence: Evidence, sources: Sources, plan: Plan) -> list[Section]:
@@ -99,8 +100,10 @@ def sections(evidence: Evidence, sources: Sources, plan: Plan) -> list[Section]:
             caveats=[
                 "Smaller training sets are drawn from the compendium's own; they have fewer profiles of the same "
                 "studies, not fewer studies. Means and SDs are those of the whole training split.",
-                "A network on fewer profiles is trained for as many steps as on all of them, with the same rate; the "
-                "validation samples, which choose the epoch and the penalty, stay the same.",
+                "A network on fewer profiles is trained for as many steps as on all of them, with the same rate. The "
+                "validation samples, which choose epoch and penalty, stay the same; with fewer profiles an epoch has "
+                "fewer steps, so there are more epochs to choose from.",
+                "The last step between sizes has no interval of its own.",
                 "Nothing here reaches beyond the compendium's size: a trend is no measurement.",
             ],
             tables=tables,
@@ -192,21 +195,15 @@ def _width_table(widths: Mapping[int, Mapping[str, Run]]) -> Table:
 
 
 def _overtaking(comparisons: Mapping[int, Sequence[PairedComparison]]) -> str:
-    """From how many profiles on a network has a lower error than ridge regression, if it has."""
+    """At how many profiles a network has a lower error than ridge regression, or a higher one, as intervals show."""
     parts = []
+    largest = max(comparisons)
     for position in (0, 1):
-        network = next(iter(comparisons.values()))[position].a
-        ahead = [x for x, of in comparisons.items() if of[position].difference < 0]
-        largest = max(comparisons)
-        last = comparisons[largest][position]
-        ends = "[{}, {}]".format(*map(signed, last.interval)) if last.interval else "without an interval"
-        if not ahead:
-            where = "is behind ridge regression at every size"
-        elif ahead == sorted(comparisons):
-            where = "is ahead of ridge regression at every size"
-        else:
-            where = f"is ahead of ridge regression at {', '.join(map(str, ahead))} profiles and behind at the others"
-        parts.append(f"{network} {where} ({signed(last.difference)} {ends} at {largest})")
+        network, last = comparisons[largest][position].a, comparisons[largest][position]
+        at = {which: [str(x) for x, of in comparisons.items() if of[position].shown == which] for which in SHOWN}
+        found = [f"{SHOWN[which]} ridge regression with {', '.join(sizes)}" for which, sizes in at.items() if sizes]
+        interval = ends(last.interval) if last.interval else f"no interval: {last.no_interval}"
+        parts.append(f"{network} is {', '.join(found)} profiles ({signed(last.difference)} {interval} with {largest})")
     return "; ".join(parts) + "."
 
 

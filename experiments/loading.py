@@ -1,14 +1,13 @@
 """A study's prepared file in memory: samples for training, and held-out samples for the end."""
 
 import functools
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import jax
 import numpy as np
 
 from dgex.batches import Samples, place
-from dgex.dataset import SPLITS, read_dataset
+from dgex.dataset import SPLITS, Dataset, read_dataset
 from dgex.errors import DgexError
 from experiments.heldout import HeldOut
 from experiments.sources import Source
@@ -38,30 +37,24 @@ def measured_in_all(target: np.ndarray, study: Sequence[str]) -> np.ndarray:
 
 
 class Loaded:
-    """One prepared file; what is asked for twice is made once."""
+    """One prepared file, read when it is first needed; what is asked for twice is made once."""
 
     def __init__(self, source: Source, devices: tuple[jax.Device, ...]) -> None:
-        """Reads the file.
-
-        Args:
-          source: the prepared file, and its cohorts.
-          devices: where training samples go.
-
-        Raises:
-          DgexError: as ``read_dataset``; a cohort has other genes.
-        """
+        """Takes the prepared file with its cohorts, and where training samples go."""
         self.source = source
-        self.dataset = read_dataset(source.path)
-        self._devices = devices
+        self.devices = devices
         # None of these holds ``self``: what is kept goes at once when the object goes, and with it room for the next.
-        self._zscores = functools.cache(self.dataset.zscores)
         self._placed: dict[tuple[str, int | None, int | None], Samples] = {}
         self._held: dict[int | None, list[HeldOut]] = {}
 
-    @property
-    def identity(self) -> dict[str, Any]:
-        """What tells these data from others."""
-        return {"sha256": self.source.sha256, "cohorts": self.source.cohort_sha256}
+    @functools.cached_property
+    def dataset(self) -> Dataset:
+        """The file's contents; errors as ``read_dataset``."""
+        return read_dataset(self.source.path)
+
+    @functools.cached_property
+    def _zscores(self) -> Callable[[str], tuple[np.ndarray, np.ndarray]]:
+        return functools.cache(self.dataset.zscores)
 
     @property
     def profiles(self) -> int:
@@ -76,7 +69,11 @@ class Loaded:
         return self._placed[key]
 
     def held_out(self, targets: int | None = None) -> list[HeldOut]:
-        """The test split, and every cohort; with ``targets`` as in ``samples``."""
+        """The test split, and every cohort; with ``targets`` as in ``samples``.
+
+        Raises:
+          DgexError: as ``read_dataset``; a cohort has other genes.
+        """
         if targets not in self._held:
             self._held[targets] = self._read_held_out(targets)
         return self._held[targets]
@@ -85,8 +82,8 @@ class Loaded:
         landmark, target = self._zscores(split)
         rows, columns = part(len(landmark), profiles), part(target.shape[1], targets)
         if profiles is None and targets is None:
-            return place(landmark, target, self._devices)
-        return place(landmark[rows], np.ascontiguousarray(target[np.ix_(rows, columns)]), self._devices)
+            return place(landmark, target, self.devices)
+        return place(landmark[rows], np.ascontiguousarray(target[np.ix_(rows, columns)]), self.devices)
 
     def _read_held_out(self, targets: int | None) -> list[HeldOut]:
         columns = part(len(self.dataset.target_genes.ensembl), targets)

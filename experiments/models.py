@@ -53,7 +53,8 @@ class Model:
         config = NetworkConfig(train.landmark.shape[1], train.target.shape[1], **self.network)
         if self.reach_share is None:
             return config
-        return replace(config, output_reach=reach(train.target[:REACH_PROFILES], self.reach_share))
+        every = -(-len(train) // REACH_PROFILES)  # evenly spaced: the first ones are a few studies
+        return replace(config, output_reach=reach(train.target[::every], self.reach_share))
 
 
 _predict = jax.jit(predict, static_argnums=0)

@@ -6,7 +6,9 @@
 Prints what training takes, and then trains every network from three seeds, with dropout 10 % and ``PROTOCOL``: the
 optimiser, rate and loss of the TAAF repository's example (Keras-2 Nadam, 5e-4, MAE), with D-GEX's batch of 200 and 200
 epochs. The folder gets report.html, results.json, tables/ and figures/. Stopped at any moment, it goes on with
-``--resume``; further processes started so on the same folder share the work.
+``--resume``; further processes started so on the same folder share the work. On GPUs give each process one of its own
+(CUDA_VISIBLE_DEVICES=0, 1, ...): JAX takes most of a GPU's memory at once, whatever it needs, and a second process on
+that GPU would find too little.
 
 Cost on D-GEX's data (88,807 training and 11,101 validation samples, 943 -> 9,520 genes), by its own estimate: with
 3,000, 6,000 and 9,000 units 65, 178 and 338 PFLOP of matrix products, that is 2.4, 6.6 and 12.6 days on 2 CPU cores
@@ -25,9 +27,19 @@ import typer
 from dgex import console
 from dgex.protocols import DGEX, EXAMPLE
 from experiments.activations import NETWORK_MODELS
-from experiments.dgex_grid import BASELINE_MODELS, Data, Devices, Epochs, EstimateOnly, Output, Resume, carry_out
 from experiments.evidence import Run
 from experiments.models import Model
+from experiments.one_file import (
+    BASELINE_MODELS,
+    Data,
+    Devices,
+    Epochs,
+    EstimateOnly,
+    Experiment,
+    Output,
+    Resume,
+    carry_out,
+)
 from experiments.sections import Figure, Section
 from experiments.sources import Source
 from experiments.tables import compare_all, comparison_table, data_line, error_table, interval_rows, verdict
@@ -81,7 +93,8 @@ def main(
 
     work = {"experiment": "paper_size", "units": units, "seeds": seeds, "epochs": epochs}
     title = f"tanh, sigmoid and TAAF, {LAYERS} layers of {units:,} units,"
-    carry_out(title, work, data, output, trials, section, devices, resume, estimate_only=estimate_only)
+    experiment = Experiment(title, work, trials, section)
+    carry_out(experiment, data, output, devices, resume=resume, estimate_only=estimate_only)
 
 
 def networks(units: int) -> list[Model]:

@@ -59,7 +59,8 @@ def sections(evidence: Evidence, sources: Sources, plan: Plan) -> list[Section]:
                     "that no model of arrays can avoid. A cohort's own scaler would hide it.",
                     "Genes that a cohort does not measure are not scored; as inputs they are filled with the training "
                     "mean.",
-                    "The unit of replication is the cohort; the interval knows nothing of another training set.",
+                    "The unit of replication is the cohort, and cohorts of one consortium (TCGA) or project are no "
+                    "independent units: the intervals are too narrow. They know nothing of another training set.",
                 ],
                 tables=[
                     error_table(f"{stem}-errors", f"Errors on {held} ({tested}).", models, held),

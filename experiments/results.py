@@ -4,6 +4,7 @@ from.
 The file's fields are described in docs/results-format.md.
 """
 
+import functools
 import importlib.metadata
 import json
 import platform
@@ -114,7 +115,7 @@ def provenance(devices: Sequence[jax.Device], matmul_precision: str) -> dict[str
     packages = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "h5py")
     return {
         "dgex": dgex.__version__,
-        "git_commit": _git_commit(),
+        "git_commit": git_commit(),
         "python": platform.python_version(),
         "packages": {name: importlib.metadata.version(name) for name in packages},
         "platform": platform.platform(),
@@ -124,7 +125,8 @@ def provenance(devices: Sequence[jax.Device], matmul_precision: str) -> dict[str
     }
 
 
-def _git_commit() -> str | None:
+@functools.cache
+def git_commit() -> str | None:
     """The commit of the source tree, with "-dirty" if it was changed since; null for an installed package."""
     source = Path(__file__).parent.parent
     if not (source / ".git").exists():  # nor may the commit be that of a repository around an installed package

@@ -11,7 +11,7 @@ from dgex.identity import InUseError
 from dgex.log import Epoch
 from experiments.loading import Loaded
 from experiments.sources import Source
-from experiments.trials import Trial, is_done, run
+from experiments.trials import Trial, check, is_done, run
 
 PATIENCE = 5  # seconds between two looks at what other processes are at work on
 
@@ -26,10 +26,14 @@ def run_all(trials: Sequence[Trial], sources: Sequence[Source], folder: Path, de
       devices: to train on.
 
     Raises:
-      DgexError: as ``experiments.trials.run``.
+      DgexError: as ``experiments.trials.run``; an outcome that is there is another trial's.
     """
     once = {trial.folder: trial for trial in trials}
     left = [trial for trial in once.values() if not is_done(trial, folder)]
+    identities = {source.name: source.identity for source in sources}
+    for trial in once.values():
+        if is_done(trial, folder):  # a wrong one is to be met before the work, not after it
+            check(trial, identities[trial.source], folder)
     loaded: Loaded | None = None
     with progress("{task.fields[status]}") as bar:
         task = bar.add_task("", total=len(left), status="")
@@ -43,6 +47,7 @@ def run_all(trials: Sequence[Trial], sources: Sequence[Source], folder: Path, de
                         continue
                     if loaded is None or loaded.source != source:
                         loaded = None  # two data sets need not fit
+                        jax.clear_caches()  # programs for the shapes of the source before, which no later trial has
                         loaded = Loaded(source, devices)
                     bar.update(task, description=f"{source.name}, {trial.model.label}, seed {trial.seed}", status="")
 
@@ -56,5 +61,6 @@ def run_all(trials: Sequence[Trial], sources: Sequence[Source], folder: Path, de
                     left.remove(trial)
                     bar.update(task, advance=1)
             if len(left) == before:
+                bar.update(task, description="waiting for other processes", status="")
                 time.sleep(PATIENCE)
         bar.update(task, description="trials done", status="")

@@ -32,6 +32,11 @@ class Source:
     def name(self) -> str:
         return self.path.stem
 
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What tells these data from others."""
+        return {"sha256": self.sha256, "cohorts": self.cohort_sha256}
+
 
 def single_source(path: Path) -> Source:
     """One prepared file, without cohorts.
@@ -64,7 +69,7 @@ class Sources:
     @property
     def identity(self) -> dict[str, Any]:
         """What tells these data from others: checksums by file name."""
-        return {source.name: {"sha256": source.sha256, "cohorts": source.cohort_sha256} for source in self}
+        return {source.name: source.identity for source in self}
 
 
 def find_sources(folder: Path) -> Sources:

@@ -154,6 +154,15 @@ class PairedComparison:
     p_holm: float | None = None
 
     @property
+    def shown(self) -> str | None:
+        """Whether a's error is "lower" or "higher", for the next sample and the next study: both intervals say so."""
+        if self.interval is None or self.study_interval is None:
+            return None
+        if max(self.interval[1], self.study_interval[1]) < 0:
+            return "lower"
+        return "higher" if min(self.interval[0], self.study_interval[0]) > 0 else None
+
+    @property
     def summary(self) -> str:
         """One line: what counts samples (difference, share of genes), then what counts every study once, then units."""
 

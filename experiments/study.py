@@ -1,6 +1,6 @@
 """The study: every question of TAAF on one compendium, with intervals, as a page, tables and figures.
 
-    python -m data_prep folds compendium.gctx --genes genes/ --cohorts rnaseq.gctx -o data/study
+    python -m data_prep folds compendium.gctx --genes genes/ --cohorts rnaseq.gctx --folds 7 -o data/study
     python -m experiments.study --data data/study -o results/study
 
 Trains what the questions ask for, one *trial* (a model, a prepared file, a seed) after another, and writes
@@ -14,7 +14,7 @@ COST_AND_NUMBERS
 import shlex
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import ModuleType
@@ -36,6 +36,7 @@ from experiments.results import provenance
 from experiments.schedule import run_all
 from experiments.sections import Section
 from experiments.sources import Sources, find_sources
+from experiments.statistics import FEWEST_SEEDS, FEWEST_STUDIES
 from experiments.study_page import HEADER, redraw, write_study
 from experiments.trials import is_done
 
@@ -83,6 +84,10 @@ def main(
     sources = find_sources(data)
     claim(output / "study.json", identity(sources, plan), resume)
     screen = Console(width=max(120, shutil.get_terminal_size().columns), highlight=False)
+    for note in too_few(sources, plan):
+        screen.print(note)
+    found: dict[str, list[Section]] = {}
+    evidence = Evidence(output, sources)
     for name, question in QUESTIONS.items():
         if only and name not in only:
             continue
@@ -90,26 +95,32 @@ def main(
         left = sum(not is_done(trial, output) for trial in asked.values())
         screen.print(f"{name}: {len(asked)} trials, {len(asked) - left} of them done")
         run_all(list(asked.values()), list(sources), output, over)
-        report(output, sources, plan, over)
+        for each, other in QUESTIONS.items():
+            if each not in found and all(is_done(trial, output) for trial in other.trials(sources, plan)):
+                found[each] = other.sections(evidence, sources, plan)
+        in_order = [section for each in QUESTIONS for section in found.get(each, [])]
+        write_study(output, results(in_order, sources, plan, over, evidence.made))
     screen.print(f"report: {output / 'report.html'}")
 
 
 def identity(sources: Sources, plan: Plan) -> dict[str, Any]:
-    """What a study's folder belongs to; what differs here would make every outcome in it another trial's."""
-    return {"data": sources.identity, "plan": asdict(plan), "dgex": dgex.__version__}
+    """What all of a folder's trials have in common; numbers of seeds, targets and profiles may grow."""
+    return {"data": sources.identity, "protocol": asdict(plan.protocol), "dgex": dgex.__version__}
 
 
-def report(output: Path, sources: Sources, plan: Plan, devices: Sequence[jax.Device]) -> None:
-    """Writes the report of every question whose trials are all done."""
-    evidence = Evidence(output, sources)
-    found: list[Section] = []
-    for question in QUESTIONS.values():
-        if all(is_done(trial, output) for trial in question.trials(sources, plan)):
-            found += question.sections(evidence, sources, plan)
-    write_study(output, results(found, sources, plan, devices))
+def too_few(sources: Sources, plan: Plan) -> list[str]:
+    """What will have no interval, said before the work."""
+    notes = []
+    if len(sources.folds) < FEWEST_STUDIES:
+        notes.append(f"{len(sources.folds)} folds: no intervals over them, at least {FEWEST_STUDIES} needed")
+    if len(plan.seeds) < FEWEST_SEEDS:
+        notes.append(f"{len(plan.seeds)} seed(s): no intervals for networks, at least {FEWEST_SEEDS} needed")
+    return notes
 
 
-def results(sections: Sequence[Section], sources: Sources, plan: Plan, devices: Sequence[jax.Device]) -> dict[str, Any]:
+def results(
+    sections: Sequence[Section], sources: Sources, plan: Plan, devices: Sequence[jax.Device], made: Mapping[str, int]
+) -> dict[str, Any]:
     """What results.json holds."""
     source = provenance(devices, "default")
     command = shlex.join(["python", "-m", "experiments.study", *sys.argv[1:]])
@@ -129,7 +140,7 @@ def results(sections: Sequence[Section], sources: Sources, plan: Plan, devices: 
             "protocol": ", ".join(f"{key} {value}" for key, value in asdict(plan.protocol).items() if value),
             "software": ", ".join(f"{name} {version}" for name, version in source["packages"].items()),
             "source": f"dgex {source['dgex']}, commit {source['git_commit']}",
-            "device": f"{source['devices']} x {source['device_kind']}",
+            "trials": "; ".join(f"{number} on {how}" for how, number in made.items()),
             "command": command,
         },
         "plan": asdict(plan),

@@ -1,5 +1,6 @@
 """The study's tables and sentences: what a comparison of models says, in numbers and in words."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,12 +15,13 @@ from experiments.statistics import Errors, PairedComparison, compare, correct
 def error_table(name: str, caption: str, runs: Sequence[Run], held: str = "test") -> Table:
     """One row a model: its size, validation error, and errors and correlation on a held-out set.
 
-    Errors are means over samples, genes and seeds, and the SD is over seeds. Pearson r and R2 are means over genes, of
-    a gene over all held-out samples.
+    Errors are means over samples, genes and seeds; the SD is of these means, over seeds. Pearson r and R2 are means
+    over genes. The best epoch is a mean over networks; "at the end" are those whose best epoch is among the last 5 %
+    of them, and which longer training might improve.
     """
     columns = [
-        "model", "parameters", "validation z-score MAE", "z-score MAE", "SD over seeds",
-        *MEASURES[1:], "Pearson r", "R2 against the mean predictor",
+        "model", "parameters", "validation z-score MAE", "z-score MAE", "SD of the mean over seeds",
+        *MEASURES[1:], "Pearson r", "R2 against the mean predictor", "best epoch", "at the end, %",
     ]  # fmt: skip
     rows: list[list[Cell]] = []
     for run in runs:
@@ -34,9 +36,18 @@ def error_table(name: str, caption: str, runs: Sequence[Run], held: str = "test"
                 float(of[0].std(ddof=1)) if len(of[0]) > 1 else None,
                 *(float(values.mean()) for values in of[1:]),
                 *(_mean_of_defined(values) for values in (genes.pearson, genes.r2)),
+                *_best_epochs(run),
             ]
         )
     return Table(name, caption, columns, rows)
+
+
+def _best_epochs(run: Run) -> tuple[float | None, float | None]:
+    """Mean best epoch of the networks, and how many in 100 have it among the last 5 % of their epochs."""
+    if not run.model.seeded:
+        return None, None
+    best = [(outcome.best_epoch or 0, outcome.curve.shape[1]) for seeds in run.outcomes for outcome in seeds]
+    return float(np.mean([epoch for epoch, _ in best])), 100 * float(np.mean([e > 0.95 * of for e, of in best]))
 
 
 def _mean_of_defined(values: np.ndarray) -> float | None:
@@ -46,33 +57,35 @@ def _mean_of_defined(values: np.ndarray) -> float | None:
 
 COMPARISON_COLUMNS = (
     "first", "second", "first − second", "low", "high", "first lower by, %", "genes lower in first, %",
-    "Cohen's d", "p", "Holm p", "studies", "folds", "seeds",
+    "every study once: first − second", "low", "high", "Cohen's d", "p", "Holm p",
 )  # fmt: skip
 # What the CSV file has besides.
 MORE_COLUMNS = (
-    "no interval", "every study once: first − second", "low", "high",
-    "genes lower in one study and seed, %", "low", "high", "p over seeds",
+    "genes lower in one study and seed, %", "low", "high", "studies", "folds", "seeds", "no interval",
 )  # fmt: skip
 
 
 def comparison_table(name: str, caption: str, comparisons: Sequence[PairedComparison]) -> Table:
     """One row a comparison, with everything that ``PairedComparison`` holds."""
 
-    def ends(interval: tuple[float, float] | None, scale: float = 1) -> tuple[float | None, float | None]:
+    def pair(interval: tuple[float, float] | None, scale: float = 1) -> tuple[float | None, float | None]:
         return (scale * interval[0], scale * interval[1]) if interval else (None, None)
 
     rows: list[list[Cell]] = [
         [
-            c.a, c.b, c.difference, *ends(c.interval), c.improvement, 100 * c.genes_lower,
-            c.cohens_d, c.p_studies, c.p_holm, c.studies, c.folds, c.seeds,
-            c.no_interval, c.study_difference, *ends(c.study_interval),
-            100 * c.genes_lower_once, *ends(c.genes_lower_once_interval, 100), c.p_seeds,
+            c.a, c.b, c.difference, *pair(c.interval), c.improvement, 100 * c.genes_lower,
+            c.study_difference, *pair(c.study_interval), c.cohens_d, c.p_studies, c.p_holm,
+            100 * c.genes_lower_once, *pair(c.genes_lower_once_interval, 100), c.studies, c.folds, c.seeds,
+            c.no_interval,
         ]
         for c in comparisons
     ]  # fmt: skip
     note = (
-        f"{caption} Low and high end a 95 % interval. Cohen's d and p are of the studies' differences, every study "
-        "once; p by Wilcoxon's signed-rank test, corrected for the rows of this table by Holm's method."
+        f"{caption} Low and high end a 95 % interval, not corrected for the number of rows. First − second weighs a "
+        "study by its samples; Cohen's d and p are of the studies' differences, every study once. p is of Wilcoxon's "
+        "signed-rank test over studies, corrected for the rows by Holm's method; it takes studies that the same "
+        "networks predict for independent, which is too favourable: where it and the interval disagree, believe the "
+        "interval."
     )
     return Table(name, note, [*COMPARISON_COLUMNS, *MORE_COLUMNS], rows, columns_shown=len(COMPARISON_COLUMNS))
 
@@ -112,21 +125,51 @@ def interval_rows(
 
 
 def verdict(c: PairedComparison) -> str:
-    """One sentence: which of the two has the lower error and by how much, or that no difference is shown."""
-    if c.interval is None:
+    """One or two sentences: which of the two has the lower error and by how much, or that no difference is shown."""
+    if c.interval is None or c.study_interval is None:
         return (
             f"{c.a} − {c.b}: {signed(c.difference)} {c.measure}, without an interval, so nothing is shown "
             f"({c.no_interval})."
         )
-    low, high = c.interval
-    ends = f"[{signed(low)}, {signed(high)}]"
-    if low <= 0 <= high:
-        return f"No difference is shown between {c.a} and {c.b}: {signed(c.difference)} {c.measure} {ends}."
-    relation, share = ("lower", c.improvement) if c.difference < 0 else ("higher", -(c.improvement or 0))
-    return (
-        f"{c.a} has a {relation} error than {c.b}: {signed(c.difference)} {c.measure} {ends}, "
-        f"{share:.1f} % {relation}; it is lower in {100 * c.genes_lower:.1f} % of the genes."
+    numbers = (
+        f"{signed(c.difference)} {c.measure} {ends(c.interval)}, and {signed(c.study_difference)} "
+        f"{ends(c.study_interval)} with every study counted once"
     )
+    if c.shown is None:
+        return f"No difference is shown between {c.a} and {c.b}: {numbers}."
+    share = abs(c.improvement or 0)
+    holm = "" if c.p_holm is None else f", Holm p = {c.p_holm:.2g}"
+    return (
+        f"{c.a} has a {c.shown} error than {c.b}: {numbers}{holm}. That is {share:.1f} % {c.shown}; it is lower in "
+        f"{100 * c.genes_lower:.1f} % of the genes."
+    )
+
+
+def ends(interval: tuple[float, float]) -> str:
+    """``[−0.0200, +0.0100]``."""
+    return f"[{signed(interval[0])}, {signed(interval[1])}]"
+
+
+def chosen_in_each(runs: Sequence[Run]) -> str:
+    """Which model validation chooses in each source, and the test z-score MAE of these choices together.
+
+    Chosen source by source: pooled over folds, the validation samples are the test samples of other folds.
+    """
+    best = [
+        min(runs, key=lambda run: np.mean([outcome.validation_mae for outcome in run.outcomes[source]]))
+        for source in range(len(runs[0].sources))
+    ]
+    tested = np.concatenate(
+        [
+            np.mean([outcome.scores["test"].sample[0] for outcome in run.outcomes[source]], axis=0)
+            for source, run in enumerate(best)
+        ]
+    )
+    counted = Counter(run.model.label for run in best).most_common()
+    where = ", ".join(f"{label} ({number} of {len(best)})" for label, number in counted)
+    choice = f"chooses, fold by fold, {where}; together these" if len(best) > 1 else f"chooses {counted[0][0]}; it"
+    verb = "have" if len(best) > 1 else "has"
+    return f"Of all {len(runs)} models validation {choice} {verb} a test z-score MAE of {tested.mean():.4f}."
 
 
 def signed(value: float) -> str:

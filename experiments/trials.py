@@ -7,7 +7,8 @@ trial it was at, questions that need the same trial share it, and several proces
 import json
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,10 +23,11 @@ from dgex.identity import sole_use
 from dgex.log import Epoch
 from dgex.networks import Params
 from dgex.protocols import Protocol
-from dgex.training import fit
+from dgex.training import DivergedError, fit
 from experiments.heldout import Scores, score
 from experiments.loading import Loaded
 from experiments.models import BASELINES, Model, network_predictor
+from experiments.results import git_commit
 
 
 @dataclass(frozen=True)
@@ -67,9 +69,12 @@ class Outcome:
       best_epoch: None for a baseline.
       chosen: the penalty or number of neighbours that validation chose; None for others.
       output_reach: what the output TAAF was started with, z-scores; None for others.
-      curve: training and validation z-score MAE after every epoch, ``[2, epochs]``; empty for a baseline.
+      curve: training and validation z-score MAE after every epoch, ``[2, epochs]``, NaN where training had diverged;
+        empty for a baseline.
       taaf: learnt TAAF parameters by "LAYER/NAME".
-      seconds: of training.
+      seconds: of training, since it was last resumed.
+      diverged: the epoch in which the loss was no longer finite; the scores are then those of the best epoch before.
+      made: on what, with which JAX and from which commit.
     """
 
     scores: dict[str, Scores]
@@ -81,9 +86,13 @@ class Outcome:
     curve: np.ndarray
     taaf: dict[str, np.ndarray]
     seconds: float
+    diverged: int | None
+    made: str
 
 
-SUMMARY = ("validation_mae", "parameters", "best_epoch", "chosen", "output_reach", "seconds")
+SUMMARY = (
+    "validation_mae", "parameters", "best_epoch", "chosen", "output_reach", "seconds", "diverged", "made"
+)  # fmt: skip
 
 
 def identity(trial: Trial, data: Mapping[str, Any]) -> dict[str, Any]:
@@ -103,7 +112,7 @@ def run(
 ) -> None:
     """Trains, scores and writes the outcome; an interrupted training goes on from its checkpoint.
 
-    The held-out samples are read only after training has ended and validation has chosen.
+    The held-out samples are predicted only after training has ended and validation has chosen.
 
     Args:
       trial: what to do.
@@ -121,7 +130,7 @@ def run(
         if (directory / "outcome.npz").exists():  # another process was faster
             return
         outcome = _network(trial, data, directory, on_epoch) if trial.model.seeded else _baseline(trial, data)
-        _write(directory / "outcome.npz", outcome, identity(trial, data.identity))
+        _write(directory / "outcome.npz", outcome, identity(trial, data.source.identity))
         shutil.rmtree(directory / "training", ignore_errors=True)  # checkpoints are many times the size of outcomes
 
 
@@ -137,10 +146,20 @@ def _network(trial: Trial, data: Loaded, directory: Path, on_epoch: Callable[[Ep
         seconds += took
         on_epoch(row, took)
 
-    fitted = fit(config, protocol, train, validation, trial.seed, directory / "training", resume=True, on_epoch=epoch)
+    diverged = None
+    try:
+        fitted = fit(
+            config, protocol, train, validation, trial.seed, directory / "training", resume=True, on_epoch=epoch
+        )
+    except DivergedError as error:
+        (fitted,) = error.fits
+        if not fitted.log:
+            raise
+        diverged = len(fitted.log) + 1
     params = jax.device_get(fitted.params)
     scores = {held.name: score(network_predictor(config, params), held) for held in data.held_out(trial.targets)}
     best = fitted.log[fitted.best_epoch - 1]
+    curve = np.array([[row.train_mae, row.validation_mae] for row in fitted.log]).T
     return Outcome(
         scores=scores,
         validation_mae=best.validation_mae,
@@ -148,9 +167,11 @@ def _network(trial: Trial, data: Loaded, directory: Path, on_epoch: Callable[[Ep
         best_epoch=best.epoch,
         chosen=None,
         output_reach=config.output_reach,
-        curve=np.array([[row.train_mae, row.validation_mae] for row in fitted.log]).T,
+        curve=np.pad(curve, ((0, 0), (0, protocol.epochs - curve.shape[1])), constant_values=np.nan),
         taaf=_taaf_parameters(params),
         seconds=seconds,
+        diverged=diverged,
+        made=_made(data),
     )
 
 
@@ -170,7 +191,14 @@ def _baseline(trial: Trial, data: Loaded) -> Outcome:
     else:
         chosen, validation_mae = None, float(np.abs(predict(validation.landmark) - validation.target).mean())
     scores = {held.name: score(predict, held) for held in data.held_out(trial.targets)}
-    return Outcome(scores, validation_mae, None, None, chosen, None, np.empty((2, 0)), {}, seconds)
+    return Outcome(
+        scores, validation_mae, None, None, chosen, None, np.empty((2, 0)), {}, seconds, diverged=None, made=_made(data)
+    )
+
+
+def _made(data: Loaded) -> str:
+    kind = data.devices[0].device_kind
+    return f"{len(data.devices)} x {kind}, JAX {jax.__version__}, commit {git_commit() or 'unknown'}"
 
 
 def _taaf_parameters(params: Params) -> dict[str, np.ndarray]:
@@ -198,6 +226,14 @@ def is_done(trial: Trial, folder: Path) -> bool:
     return (folder / trial.folder / "outcome.npz").exists()
 
 
+def check(trial: Trial, data: Mapping[str, Any], folder: Path) -> None:
+    """Finds out without reading all of it that an outcome is another trial's; arguments and errors as ``read``."""
+    path = folder / trial.folder / "outcome.npz"
+    with _readable(path), path.open("rb") as file, np.load(file) as archive:
+        found = dict(json.loads(str(archive["identity"])))
+    _need_same(path, found, identity(trial, data))
+
+
 def read(trial: Trial, data: Mapping[str, Any], folder: Path) -> Outcome:
     """Reads an outcome.
 
@@ -209,7 +245,7 @@ def read(trial: Trial, data: Mapping[str, Any], folder: Path) -> Outcome:
       DgexError: it is missing, damaged, or of another trial than this.
     """
     path = folder / trial.folder / "outcome.npz"
-    try:
+    with _readable(path):
         with path.open("rb") as file, np.load(file) as archive:  # refuses pickled objects
             arrays = {name: archive[name] for name in archive.files}
         found, summary = (dict(json.loads(str(arrays.pop(name)))) for name in ("identity", "summary"))
@@ -228,11 +264,21 @@ def read(trial: Trial, data: Mapping[str, Any], folder: Path) -> Outcome:
             taaf=taaf,
             **{name: summary[name] for name in SUMMARY},
         )
+    _need_same(path, found, identity(trial, data))
+    return outcome
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    try:
+        yield
     except Exception as error:  # any: a turned bit in the archive can name another format, a key, a length
         raise DgexError(f"{path}: cannot be read ({error}); delete it and resume the study") from error
-    differs = [name for name, value in identity(trial, data).items() if found.get(name) != value]
+
+
+def _need_same(path: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    differs = [name for name, value in wanted.items() if found.get(name) != value]
     if differs:
         raise DgexError(
             f"{path}: is of another trial, which differs in: {', '.join(differs)}; choose another folder for the study"
         )
-    return outcome
