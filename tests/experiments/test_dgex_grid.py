@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -17,6 +18,7 @@ from dgex.protocols import DGEX, DGEX_ONE_LAYER
 from experiments import dgex_grid, estimate
 
 DROPOUTS = dict(dgex_grid.DROPOUTS)
+VALIDATION = "validation z-score MAE"
 ARGUMENTS = ["--epochs", "2", "--devices", "1"]
 
 
@@ -80,9 +82,6 @@ def test_report_has_the_grid(done: Path, prepared: Path) -> None:
     assert best in (done / "report.html").read_text()
 
 
-VALIDATION = "validation z-score MAE"
-
-
 def test_published_numbers_stand_beside(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dgex_grid, "DROPOUTS", DROPOUTS)
     monkeypatch.setattr(dgex_grid, "UNITS", (4, 6))
@@ -91,9 +90,12 @@ def test_published_numbers_stand_beside(monkeypatch: pytest.MonkeyPatch) -> None
     runs = {model.name: None for model in dgex_grid.networks()}
     table = dgex_grid.grid_table(runs, "")  # type: ignore[arg-type]
     dropouts = ["10 %", "10 %", "0 %", "0 %", "25 %", "25 %"]
-    assert [row[:4] for row in table.rows] == [[1 + i % 2, dropout, 0.5, 0.5] for i, dropout in enumerate(dropouts)]
-    assert [row[-1] for row in table.rows] == [None, 0.3252, None, None, None, None]
-    assert [row[-2] for row in table.rows] == [None] * 6
+    column = dict(zip(table.columns, zip(*table.rows, strict=True), strict=True))
+    assert column["hidden layers"] == (1, 2) * 3
+    assert list(column["dropout"]) == dropouts
+    assert column["4 units"] == column["6 units"] == (0.5,) * 6
+    assert column["published, 4 units"] == (None,) * 6
+    assert column["published, 6 units"] == (None, 0.3252, None, None, None, None)
 
 
 def test_resumed_it_trains_nothing_again(done: Path, prepared: Path, tmp_path: Path) -> None:
@@ -117,14 +119,16 @@ def test_estimate_writes_nothing(
     printed = capsys.readouterr().out
     assert not list(tmp_path.iterdir())
     (line,) = [line for line in printed.splitlines() if line.strip().startswith("1 × 4, dropout 10 %")]
-    cells = [cell.strip() for cell in line.split("│")]
+    (heading,) = [line for line in printed.splitlines() if line.strip().startswith("network ")]
+    headings, cells = ([cell.strip() for cell in re.split("[│┃]", each)] for each in (heading, line))
+    cell = dict(zip(headings, cells, strict=True))
     train, validation, _ = np.bincount(read_dataset(prepared).split)
-    assert cells[1] == str(16 * 4 + 5 * 40)
-    assert cells[2] == "100"  # a step an epoch
+    assert cell["parameters"] == str(16 * 4 + 5 * 40)
+    assert cell["steps"] == "100"  # a step an epoch
     weights = 15 * 4 + 4 * 40
     flop = 100 * (2 * 200 * (3 * weights - 15 * 4) + 2 * weights * (256 + 256))
-    assert float(cells[3]) == pytest.approx(flop / 1e15, rel=0.05)
-    assert float(cells[4]) == pytest.approx(flop / 0.75e6 / 3600, rel=0.05)
+    assert float(cell["PFLOP"]) == pytest.approx(flop / 1e15, rel=0.05)
+    assert float(cell["hours"]) == pytest.approx(flop / 0.75e6 / 3600, rel=0.05)
     assert f"{train} training and {validation} validation samples, 15 -> 40 genes" in printed
     assert "left to train: 2 networks" in printed
     assert "warning" not in printed

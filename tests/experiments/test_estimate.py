@@ -1,22 +1,28 @@
 """What training takes: against the published counts, counts by hand, and what JAX holds."""
 
 import gc
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import h5py
 import jax
 import numpy as np
 import pytest
 
 from dgex import parallel
 from dgex.batches import Samples, epoch_order, index_batches, place
+from dgex.dataset import Shape, read_shape
 from dgex.networks import PRESETS, NetworkConfig
 from dgex.protocols import DGEX, EXAMPLE, Plateau, Protocol
 from dgex.training import epoch_function, fit, init_state
 from experiments import estimate as module
-from experiments.estimate import Estimate, estimate, matmul_rate
+from experiments.estimate import Estimate, estimate, matmul_rate, measure
+from experiments.models import Model
+from experiments.trials import Trial
 
 SMALL = NetworkConfig(3, 5, (4,))
 PROTOCOL = Protocol("sgd", "mse", 1e-3, batch=2, epochs=2)
@@ -109,7 +115,7 @@ def test_work_is_more_than_enough_for_others() -> None:
 def test_data_that_do_not_fit_stay_in_part() -> None:
     memory = 4 * 4 * 8 * 100  # a quarter of it has room for 100 samples of 3 + 5 genes
     device = SimpleNamespace(memory_stats=lambda: {"bytes_limit": memory})
-    block = place(np.zeros((400, 3)), np.zeros((400, 5)), (device,)).block  # type: ignore
+    block = place(np.zeros((400, 3)), np.zeros((400, 5)), (device,)).block
     assert block == 100
     found = estimate(SMALL, replace(PROTOCOL, plateau=Plateau(monitor_samples=60)), 400, 30, memory=memory)
     assert found.data_bytes == 4 * 8 * (block + 30 + 60)
@@ -134,3 +140,56 @@ def test_rate_is_of_products_over_time(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_rate_of_this_machine() -> None:
     assert 1e6 < matmul_rate(NetworkConfig(64, 64, (64,)), 64, parallel.devices(1), seconds=0.01) < 1e15
+
+
+def test_shape_is_read_without_the_profiles(prepared: Path, tmp_path: Path) -> None:
+    path = tmp_path / "large.h5"
+    shutil.copy(prepared, path)
+    with h5py.File(path, "r+") as file:
+        split, study = file["split"][:], file["sample/study"].asstr()[:]
+        for name, genes in (("landmark", 10**9), ("target", 10**10)):  # more than any memory holds
+            del file[name]
+            file.create_dataset(name, (len(split), genes), "f4", chunks=(1, 1024))
+    shape = read_shape(path)
+    assert (shape.landmarks, shape.targets) == (10**9, 10**10)
+    assert shape.samples == {"train": sum(split == 0), "validation": sum(split == 1), "test": sum(split == 2)}
+    pairs = set(zip(split.tolist(), study, strict=True))
+    assert shape.studies == {
+        name: sum(pair[0] == code for pair in pairs) for code, name in enumerate(("train", "validation", "test"))
+    }
+
+
+def test_needs_of_an_experiment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rates: dict[tuple[int, ...], float] = {(4,): 1e3, (8,): 1e6}
+    measured = []
+
+    def rate(config: NetworkConfig, batch: int, devices: object) -> float:
+        measured.append((config.hidden, batch))
+        return rates[config.hidden]
+
+    monkeypatch.setattr(module, "matmul_rate", rate)
+    networks = [Model(f"{units}-{kind}", "", {"hidden": (units,), "activation": kind})
+                for units in (4, 8) for kind in ("tanh", "sigmoid")]  # fmt: skip
+    trials = [Trial("file", model, PROTOCOL, seed) for model in networks for seed in (0, 1)]
+    trials.append(Trial("file", Model("mean", ""), None))
+    for trial in trials[:3]:  # both of the first network, one of the second
+        (tmp_path / trial.folder).mkdir(parents=True)
+        (tmp_path / trial.folder / "outcome.npz").touch()
+    samples = {"train": 50, "validation": 7, "test": 11}
+    shape = Shape(3, 5, samples, studies={"train": 9, "validation": 3, "test": 6})
+    needs = measure(trials, shape, parallel.devices(2), tmp_path)
+
+    assert measured == [((4,), 2), ((8,), 2)]  # once for products of the same size
+    assert [(network.model.name, network.left) for network in needs.networks] == [
+        ("4-tanh", 0), ("4-sigmoid", 1), ("8-tanh", 2), ("8-sigmoid", 2),
+    ]  # fmt: skip
+    small, large = (estimate(NetworkConfig(3, 5, (units,)), PROTOCOL, 50, 7, 2) for units in (4, 8))
+    assert needs.flop == small.flop + 4 * large.flop
+    assert needs.seconds == pytest.approx((small.flop / 1e3 + 4 * large.flop / 1e6) / 0.75)
+    assert needs.device == large.device_bytes
+    values = 4 * (50 + 7 + 11) * (3 + 5)
+    assert needs.host == 2 * values + large.checkpoint_bytes + 2 * large.device_bytes
+    # Four errors a sample and eight sums a gene in float64, an error a study and gene in float32; six trials are left.
+    assert needs.disk == 2 * large.checkpoint_bytes + 6 * (8 * (4 * 11 + 8 * 5) + 4 * 6 * 5)
+    assert needs.disk_free is not None
+    assert measure(trials, shape, parallel.devices(2), None).disk_free is None

@@ -55,8 +55,11 @@ def test_report(done: Path) -> None:
         header, *comparisons = csv.reader(file)
     assert len(comparisons) == 7
     for row in comparisons:
-        first, second = (float(errors[label]["z-score MAE"]) for label in row[:2])
-        difference, low, high = map(float, row[2:5])
+        first, second = (
+            float(errors[label]["z-score MAE"]) for label in (row[header.index("first")], row[header.index("second")])
+        )
+        # The first of its name: columns of other intervals end in low and high too.
+        difference, low, high = (float(row[header.index(name)]) for name in ("first − second", "low", "high"))
         assert difference == pytest.approx(first - second, abs=1e-6)
         assert low < difference < high
         assert row[header.index("seeds")] == "3"
