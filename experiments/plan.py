@@ -37,7 +37,7 @@ FULL = Plan(
     targets=None,
     part_targets=1000,
     ablation_by_study=True,
-    profiles=(50, 100, 200, 400),
+    profiles=(100, 200, 400),
     widths=(30, 100, 1000),
 )
 
