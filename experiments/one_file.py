@@ -1,10 +1,8 @@
 """An experiment on one prepared file: what training takes is printed first, the trials are run, a report is written."""
 
-import shlex
 import shutil
-import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,11 +20,10 @@ from dgex.identity import claim
 from experiments.estimate import Needs, measure
 from experiments.evidence import Evidence, Run, runs
 from experiments.models import Model
-from experiments.results import provenance
 from experiments.schedule import run_all
 from experiments.sections import Section
 from experiments.sources import Source, single_source
-from experiments.study_page import HEADER, write_study
+from experiments.study_page import results, write_study
 from experiments.trials import Trial
 
 # What networks at paper size stand beside.
@@ -91,8 +88,21 @@ def carry_out(
     if output is None or estimate_only:
         return
     run_all(trials, [source], output, over)
-    section = experiment.section(runs(Evidence(output, [source]), trials))
-    write_study(output, _results(experiment, source, trials, section, over))
+    evidence = Evidence(output, [source])
+    section = experiment.section(runs(evidence, trials))
+    write_study(
+        output,
+        results(
+            experiment.work["experiment"],
+            f"{experiment.title} on {source.path.name}",
+            [section],
+            [source],
+            [trial.protocol for trial in trials if trial.protocol],
+            evidence.made,
+            over,
+            work=dict(experiment.work),
+        ),
+    )
     print(f"report: {output / 'report.html'}")
 
 
@@ -148,34 +158,3 @@ def _gib(nbytes: int) -> str:
 
 def _number(value: float) -> str:
     return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
-
-
-def _results(
-    experiment: Experiment, source: Source, trials: Sequence[Trial], section: Section, devices: Sequence[jax.Device]
-) -> dict[str, Any]:
-    """What results.json holds."""
-    made = provenance(devices, "default")
-    command = shlex.join(["python", "-m", f"experiments.{experiment.work['experiment']}", *sys.argv[1:]])
-    protocols = dict.fromkeys(trial.protocol for trial in trials if trial.protocol)
-    return {
-        **HEADER,
-        "title": f"{experiment.title} on {source.path.name}",
-        "summary": [
-            "Test samples were read after validation had chosen every epoch and penalty. The z-score MAE is in units "
-            "of a gene's training SD, the log2 MAE in log2 units; brackets are 95 % intervals."
-        ],
-        "sections": [asdict(section)],
-        "facts": {
-            "data": f"{source.path.name} sha256 {source.sha256}",
-            "protocol": "; ".join(
-                ", ".join(f"{key} {value}" for key, value in asdict(of).items() if value) for of in protocols
-            ),
-            "software": ", ".join(f"{name} {version}" for name, version in made["packages"].items()),
-            "source": f"dgex {made['dgex']}, commit {made['git_commit']}",
-            "device": f"{made['devices']} x {made['device_kind']}",
-            "command": command,
-        },
-        "work": dict(experiment.work),
-        "provenance": made,
-        "command": command,
-    }

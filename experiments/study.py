@@ -11,16 +11,12 @@ says what came out.
 COST_AND_NUMBERS
 """
 
-import shlex
 import shutil
-import sys
-from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Any
 
-import jax
 import typer
 from rich.console import Console
 
@@ -32,12 +28,11 @@ from dgex.identity import claim
 from experiments import ablation, activations, growth, platforms
 from experiments.evidence import Evidence
 from experiments.plan import FULL, QUICK_STUDY, Plan
-from experiments.results import provenance
 from experiments.schedule import run_all
 from experiments.sections import Section
 from experiments.sources import Sources, find_sources
 from experiments.statistics import FEWEST_SEEDS, FEWEST_STUDIES
-from experiments.study_page import HEADER, redraw, write_study
+from experiments.study_page import redraw, results, write_study
 from experiments.trials import is_done
 
 # One file each: ``trials`` says what to train, ``sections`` what it shows. In the order of work and of the page.
@@ -99,7 +94,11 @@ def main(
             if each not in found and all(is_done(trial, output) for trial in other.trials(sources, plan)):
                 found[each] = other.sections(evidence, sources, plan)
         in_order = [section for each in QUESTIONS for section in found.get(each, [])]
-        write_study(output, results(in_order, sources, plan, over, evidence.made))
+        title = f"tanh, sigmoid and TAAF on {sources.raw}"
+        made = evidence.made
+        write_study(
+            output, results("study", title, in_order, list(sources), [plan.protocol], made, over, plan=asdict(plan))
+        )
     screen.print(f"report: {output / 'report.html'}")
 
 
@@ -116,38 +115,6 @@ def too_few(sources: Sources, plan: Plan) -> list[str]:
     if len(plan.seeds) < FEWEST_SEEDS:
         notes.append(f"{len(plan.seeds)} seed(s): no intervals for networks, at least {FEWEST_SEEDS} needed")
     return notes
-
-
-def results(
-    sections: Sequence[Section], sources: Sources, plan: Plan, devices: Sequence[jax.Device], made: Mapping[str, int]
-) -> dict[str, Any]:
-    """What results.json holds."""
-    source = provenance(devices, "default")
-    command = shlex.join(["python", "-m", "experiments.study", *sys.argv[1:]])
-    return {
-        **HEADER,
-        "title": f"tanh, sigmoid and TAAF on {sources.raw}",
-        "summary": [
-            "Which activation infers target genes best from landmark genes, by how much, and why. Test samples were "
-            "read after validation had chosen every epoch, penalty and number of neighbours. The z-score MAE is in "
-            "units of a gene's training SD, the log2 MAE in log2 units; negative differences mean that the first is "
-            "better; brackets are 95 % intervals."
-        ],
-        "sections": [asdict(section) for section in sections],
-        "facts": {
-            "data": "; ".join(f"{each.path.name} sha256 {each.sha256}" for each in sources),
-            "plan": ", ".join(f"{key} {value}" for key, value in asdict(plan).items() if key != "protocol"),
-            "protocol": ", ".join(f"{key} {value}" for key, value in asdict(plan.protocol).items() if value),
-            "software": ", ".join(f"{name} {version}" for name, version in source["packages"].items()),
-            "source": f"dgex {source['dgex']}, commit {source['git_commit']}",
-            "trials": "; ".join(f"{number} on {how}" for how, number in made.items()),
-            "command": command,
-        },
-        "plan": asdict(plan),
-        "data": sources.identity,
-        "provenance": source,
-        "command": command,
-    }
 
 
 if __name__ == "__main__":

@@ -13,23 +13,78 @@ import csv
 import io
 import json
 import re
+import shlex
+import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import jax
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from dgex.atomic import replacing
 from dgex.errors import DgexError
+from dgex.protocols import Protocol
 from dgex.svg import to_svg
 from experiments.charts import KINDS
-from experiments.results import markdown, write_json
+from experiments.results import markdown, provenance, write_json
 from experiments.sections import Cell, Figure, Section, Table, section
+from experiments.sources import Source
 
 # What a study's results.json begins with; the comparison's has schema 1, and no kind.
 HEADER: Mapping[str, Any] = {"kind": "study", "schema_version": 2}
 NAME = re.compile(r"\w[\w.-]*", re.ASCII)  # of a file, and of a link
+
+
+def results(
+    module: str,
+    title: str,
+    sections: Sequence[Section],
+    sources: Sequence[Source],
+    protocols: Sequence[Protocol],
+    made: Mapping[str, int],
+    devices: Sequence[jax.Device],
+    **kept: Any,
+) -> dict[str, Any]:
+    """What results.json holds.
+
+    Args:
+      module: of ``experiments``, whose command this is.
+      title: of the page.
+      sections: what it says.
+      sources: the prepared files.
+      protocols: of its networks.
+      made: on what the outcomes were made, and how many so.
+      devices: of this process.
+      kept: what else results.json is to keep.
+    """
+    source = provenance(devices, "default")
+    command = shlex.join(["python", "-m", f"experiments.{module}", *sys.argv[1:]])
+    settings = [", ".join(f"{key} {value}" for key, value in asdict(of).items() if value) for of in protocols]
+    return {
+        **HEADER,
+        "title": title,
+        "summary": [
+            "Test samples were read after validation had chosen every epoch, penalty and number of neighbours. The "
+            "z-score MAE is in units of a gene's training SD, the log2 MAE in log2 units; negative differences mean "
+            "that the first is better; brackets are 95 % intervals."
+        ],
+        "sections": [asdict(section) for section in sections],
+        "facts": {
+            "data": "; ".join(f"{each.path.name} sha256 {each.sha256}" for each in sources),
+            "protocol": "; ".join(dict.fromkeys(settings)),
+            "trials": "; ".join(f"{number} on {how}" for how, number in made.items()),
+            "software": ", ".join(f"{name} {version}" for name, version in source["packages"].items()),
+            "source": f"dgex {source['dgex']}, commit {source['git_commit']}",
+            "command": command,
+        },
+        "data": {each.path.name: each.identity for each in sources},
+        "provenance": source,
+        "command": command,
+        **kept,
+    }
 
 
 def write_study(output: Path, results: Mapping[str, Any]) -> None:
