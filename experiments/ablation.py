@@ -238,14 +238,16 @@ def _curves_figure(by_model: Mapping[str, Run]) -> Figure:
     series = []
     for model in (TAAF, *OUTPUTS):
         curves = np.array([outcome.curve[1] for seeds in by_model[model.name].outcomes for outcome in seeds])
+        curves = curves[:, np.isfinite(curves).any(0)]  # from where a network diverged it has no errors
         label = "hidden only" if model is TAAF else model.label
         epochs = list(range(1, curves.shape[1] + 1))
-        series.append({"label": label, "x": epochs, "y": np.round(curves.mean(0), 5).tolist()})
+        series.append({"label": label, "x": epochs, "y": np.round(np.nanmean(curves, 0), 5).tolist()})
     return Figure(
         "ablation-output-start",
         "lines",
-        f"Validation z-score MAE against the epoch, mean over {len(curves)} networks each. An output TAAF that starts "
-        "with the range 0 to 1 first has to grow, by no more than about the learning rate a step.",
+        f"Validation z-score MAE against the epoch, mean over {len(curves)} networks each, without those that have "
+        "diverged. An output TAAF that starts with the range 0 to 1 first has to grow, by no more than about the "
+        "learning rate a step.",
         {
             "panels": [
                 {

@@ -202,8 +202,8 @@ def _overtaking(comparisons: Mapping[int, Sequence[PairedComparison]]) -> str:
         network, last = comparisons[largest][position].a, comparisons[largest][position]
         at = {which: [str(x) for x, of in comparisons.items() if of[position].shown == which] for which in SHOWN}
         found = [f"{SHOWN[which]} ridge regression with {', '.join(sizes)}" for which, sizes in at.items() if sizes]
-        interval = ends(last.interval) if last.interval else f"no interval: {last.no_interval}"
-        parts.append(f"{network} is {', '.join(found)} profiles ({signed(last.difference)} {interval} with {largest})")
+        interval = f" {ends(last.interval)}" if last.interval else f", no interval: {last.no_interval}"
+        parts.append(f"{network} is {', '.join(found)} profiles (with {largest}: {signed(last.difference)}{interval})")
     return "; ".join(parts) + "."
 
 

@@ -17,7 +17,7 @@ def error_table(name: str, caption: str, runs: Sequence[Run], held: str = "test"
 
     Errors are means over samples, genes and seeds; the SD is of these means, over seeds. Pearson r and R2 are means
     over genes. The best epoch is a mean over networks; "at the end" are those whose best epoch is among the last 5 %
-    of them, and which longer training might improve.
+    of them, and which longer training might improve. The caption says how many networks diverged.
     """
     columns = [
         "model", "parameters", "validation z-score MAE", "z-score MAE", "SD of the mean over seeds",
@@ -39,7 +39,15 @@ def error_table(name: str, caption: str, runs: Sequence[Run], held: str = "test"
                 *_best_epochs(run),
             ]
         )
-    return Table(name, caption, columns, rows)
+    return Table(name, caption + _diverged(runs), columns, rows)
+
+
+def _diverged(runs: Sequence[Run]) -> str:
+    networks = [outcome for run in runs if run.model.seeded for seeds in run.outcomes for outcome in seeds]
+    diverged = sum(outcome.diverged is not None for outcome in networks)
+    if not diverged:
+        return ""
+    return f" Diverged, and scored at the best epoch before: {diverged} of {len(networks)} networks."
 
 
 def _best_epochs(run: Run) -> tuple[float | None, float | None]:

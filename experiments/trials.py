@@ -130,7 +130,7 @@ def run(
         if (directory / "outcome.npz").exists():  # another process was faster
             return
         outcome = _network(trial, data, directory, on_epoch) if trial.model.seeded else _baseline(trial, data)
-        _write(directory / "outcome.npz", outcome, identity(trial, data.source.identity))
+        write(directory / "outcome.npz", outcome, identity(trial, data.source.identity))
         shutil.rmtree(directory / "training", ignore_errors=True)  # checkpoints are many times the size of outcomes
 
 
@@ -210,7 +210,12 @@ def _taaf_parameters(params: Params) -> dict[str, np.ndarray]:
     }
 
 
-def _write(path: Path, outcome: Outcome, belongs_to: Mapping[str, Any]) -> None:
+def write(path: Path, outcome: Outcome, belongs_to: Mapping[str, Any]) -> None:
+    """Writes an outcome, whole or not at all; ``belongs_to`` is its trial's ``identity``.
+
+    Raises:
+      DgexError: the disk is full.
+    """
     arrays = {"curve": outcome.curve, **{f"taaf/{name}": values for name, values in outcome.taaf.items()}}
     for held, scores in outcome.scores.items():
         arrays |= {f"scores/{held}/{name}": values for name, values in vars(scores).items()}

@@ -9,14 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dgex import parallel
+from dgex import parallel, training
 from dgex.batches import Samples, place
-from dgex.errors import DgexError
 from dgex.log import read_log
 from dgex.metrics import finalize
 from dgex.networks import PRESETS, NetworkConfig
 from dgex.protocols import DGEX, Plateau, Protocol
-from dgex.training import evaluate, fit, init_state, make_train_step
+from dgex.training import DivergedError, evaluate, fit, fit_many, init_state, make_train_step
 
 NETWORK = NetworkConfig(6, 4, (8,), "tanh", taaf="hidden", dropout=0.1)
 PROTOCOL = Protocol("keras_nadam", "mae", 3e-2, batch=16, epochs=12)
@@ -228,7 +227,26 @@ def test_non_finite_loss_names_the_epoch(train, validation, tmp_path):
     protocol = Protocol("sgd", "sse", 50.0, batch=16, epochs=30)
     config = NetworkConfig(6, 4, (8,), "relu")
     rows = []
-    with pytest.raises(DgexError) as stopped:
+    with pytest.raises(DivergedError) as stopped:
         fit(config, protocol, train, validation, 7, tmp_path, on_epoch=lambda row, *_: rows.append(row))
     assert f"not finite in epoch {len(rows) + 1} (seed 7, learning rate 50)" in str(stopped.value)
     assert str(read_log(tmp_path / "log.csv", len(rows))) == str(rows)
+
+
+@pytest.mark.parametrize("seeds", [(0,), (0, 1)])
+def test_what_training_had_before_it_diverged(train, validation, tmp_path, monkeypatch, seeds):
+    """The fits of the three epochs before, as if no more had been asked for."""
+    expected = fit_many(NETWORK, replace(PROTOCOL, epochs=3), train, validation, seeds)
+    monkeypatch.setattr(training, "learning_rate", lambda protocol, maes: 3e-2 if len(maes) < 3 else 1e38)
+    with pytest.raises(DivergedError, match="in epoch 4 ") as stopped:
+        fit_many(NETWORK, PROTOCOL, train, validation, seeds)
+    for found, fitted in zip(stopped.value.fits, expected, strict=True):
+        assert len(found.log) == 3 and str(found.log) == str(fitted.log)
+        assert_same(found.params, fitted.params)
+
+
+def test_nothing_before_it_diverged(train, validation, monkeypatch):
+    monkeypatch.setattr(training, "learning_rate", lambda protocol, maes: 1e38)
+    with pytest.raises(DivergedError) as stopped:
+        fit(NETWORK, PROTOCOL, train, validation, 0)
+    assert [found.log for found in stopped.value.fits] == [[]]

@@ -24,8 +24,7 @@ from experiments.heldout import MEASURES, Scores
 from experiments.loading import measured_in_all, part
 from experiments.plan import Plan
 from experiments.sources import Sources, find_sources
-from experiments.trials import Outcome, Trial, identity
-from experiments.trials import _write as write_outcome
+from experiments.trials import Outcome, Trial, identity, write
 
 SCALE = Scale(15, 40, overlap=7, rows=150, profiles=150, profiles_per_study=18, duplicates=0.05)
 FOLDS = 5
@@ -133,7 +132,6 @@ def _plant(folder: Path, trials: Iterable[Trial], sources: Sources, planted: Pla
             held_out[source.name, held] = study, measured_in_all(target, study) | (held == "test")
     for trial in {trial.folder: trial for trial in trials}.values():
         source = next(source for source in sources if source.name == trial.source)
-        data = {"sha256": source.sha256, "cohorts": source.cohort_sha256}
         scores = {}
         for held in ("test", *source.cohorts):
             study, known = held_out[source.name, held]
@@ -170,6 +168,8 @@ def _plant(folder: Path, trials: Iterable[Trial], sources: Sources, planted: Pla
             curve=np.full((2, 0 if network is None else 2), error),
             taaf={f"{layer}/{name}": np.ones(3) for layer in layers for name in ("alpha", "beta", "gamma", "delta")},
             seconds=1.0,
+            diverged=None,
+            made="1 x abacus",
         )
         (folder / trial.folder).mkdir(parents=True)
-        write_outcome(folder / trial.folder / "outcome.npz", outcome, identity(trial, data))
+        write(folder / trial.folder / "outcome.npz", outcome, identity(trial, source.identity))

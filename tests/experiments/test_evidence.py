@@ -32,7 +32,7 @@ def outcome(held: dict[str, HeldOut], seed: int) -> tuple[Outcome, dict[str, np.
         predicted = random.normal(0, 1, samples.target.shape).astype(np.float32)
         scores[name] = score(lambda landmark, of=predicted: of, samples)
         found[name] = np.abs(predicted - samples.target)
-    return Outcome(scores, 0.1 * seed, 3, 1, None, None, np.zeros((2, 1)), {}, 1.0), found
+    return Outcome(scores, 0.1 * seed, 3, 1, None, None, np.zeros((2, 1)), {}, 1.0, None, "here"), found
 
 
 def held_out(name: str, study: list[str], seed: int) -> HeldOut:
@@ -117,12 +117,30 @@ def correlations(predicted: np.ndarray, target: np.ndarray) -> list[float]:
     return [np.corrcoef(x, y)[0, 1] for x, y in zip(predicted.T.astype(float), target.T.astype(float), strict=True)]
 
 
+def test_cohorts_of_other_genes_are_not_put_together() -> None:
+    """As many genes, but others: an average of theirs would pass unnoticed."""
+    run, _ = made(NETWORK, 3)
+    (first, *rest) = run.outcomes[2]
+    other = replace(first.scores["rna"], measured=np.arange(GENES) > 0)
+    spoilt = (replace(first, scores={**first.scores, "rna": other}), *rest)
+    run = replace(run, outcomes=(*run.outcomes[:2], spoilt))
+    with pytest.raises(DgexError, match="^rna: is scored on other genes in one split than in another; prepare all"):
+        errors(run, "rna")
+    assert errors(run, "test").sample.shape == (3, 10)
+
+
 def test_scores_of_genes_over_all_folds_samples() -> None:
+    """But for the correlation, which is within a fold: z-scores of different folds have different zeros."""
     run, arrays = made(NETWORK, 3)
     found, target = run.of_genes("test"), targets_of("test")
     joined = [np.concatenate([predictions("test", seed, source) for source in range(3)]) for seed in range(3)]
     np.testing.assert_allclose(found.mae, arrays["test"].mean((0, 1)), rtol=1e-5)
-    np.testing.assert_allclose(found.pearson, np.mean([correlations(one, target) for one in joined], axis=0), rtol=1e-4)
+    apart = [
+        correlations(predictions("test", seed, source), held_out("test", study, 10 + source).target)
+        for source, study in enumerate(STUDIES.values())
+        for seed in range(3)
+    ]
+    np.testing.assert_allclose(found.pearson, np.mean(apart, axis=0), rtol=1e-4, atol=1e-6)
     r2 = [1 - ((one - target) ** 2).sum(0) / (target**2).sum(0) for one in joined]
     np.testing.assert_allclose(found.r2, np.mean(r2, axis=0), rtol=1e-4)
 
@@ -157,6 +175,16 @@ def test_runs_are_read_once_and_grouped(sources: Sources, plant, tmp_path: Path,
     validation = [[one.validation_mae for one in seeds] for seeds in by_model["net"].outcomes]
     np.testing.assert_allclose(validation, [[0.5 + n / 10, 1.5 + n / 10] for n in range(1, 6)])
     assert [len(seeds) for seeds in by_model["ridge"].outcomes] == [1] * 5
+
+
+def test_on_what_the_outcomes_were_made_is_counted(sources: Sources, plant, tmp_path: Path) -> None:
+    asked = [Trial("fold-1", NETWORK, None, seed, 4) for seed in range(3)]
+    plant(tmp_path, asked, sources, lambda trial, held, study: 0.5)
+    evidence = Evidence(tmp_path, sources)
+    assert evidence.made == {}
+    runs(evidence, asked[:2])
+    runs(evidence, asked[:2])
+    assert evidence.made == {"1 x abacus": 2}
 
 
 def test_outcomes_of_other_data_are_refused(sources: Sources, plant, tmp_path: Path) -> None:

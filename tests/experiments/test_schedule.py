@@ -1,9 +1,14 @@
 """Every trial is run once, whoever asks for it, however often, and however many work on it."""
 
+import shutil
+import subprocess
+import sys
 import threading
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import jax
 import numpy as np
@@ -11,7 +16,7 @@ import pytest
 
 from dgex.errors import DgexError
 from dgex.identity import sole_use
-from experiments import schedule, trials
+from experiments import loading, schedule, trials
 from experiments.loading import Loaded
 from experiments.models import Model
 from experiments.schedule import run_all
@@ -89,6 +94,102 @@ def test_a_stopped_study_goes_on(sources: Sources, devices, fitted, tmp_path: Pa
     assert sorted(path for _, path in fitted) == sorted(trial.folder for trial in TRIALS)
 
 
+def need_all(folder: Path, sources: Sources) -> None:
+    """Every outcome is there and its trial's."""
+    by_source = {source.name: source.identity for source in sources}
+    for trial in TRIALS:
+        read(trial, by_source[trial.source], folder)
+
+
+# Waits until both processes are there, then says what it computes.
+WORKER = """
+import sys, time
+from pathlib import Path
+import jax
+from experiments import schedule, trials
+from experiments.models import Model
+from experiments.sources import find_sources
+
+data, folder, ready, names = Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), ("mean", "least_squares")
+compute = trials._baseline
+
+def said(trial, data):
+    print(trial.folder, flush=True)
+    time.sleep(0.05)
+    return compute(trial, data)
+
+trials._baseline, schedule.PATIENCE = said, 0.05
+asked = [
+    trials.Trial(source, Model(name, name), None, targets=targets)
+    for targets in (4, 6) for source in ("fold-2", "fold-1", "sample") for name in names
+]
+sources = list(find_sources(data))
+ready.write_text("")
+while len(list(ready.parent.glob("ready-*"))) < 2:
+    time.sleep(0.01)
+schedule.run_all(asked, sources, folder, tuple(jax.devices()[:1]))
+"""
+
+
+def test_two_processes_on_one_folder(sources: Sources, study_data: Path, tmp_path: Path) -> None:
+    workers = [
+        subprocess.Popen(
+            [sys.executable, "-c", WORKER, str(study_data), str(tmp_path / "study"), str(tmp_path / f"ready-{name}")],
+            cwd=Path(__file__).parents[2],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for name in "ab"
+    ]
+    try:
+        ended = [worker.communicate(timeout=120) for worker in workers]
+    finally:
+        for worker in workers:
+            worker.kill()
+    assert [worker.returncode for worker in workers] == [0, 0], ended
+    done = [said.split() for said, _ in ended]
+    assert all(done) and sorted(sum(done, [])) == sorted(str(trial.folder) for trial in TRIALS)
+    need_all(tmp_path / "study", sources)
+
+
+def test_an_outcome_of_another_trial_is_met_before_the_work(sources: Sources, devices, fitted, tmp_path: Path) -> None:
+    """Of the last trial, in the place of which another's lies."""
+    last = TRIALS[-1]
+    run_all([TRIALS[1]], list(sources), tmp_path, devices)
+    (tmp_path / last.folder).mkdir(parents=True)
+    (tmp_path / TRIALS[1].folder / "outcome.npz").rename(tmp_path / last.folder / "outcome.npz")
+    with pytest.raises(DgexError, match=f"{last.folder}/outcome.npz: is of another trial, which differs in: source"):
+        run_all(TRIALS, list(sources), tmp_path, devices)
+    assert len(fitted) == 1
+
+
+def test_nothing_is_read_while_waiting(sources: Sources, devices, fitted, tmp_path: Path, monkeypatch) -> None:
+    """Others are at work on all trials of two sources; at the fourth look they are done."""
+    busy = [trial for trial in TRIALS if trial.source != "sample"]
+    run_all(busy, list(sources), tmp_path / "others", devices)
+    fitted.clear()
+    monkeypatch.setattr(loading, "read_dataset", reading := Mock())
+    looks = []
+    with ExitStack() as locks:
+        for trial in busy:
+            (tmp_path / trial.folder).mkdir(parents=True)
+            locks.enter_context(sole_use(tmp_path / trial.folder))
+
+        def look_again(seconds: float) -> None:
+            looks.append(seconds)
+            if len(looks) == 3:
+                for trial in busy:
+                    name = trial.folder / "outcome.npz"
+                    shutil.copy(tmp_path / "others" / name, tmp_path / name)
+                locks.close()
+
+        monkeypatch.setattr(schedule, "time", Mock(sleep=look_again))
+        run_all(busy, list(sources), tmp_path, devices)
+    assert looks == [schedule.PATIENCE] * 3
+    assert not fitted and not reading.called
+
+
 def test_two_share_the_work(sources: Sources, devices, fitted, tmp_path: Path) -> None:
     """Two threads, for which the lock on a folder is what it is for two processes."""
     workers = [
@@ -101,9 +202,7 @@ def test_two_share_the_work(sources: Sources, devices, fitted, tmp_path: Path) -
         assert not worker.is_alive()
     assert sorted(path for _, path in fitted) == sorted(trial.folder for trial in TRIALS)
     assert {name for name, _ in fitted} == {"a", "b"}
-    by_source = {source.name: Loaded(source, devices).identity for source in sources}
-    for trial in TRIALS:
-        read(trial, by_source[trial.source], tmp_path)
+    need_all(tmp_path, sources)
 
 
 def test_what_another_is_at_work_on_comes_last(sources: Sources, devices, fitted, tmp_path: Path) -> None:
@@ -159,7 +258,7 @@ def test_sources_share_their_targets(sources: Sources, devices, tmp_path: Path) 
     """A part of the targets is the same on every file: scores can be put together gene by gene."""
     run_all([trial for trial in TRIALS if trial.targets == 6], list(sources), tmp_path, devices)
     found = [
-        read(trial, {"sha256": source.sha256, "cohorts": source.cohort_sha256}, tmp_path).scores["test"].overlap
+        read(trial, source.identity, tmp_path).scores["test"].overlap
         for source in sources
         for trial in TRIALS
         if trial.targets == 6 and trial.source == source.name

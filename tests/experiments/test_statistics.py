@@ -305,6 +305,27 @@ def test_no_error_at_all():
     assert compare(average("a", A, STUDY), average("b", 0 * B, STUDY)).improvement is None
 
 
+@pytest.mark.parametrize(
+    ("of_samples", "of_studies", "shown"),
+    [
+        ((-0.03, -0.01), (-0.02, -0.001), "lower"),
+        ((0.01, 0.03), (0.001, 0.02), "higher"),
+        ((-0.03, -0.01), (-0.02, 0.001), None),
+        ((-0.03, 0.001), (-0.02, -0.01), None),
+        ((0.01, 0.03), (-0.001, 0.02), None),
+        ((-0.001, 0.03), (0.01, 0.02), None),
+        ((-0.03, -0.01), (0.01, 0.03), None),
+        ((-0.03, 0.0), (-0.02, -0.01), None),
+        ((0.01, 0.03), (0.0, 0.02), None),
+        (None, (-0.02, -0.01), None),
+        ((-0.02, -0.01), None, None),
+        (None, None, None),
+    ],
+)
+def test_a_difference_is_shown_where_both_intervals_say_so(compared, of_samples, of_studies, shown):
+    assert replace(compared, interval=of_samples, study_interval=of_studies).shown == shown
+
+
 def test_summary(compared):
     fixed = replace(
         compared, difference=-0.0012, interval=(-0.0031, 0.0007), genes_lower=0.9997, genes_lower_once=0.58,

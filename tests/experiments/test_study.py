@@ -12,10 +12,8 @@ import h5py
 import pytest
 
 import dgex
-from dgex import parallel
 from dgex.identity import claim
 from experiments import ablation, activations, growth, platforms, study, trials
-from experiments.sources import find_sources
 from experiments.trials import Trial
 
 
@@ -28,7 +26,7 @@ def small(few_draws, monkeypatch: pytest.MonkeyPatch, tiny) -> None:
         monkeypatch.setattr(question, "NETWORK_MODELS", narrow)
         monkeypatch.setattr(question, "BASELINE_MODELS", few)
     monkeypatch.setattr(study, "FULL", replace(tiny, targets=10))
-    monkeypatch.setattr(study, "QUICK_STUDY", replace(tiny, targets=5))
+    monkeypatch.setattr(study, "QUICK_STUDY", replace(tiny, protocol=replace(tiny.protocol, epochs=1)))
     monkeypatch.setattr("sys.argv", ["study"])
 
 
@@ -65,12 +63,15 @@ def test_end_to_end_with_one_seed(
     plant(output, [trial for trial in asked if trial not in left], sources, lambda trial, held, study: 0.5)
     command(study_data, output, *ONE_SEED)()
     assert calls == [trial.folder for trial in left]
-    assert "activations: 48 trials, 45 of them done" in capsys.readouterr().out
+    notes, start = "1 seed(s): no intervals for networks, at least 3 needed", "activations: 48 trials, 45 of them done"
+    said = capsys.readouterr().out
+    assert 0 <= said.index(notes) < said.index(start) and "folds" not in said
     results = json.loads((output / "results.json").read_text())
     # The trials of platforms are the same.
     assert [section["name"] for section in results["sections"]] == ["new-studies", "new-samples", "platforms"]
     assert results["title"] == "tanh, sigmoid and TAAF on source.gctx"
-    assert results["data"] == sources.identity and results["plan"]["seeds"] == [0]
+    assert results["data"] == {source.path.name: source.identity for source in sources}
+    assert results["plan"]["seeds"] == [0]
     page = (output / "report.html").read_text()
     assert "1 seed, at least 3 needed" in page and "nothing is shown" in page
     for section in results["sections"]:
@@ -89,12 +90,46 @@ def test_end_to_end_with_one_seed(
     assert json.loads(json.dumps(again["sections"])) == results["sections"]
 
 
-def test_questions_whose_trials_are_not_done_are_not_shown(study_data: Path, sources, plant, tmp_path: Path) -> None:
+def test_questions_whose_trials_are_not_done_are_not_shown(
+    study_data: Path, sources, plant, tmp_path: Path, monkeypatch
+) -> None:
+    """The one that is missing would be trained."""
     asked = activations.trials(sources, study.FULL)
     plant(tmp_path, asked[1:], sources, lambda trial, held, study: 0.5)
-    study.report(tmp_path, find_sources(study_data), study.FULL, parallel.devices(1))
+    monkeypatch.setattr(study, "run_all", lambda *arguments: None)
+    command(study_data, tmp_path, "--only", "activations")()
     assert json.loads((tmp_path / "results.json").read_text())["sections"] == []
     assert (tmp_path / "report.html").exists()
+
+
+def test_a_seed_more(study_data: Path, sources, plant, tmp_path: Path, monkeypatch) -> None:
+    """The networks of the new seed are trained (here, taken to come out as those of the first), and nothing else."""
+    first = activations.trials(sources, replace(study.FULL, seeds=(0,)))
+    plant(tmp_path, first, sources, lambda trial, held, study: 0.5)
+    claim(tmp_path / "study.json", study.identity(sources, study.FULL), False)
+    trained: list[Trial] = []
+
+    def train(trial: Trial, data, *rest) -> trials.Outcome:
+        trained.append(trial)
+        return trials.read(replace(trial, seed=0), data.source.identity, tmp_path)
+
+    monkeypatch.setattr(trials, "_network", train)
+    monkeypatch.setattr(trials, "_baseline", None)
+    command(study_data, tmp_path, "--only", "activations", "--seeds", "2", "--resume")()
+    networks = [trial for trial in first if trial.model.seeded]
+    assert len(networks) == 30
+    assert {trial.folder for trial in trained} == {replace(trial, seed=1).folder for trial in networks}
+    assert len(trained) == 30
+    sections = json.loads((tmp_path / "results.json").read_text())["sections"]
+    assert all("2 seeds" in section["data"] for section in sections) and len(sections) == 3
+
+
+def test_what_will_have_no_interval(sources, tiny) -> None:
+    assert study.too_few(sources, tiny) == []
+    few, one = replace(sources, folds=sources.folds[:4]), replace(tiny, seeds=(0, 1))
+    folds, seeds = "4 folds: no intervals over them, at least 5 needed", "2 seed(s): no intervals for networks"
+    assert study.too_few(few, tiny) == [folds]
+    assert study.too_few(few, one) == [folds, f"{seeds}, at least 3 needed"]
 
 
 def test_every_question_is_one(sources, tiny) -> None:
@@ -110,8 +145,7 @@ def test_every_question_is_one(sources, tiny) -> None:
         (("--only", "everything"), "unknown question 'everything'; known: activations, platforms, ablation, growth"),
         (("--devices", "99"), "99"),
         ((), "holds a run already; continue it with --resume"),
-        (("--resume", "--quick"), "holds another run, which differs in: plan;"),
-        (("--resume", "--seeds", "4"), "holds another run, which differs in: plan;"),
+        (("--resume", "--quick"), "holds another run, which differs in: protocol;"),
     ],
 )
 def test_what_cannot_be_done(study_data: Path, sources, tmp_path: Path, refused, calls, more, said: str) -> None:

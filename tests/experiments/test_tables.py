@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,9 +14,11 @@ from experiments.sections import Table
 from experiments.sources import Sources
 from experiments.statistics import PairedComparison
 from experiments.tables import (
+    chosen_in_each,
     compare_all,
     comparison_table,
     data_line,
+    ends,
     error_table,
     interval_rows,
     signed,
@@ -70,18 +73,44 @@ def test_error_table(by_model: dict[str, Run]) -> None:
     assert first["parameters"] == 1000
     assert first["validation z-score MAE"] == pytest.approx(0.401)
     assert [first[measure] for measure in MEASURES] == pytest.approx([0.401, 0.401, 0.2005, 0.2005])
-    assert first["SD over seeds"] == pytest.approx(0.001)
+    assert first["SD of the mean over seeds"] == pytest.approx(0.001)
     # Targets of 1 and -1, predictions beside them by the error e: R2 = 1 - e^2, and r = 1.
     assert first["R2 against the mean predictor"] == pytest.approx(1 - np.mean(np.square([0.4, 0.401, 0.402])))
     assert first["Pearson r"] == pytest.approx(1)
+    assert (first["best epoch"], first["at the end, %"]) == (2, 100)  # of two epochs
     ridge = cells(table, 2)
-    assert ridge["parameters"] is None and ridge["SD over seeds"] is None
+    assert (ridge["best epoch"], ridge["at the end, %"]) == (None, None)
+    assert table.caption == "Errors."
+    assert ridge["parameters"] is None and ridge["SD of the mean over seeds"] is None
     assert ridge["z-score MAE"] == pytest.approx(0.45)
     of_cohort = error_table("errors", "Errors.", list(by_model.values()), "rna")
     assert cells(of_cohort, 0)["z-score MAE"] == pytest.approx(0.802)
     assert cells(of_cohort, 0)["R2 against the mean predictor"] == pytest.approx(
         1 - np.mean(np.square([0.8, 0.802, 0.804]))
     )
+
+
+def with_outcomes(run: Run, **changes: list) -> Run:
+    """The run, and of its networks, source by source and seed by seed, the fields changed to these."""
+    left = [dict(zip(changes, values, strict=True)) for values in zip(*changes.values(), strict=True)]
+    return replace(run, outcomes=tuple(tuple(replace(one, **left.pop(0)) for one in seeds) for seeds in run.outcomes))
+
+
+def test_best_epochs(by_model: dict[str, Run]) -> None:
+    """Of 100 epochs the last five are the end; a diverged network's end is that of all it was to be trained for."""
+    best = [96, 95, 1, 100, 50] + [10] * 10
+    curves = [np.full((2, 100), 0.5) for _ in best]
+    curves[4][:, 50:] = np.nan
+    row = cells(error_table("e", "", [with_outcomes(by_model["good"], best_epoch=best, curve=curves)]), 0)
+    assert row["best epoch"] == pytest.approx((96 + 95 + 1 + 100 + 50 + 100) / 15)
+    assert row["at the end, %"] == pytest.approx(100 * 2 / 15)
+
+
+def test_diverged_networks_are_counted_under_the_errors(by_model: dict[str, Run]) -> None:
+    """Of two models' 15 networks each; a baseline is none."""
+    good = with_outcomes(by_model["good"], diverged=[None, 7, *[None] * 12, 1])
+    caption = error_table("e", "Errors.", [good, by_model["bad"], by_model["ridge"]]).caption
+    assert caption == "Errors. Diverged, and scored at the best epoch before: 2 of 30 networks."
 
 
 def test_comparison_table(comparisons: list[PairedComparison]) -> None:
@@ -151,29 +180,65 @@ def test_no_interval_and_why(sources: Sources, plant, tmp_path: Path, folds: int
 
 
 def test_verdicts(comparisons: list[PairedComparison]) -> None:
-    lower, higher = (
-        replace(comparisons[0], difference=-0.012, interval=(-0.02, -0.004), improvement=2.5, genes_lower=0.87),
-        replace(comparisons[1], difference=0.013, interval=(0.004, 0.02), improvement=-3.25, genes_lower=0.125),
-    )
+    lower = replace(
+        comparisons[0], difference=-0.012, interval=(-0.02, -0.004), study_difference=-0.01,
+        study_interval=(-0.018, -0.002), improvement=2.5, genes_lower=0.87, p_holm=0.0156,
+    )  # fmt: skip
+    higher = replace(
+        comparisons[1], difference=0.013, interval=(0.004, 0.02), study_difference=0.01,
+        study_interval=(0.00003, 0.03), improvement=-3.25, genes_lower=0.125, p_holm=None,
+    )  # fmt: skip
+    numbers = "−0.0120 z-score MAE [−0.0200, −0.0040], and −0.0100 [−0.0180, −0.0020] with every study counted once"
     assert verdict(lower) == (
-        "good net has a lower error than bad net: −0.0120 z-score MAE [−0.0200, −0.0040], 2.5 % lower; it is "
-        "lower in 87.0 % of the genes."
+        f"good net has a lower error than bad net: {numbers}, Holm p = 0.016. That is 2.5 % lower; it is lower in "
+        "87.0 % of the genes."
     )
     assert verdict(higher) == (
-        "bad net has a higher error than ridge regression: +0.0130 z-score MAE [+0.0040, +0.0200], 3.2 % higher; it "
-        "is lower in 12.5 % of the genes."
+        "bad net has a higher error than ridge regression: +0.0130 z-score MAE [+0.0040, +0.0200], and +0.0100 "
+        "[+3e−05, +0.0300] with every study counted once. That is 3.2 % higher; it is lower in 12.5 % of the genes."
     )
-    neither = replace(lower, interval=(-0.03, 0.006))
+    neither = replace(lower, study_interval=(-0.018, 0.002))
     assert verdict(neither) == (
-        "No difference is shown between good net and bad net: −0.0120 z-score MAE [−0.0300, +0.0060]."
+        f"No difference is shown between good net and bad net: {numbers.replace('−0.0020', '+0.0020')}."
     )
-    assert verdict(replace(lower, interval=(-0.02, 0.0))).startswith("No difference is shown")
+
+
+def chosen(label: str, seeded: bool, validation: list[list[float]], test: list[list[list[float]]]) -> Run:
+    """A run of validation errors ``[sources][seeds]`` and test errors ``[sources][seeds][samples]``."""
+    outcomes = tuple(
+        tuple(
+            SimpleNamespace(validation_mae=mae, scores={"test": SimpleNamespace(sample=np.array([samples, samples]))})
+            for mae, samples in zip(*of, strict=True)
+        )
+        for of in zip(validation, test, strict=True)
+    )
+    model = Model(label, label, {"activation": "tanh"} if seeded else None)
+    return Run(model, tuple(f"fold-{number}" for number in range(len(outcomes))), outcomes)
+
+
+def test_chosen_in_each() -> None:
+    """Over all sources "a" would be chosen, and by the first seeds "b" in the first; no unchosen error is used."""
+    a = chosen("a", True, [[0.5, 0.3], [0.6, 0.6], [0.2, 0.2]], [[[1, 2], [3, 4]], [[99, 99, 99]] * 2, [[6], [8]]])
+    b = chosen("b", False, [[0.45], [0.5], [0.3]], [[[99, 99]], [[11, 11, 11]], [[99]]])
+    # Samples, not sources, count alike: ((1 + 3) / 2 + (2 + 4) / 2 + 3 * 11 + (6 + 8) / 2) / 6.
+    assert chosen_in_each([a, b]) == (
+        "Of all 2 models validation chooses, fold by fold, a (2 of 3), b (1 of 3); together these have a test z-score "
+        "MAE of 7.5000."
+    )
+
+
+def test_chosen_in_one_source() -> None:
+    a = chosen("a", True, [[0.5, 0.5]], [[[1, 2], [3, 4]]])
+    b = chosen("b", False, [[0.45]], [[[10, 11]]])
+    expected = "Of all 2 models validation chooses b; it has a test z-score MAE of 10.5000."
+    assert chosen_in_each([a, b]) == chosen_in_each([b, a]) == expected
 
 
 def test_signed() -> None:
     """An interval that leaves out zero by little must not be printed as if it ended there."""
     found = [signed(value) for value in (0.01234, -0.5, 0.0, -0.00003, 0.00005)]
     assert found == ["+0.0123", "−0.5000", "+0.0000", "−3e−05", "+0.0001"]
+    assert ends((-0.02, 0.00001)) == "[−0.0200, +1e−05]"
 
 
 def test_data_line(by_model: dict[str, Run], sources: Sources, plant, tmp_path: Path) -> None:

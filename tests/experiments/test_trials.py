@@ -9,14 +9,17 @@ import jax
 import numpy as np
 import pytest
 
+from dgex import training
 from dgex.errors import DgexError
 from dgex.identity import InUseError, sole_use
 from dgex.protocols import QUICK
+from dgex.training import DivergedError
 from experiments import trials
 from experiments.loading import Loaded, part
 from experiments.models import Model, network_predictor
+from experiments.schedule import run_all
 from experiments.sources import Sources
-from experiments.trials import Outcome, Trial, identity, is_done, read, run, same_steps
+from experiments.trials import Outcome, Trial, check, identity, is_done, read, run, same_steps
 
 PROTOCOL = replace(QUICK, batch=32, epochs=4)
 SMALL = {"hidden": (6, 5), "dropout": 0.25, "activation": "sigmoid", "taaf": "all"}
@@ -41,11 +44,11 @@ def folder(loaded: Loaded, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def outcome(folder: Path, loaded: Loaded) -> Outcome:
-    return read(NETWORK, loaded.identity, folder)
+    return read(NETWORK, loaded.source.identity, folder)
 
 
 def same(a: Outcome, b: Outcome) -> None:
-    """Every number but the seconds."""
+    """Every number but the seconds; not a number is the same as itself."""
     assert a.scores.keys() == b.scores.keys() and a.taaf.keys() == b.taaf.keys()
     for held, scores in a.scores.items():
         for name, values in vars(scores).items():
@@ -53,12 +56,12 @@ def same(a: Outcome, b: Outcome) -> None:
     for name, values in a.taaf.items():
         np.testing.assert_array_equal(values, b.taaf[name])
     np.testing.assert_array_equal(a.curve, b.curve)
-    for name in ("validation_mae", "parameters", "best_epoch", "chosen", "output_reach"):
+    for name in ("validation_mae", "parameters", "best_epoch", "chosen", "output_reach", "diverged"):
         assert getattr(a, name) == getattr(b, name)
 
 
 def test_the_mean_predictor_s_errors_are_those_of_the_targets(folder: Path, loaded: Loaded) -> None:
-    outcome = read(MEAN, loaded.identity, folder)
+    outcome = read(MEAN, loaded.source.identity, folder)
     columns = part(40, 12)
     target = loaded.dataset.zscores("test")[1][:, columns].astype(float)
     sd = loaded.dataset.target_scaler.sd[columns]
@@ -78,7 +81,7 @@ def test_the_mean_predictor_s_errors_are_those_of_the_targets(folder: Path, load
 
 def test_ridge_is_chosen_on_validation_samples(folder: Path, loaded: Loaded) -> None:
     """Ridge by hand with the chosen penalty has the validation error that the outcome names, and its test errors."""
-    outcome = read(RIDGE, loaded.identity, folder)
+    outcome = read(RIDGE, loaded.source.identity, folder)
     columns = part(40, 12)
     x, y = (values.astype(float) for values in loaded.dataset.zscores("train"))
     y = y[:, columns]
@@ -118,7 +121,7 @@ def test_the_scored_network_is_that_of_the_best_epoch(
 
     monkeypatch.setattr(trials, "network_predictor", spy)
     run(NETWORK, loaded, tmp_path)
-    same(read(NETWORK, loaded.identity, tmp_path), outcome)  # nor does it matter where and when it is trained
+    same(read(NETWORK, loaded.source.identity, tmp_path), outcome)  # nor does it matter where and when it is trained
     landmark, target = loaded.dataset.zscores("validation")
     error = np.abs(predictors[0](landmark) - target[:, part(40, 12)])
     assert error.mean() == pytest.approx(outcome.validation_mae, rel=1e-5)
@@ -152,8 +155,57 @@ def test_a_killed_trial_goes_on(loaded: Loaded, outcome: Outcome, tmp_path: Path
     assert not is_done(NETWORK, tmp_path)
     run(NETWORK, loaded, tmp_path, on_epoch)
     assert epochs[3:] and epochs[-1] == 6 and epochs[3] > 1
-    same(read(NETWORK, loaded.identity, tmp_path), outcome)
+    same(read(NETWORK, loaded.source.identity, tmp_path), outcome)
     assert sorted(path.name for path in (tmp_path / NETWORK.folder).iterdir()) == ["lock", "outcome.npz"]
+
+
+def test_it_says_what_made_it(loaded: Loaded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trials, "git_commit", lambda: "abc-dirty")
+    run(MEAN, loaded, tmp_path)
+    assert read(MEAN, loaded.source.identity, tmp_path).made == f"1 x cpu, JAX {jax.__version__}, commit abc-dirty"
+
+
+def diverge_in(monkeypatch: pytest.MonkeyPatch, epoch: int) -> None:
+    """From this epoch on a step is longer than any number."""
+    rate = training.learning_rate
+    monkeypatch.setattr(
+        training, "learning_rate", lambda protocol, maes: 1e38 if len(maes) + 1 >= epoch else rate(protocol, maes)
+    )
+
+
+def test_a_diverged_network_is_scored_at_its_best_epoch_before(
+    loaded: Loaded, outcome: Outcome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As if training had been for the three epochs that went well."""
+    shorter = replace(NETWORK, protocol=replace(PROTOCOL, epochs=2))  # 3 of them on 40 profiles
+    run(shorter, loaded, tmp_path / "shorter")
+    expected = read(shorter, loaded.source.identity, tmp_path / "shorter")
+    diverge_in(monkeypatch, 4)
+    run(NETWORK, loaded, tmp_path)
+    found = read(NETWORK, loaded.source.identity, tmp_path)
+    assert (found.diverged, expected.diverged, outcome.diverged) == (4, None, None)
+    np.testing.assert_array_equal(found.curve, np.pad(expected.curve, ((0, 0), (0, 3)), constant_values=np.nan))
+    np.testing.assert_array_equal(found.curve[:, :3], outcome.curve[:, :3])
+    same(replace(found, curve=expected.curve, diverged=None), expected)
+    assert sorted(path.name for path in (tmp_path / NETWORK.folder).iterdir()) == ["lock", "outcome.npz"]
+
+
+def test_a_network_that_diverges_at_once_has_no_scores(
+    loaded: Loaded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    diverge_in(monkeypatch, 1)
+    with pytest.raises(DivergedError, match=r"not finite in epoch 1 \(seed 3, learning rate 1e\+38\)"):
+        run(NETWORK, loaded, tmp_path)
+    assert not is_done(NETWORK, tmp_path)
+
+
+def test_a_study_goes_on_after_a_diverged_network(
+    loaded: Loaded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    diverge_in(monkeypatch, 2)
+    run_all([NETWORK, MEAN], [loaded.source], tmp_path, loaded.devices)
+    found = [read(trial, loaded.source.identity, tmp_path) for trial in (NETWORK, MEAN)]
+    assert [one.diverged for one in found] == [2, None]
 
 
 def test_a_finished_trial_is_not_trained_again(folder: Path, loaded: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -189,10 +241,12 @@ def test_identity_is_json_without_the_label() -> None:
     ],
 )
 def test_another_trial_s_outcome(folder: Path, loaded: Loaded, asked: Trial, data: dict | None, differs: str) -> None:
-    with pytest.raises(DgexError) as refused:
-        read(asked, data or loaded.identity, folder)
-    assert f"outcome.npz: is of another trial, which differs in: {differs}; " in str(refused.value)
-    assert "\n" not in str(refused.value)
+    for look in (read, check):
+        with pytest.raises(DgexError) as refused:
+            look(asked, data or loaded.source.identity, folder)
+        assert f"outcome.npz: is of another trial, which differs in: {differs}; " in str(refused.value)
+        assert "\n" not in str(refused.value)
+    check(NETWORK, loaded.source.identity, folder)
 
 
 @pytest.mark.parametrize(
@@ -202,7 +256,7 @@ def test_an_outcome_that_was_moved_to_another_place(folder: Path, loaded: Loaded
     (tmp_path / moved.folder).mkdir(parents=True)
     (tmp_path / moved.folder / "outcome.npz").write_bytes((folder / NETWORK.folder / "outcome.npz").read_bytes())
     with pytest.raises(DgexError, match="is of another trial"):
-        read(moved, loaded.identity, tmp_path)
+        read(moved, loaded.source.identity, tmp_path)
 
 
 def spoilt(whole: bytes) -> list[bytes]:
@@ -226,7 +280,9 @@ def test_a_damaged_outcome(folder: Path, loaded: Loaded, outcome: Outcome, tmp_p
     for content in spoilt((folder / NETWORK.folder / "outcome.npz").read_bytes()):
         path.write_bytes(content)
         try:
-            same(read(NETWORK, loaded.identity, tmp_path), outcome)  # a bit that means nothing, such as of a date
+            same(
+                read(NETWORK, loaded.source.identity, tmp_path), outcome
+            )  # a bit that means nothing, such as of a date
         except DgexError as error:
             assert f"{path}: cannot be read (" in str(error) and "delete it and resume" in str(error)
             refused += 1
@@ -254,10 +310,10 @@ def test_an_outcome_of_other_content(folder: Path, loaded: Loaded, tmp_path: Pat
     path.parent.mkdir(parents=True)
     np.savez(path, **arrays)
     with pytest.raises(DgexError, match="cannot be read"):
-        read(NETWORK, loaded.identity, tmp_path)
+        read(NETWORK, loaded.source.identity, tmp_path)
 
 
 def test_a_missing_outcome(loaded: Loaded, tmp_path: Path) -> None:
     assert not is_done(NETWORK, tmp_path)
     with pytest.raises(DgexError, match="outcome.npz: cannot be read"):
-        read(NETWORK, loaded.identity, tmp_path)
+        read(NETWORK, loaded.source.identity, tmp_path)
