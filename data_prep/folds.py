@@ -23,7 +23,7 @@ from dgex.formats.matrix import first_repeated
 from dgex.genes import gene_table_paths
 
 # The most in which each fold of the default compendium's 21 studies has three studies or more (with seed 0). With
-# seven, two of its studies are a fold each, and as validation split one study alone chooses the best epoch; the study in
+# seven, two of its studies are a fold each, and one study alone chooses a best epoch; the study in
 # docs/results.md takes seven for all that, as the folds are what its intervals count.
 FOLDS = 5
 

@@ -118,7 +118,7 @@ def _section(
     log2 = compare_all(by_model, PAIRS, measure="log2 MAE")
     models = [by_model[model.name] for model in (*BASELINE_MODELS, *NETWORK_MODELS)]
     tested = data_line(by_model)
-    shown = ("taaf", "sigmoid"), ("taaf", "tanh"), ("taaf_output_wide", "tanh"), ("taaf_output_wide", "ridge")
+    shown = ("taaf", "tanh"), ("taaf", "sigmoid"), ("taaf_output_wide", "taaf"), ("tanh", "ridge")
     return Section(
         name=name,
         question=question,

@@ -190,14 +190,16 @@ def _text(results: Mapping[str, Any], sections: Sequence[Section]) -> str:
 
 
 def _shown(cell: Cell) -> str:
-    """``12,345``, ``0.4241``, ``2e-05`` (a p-value of 0.0000 would be none), a dash for None."""
+    """``12,345``, ``24.3``, ``0.4241``, ``2e-05`` (a p-value of 0.0000 would be none), a dash for None."""
     if cell is None:
         return "–"
     if isinstance(cell, str):
         return cell
     if isinstance(cell, int):
         return f"{cell:,}"
-    return f"{cell:z.4f}" if cell == 0 or abs(cell) >= 5e-5 else f"{cell:.0e}"
+    if 0 < cell < 5e-5:
+        return f"{cell:.0e}"
+    return f"{cell:.1f}" if abs(cell) >= 10 else f"{cell:z.4f}"
 
 
 def _numeric(table: Table) -> list[bool]:

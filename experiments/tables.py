@@ -21,7 +21,7 @@ def error_table(name: str, caption: str, runs: Sequence[Run], held: str = "test"
     """
     columns = [
         "model", "parameters", "validation z-score MAE", "z-score MAE", "SD of the mean over seeds",
-        *MEASURES[1:], "Pearson r", "R2 against the mean predictor", "best epoch", "at the end, %",
+        *MEASURES[1:], "Pearson r", "R2", "best epoch", "at the end, %",
     ]  # fmt: skip
     rows: list[list[Cell]] = []
     for run in runs:
@@ -39,7 +39,7 @@ def error_table(name: str, caption: str, runs: Sequence[Run], held: str = "test"
                 *_best_epochs(run),
             ]
         )
-    return Table(name, caption + _diverged(runs), columns, rows)
+    return Table(name, f"{caption} R2 is against the mean predictor.{_diverged(runs)}", columns, rows)
 
 
 def _diverged(runs: Sequence[Run]) -> str:
