@@ -322,9 +322,7 @@ def fit_many(
             columns = zip(rates, losses, errors, monitor_maes, validation_maes, strict=True)
             rows = [Epoch(epoch + 1, *values) for values in columns]
             if problem := _not_finite(seeds, rows):
-                raise DivergedError(
-                    [Fit(*each) for each in zip(_unstack(best, len(seeds)), logs, strict=True)], problem
-                )
+                raise DivergedError(_fits(best, logs), problem)
             better = [
                 np.bool_(all(row.validation_mae < earlier.validation_mae for earlier in log))
                 for row, log in zip(rows, logs, strict=True)

@@ -80,7 +80,7 @@ def test_error_table(by_model: dict[str, Run]) -> None:
     assert (first["best epoch"], first["at the end, %"]) == (2, 100)  # of two epochs
     ridge = cells(table, 2)
     assert (ridge["best epoch"], ridge["at the end, %"]) == (None, None)
-    assert table.caption == "Errors."
+    assert table.caption == "Errors. R2 is against the mean predictor."
     assert ridge["parameters"] is None and ridge["SD of the mean over seeds"] is None
     assert ridge["z-score MAE"] == pytest.approx(0.45)
     of_cohort = error_table("errors", "Errors.", list(by_model.values()), "rna")
@@ -108,7 +108,7 @@ def test_diverged_networks_are_counted_under_the_errors(by_model: dict[str, Run]
     """Of two models' 15 networks each; a baseline is none."""
     good = with_outcomes(by_model["good"], diverged=[None, 7, *[None] * 12, 1])
     caption = error_table("e", "Errors.", [good, by_model["bad"], by_model["ridge"]]).caption
-    assert caption == "Errors. Diverged, and scored at the best epoch before: 2 of 30 networks."
+    assert caption.endswith(" predictor. Diverged, and scored at the best epoch before: 2 of 30 networks.")
 
 
 def test_comparison_table(comparisons: list[PairedComparison]) -> None:
