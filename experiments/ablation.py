@@ -60,10 +60,10 @@ SHARES = (
     Model("taaf-network", "one TAAF for the network", {**_TAAF, "share": "network"}),
 )
 OUTPUTS = (
-    Model("taaf_output", "output too, range 0 to 1 at first (paper)", _OUTPUT),
-    Model("taaf_output-90", "output too, 90 % of the targets in range at first", _OUTPUT, 0.9),
-    Model("taaf_output_wide", "output too, 99.9 %", _OUTPUT, 0.999),
-    Model("taaf_output-all", "output too, all", _OUTPUT, 1.0),
+    Model("taaf_output", "TAAF, output too, range 0 to 1 at first (paper)", _OUTPUT),
+    Model("taaf_output-90", "TAAF, output too, 90 % of the targets in range at first", _OUTPUT, 0.9),
+    Model("taaf_output_wide", "TAAF, output too, 99.9 %", _OUTPUT, 0.999),
+    Model("taaf_output-all", "TAAF, output too, all", _OUTPUT, 1.0),
 )
 OF_BASES = ("tanh", "relu", "silu", "elu", "softplus", "linear")
 BASE_PAIRS = tuple(
@@ -143,6 +143,12 @@ def sections(evidence: Evidence, sources: Sources, plan: Plan) -> list[Section]:
                 _count(subsets),
                 verdict(by_pair["taaf_output", TAAF.name]),
                 verdict(by_pair["taaf_output_wide", TAAF.name]),
+                _better(
+                    "bases have a lower error with a TAAF", [by_pair[own.name, base.name] for base, own in BASE_PAIRS]
+                ),
+                _better(
+                    "rivals have a lower error than TAAF", [by_pair[each.name, TAAF.name] for each in RIVAL_MODELS]
+                ),
                 chosen_in_each(everything),
             ],
             caveats=[
@@ -196,6 +202,13 @@ def _count(comparisons: Sequence[PairedComparison]) -> str:
         f"Of {len(comparisons)} choices of learnt parameters, {lower} have intervals below the sigmoid network's error "
         f"and {higher} above it; for the others no difference is shown."
     )
+
+
+def _better(what: str, comparisons: Sequence[PairedComparison]) -> str:
+    """Which of the comparisons show a lower error."""
+    shown = [c.a for c in comparisons if c.shown == "lower"]
+    which = f" ({', '.join(shown)})" if shown else ""
+    return f"{len(shown)} of {len(comparisons)} {what}{which}, by both intervals."
 
 
 def _range_table(by_model: Mapping[str, Run]) -> Table:
