@@ -2,7 +2,9 @@
 
     python -m experiments.study --only ablation --data DIR -o results/study
 
-COST_AND_NUMBERS
+Cost on the GEO compendium (seven folds, 1,000 targets): 777 networks of 5 seconds each, an hour, and the lasso 10 s a
+fold. Expect a z-score MAE of 0.717 for sigmoid, 0.711 with a TAAF, 0.705 with delta alone learnt; 0.688 and 0.684 for
+tanh; 0.679 for ABU, the least of all; 0.724 with an output TAAF that starts at 0 to 1, 0.711 with one that starts wide.
 """
 
 from collections.abc import Mapping, Sequence
@@ -252,9 +254,8 @@ def _curves_figure(by_model: Mapping[str, Run]) -> Figure:
     for model in (TAAF, *OUTPUTS):
         curves = np.array([outcome.curve[1] for seeds in by_model[model.name].outcomes for outcome in seeds])
         curves = curves[:, np.isfinite(curves).any(0)]  # from where a network diverged it has no errors
-        label = "hidden only" if model is TAAF else model.label
         epochs = list(range(1, curves.shape[1] + 1))
-        series.append({"label": label, "x": epochs, "y": np.round(np.nanmean(curves, 0), 5).tolist()})
+        series.append({"label": model.label, "x": epochs, "y": np.round(np.nanmean(curves, 0), 5).tolist()})
     return Figure(
         "ablation-output-start",
         "lines",

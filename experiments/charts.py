@@ -139,6 +139,7 @@ def lines(panels: Sequence[Mapping[str, Any]]) -> Figure:
                 color=colour,
                 marker=marker if marked else "",
                 markersize=4.5,
+                markevery=max(1, len(one["x"]) // 12),
                 linewidth=1.4,
             )
             handles.setdefault(one["label"], line)

@@ -2,7 +2,9 @@
 
     python -m experiments.study --only growth --data DIR -o results/study
 
-COST_AND_NUMBERS
+Cost on the GEO compendium (seven folds and the split by sample, 1,000 targets): 186 networks besides those of the
+ablation, a quarter of an hour. Expect ridge regression ahead at every size on new studies (by 0.048 at all 503
+profiles), and no difference by sample from 400 profiles on.
 """
 
 from collections.abc import Mapping, Sequence

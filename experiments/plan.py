@@ -47,6 +47,6 @@ QUICK_STUDY = Plan(
     targets=500,
     part_targets=500,
     ablation_by_study=False,
-    profiles=(100, 300),
+    profiles=(150,),
     widths=(100,),
 )

@@ -2,7 +2,9 @@
 
     python -m experiments.study --only platforms --data DIR -o results/study
 
-COST_AND_NUMBERS
+Trains nothing of its own: the trials of ``experiments.activations`` score the cohorts too. Expect a z-score MAE on the
+11 cohorts of the README of 1.43 for the mean predictor, 1.10 for ridge regression, 1.20 for tanh, 1.27 for sigmoid and
+1.26 for TAAF.
 """
 
 import re
