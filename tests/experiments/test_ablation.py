@@ -11,6 +11,7 @@ from experiments.ablation import CONTRASTS, MODELS, SUBSETS
 from experiments.evidence import Evidence, runs
 from experiments.sections import Section
 from experiments.sources import Sources
+from experiments.tables import compare_all
 from experiments.trials import Trial
 
 # Against the sigmoid network's 0.5; all that is not named has its error but for noise between studies.
@@ -69,7 +70,7 @@ def test_section(section: Section) -> None:
         "Studies left out: 142 samples of 8 studies in 5 folds, 12 target genes, 3 seeds, drawn at random from all "
         "targets."
     )
-    taaf, subsets, output, wide, best = section.answer
+    taaf, subsets, output, wide, bases, rivals, best = section.answer
     # Eight studies on one side: p = 2 / 2^8, times the number of tests; where all differences are zero there is none.
     holm = sum(not group.startswith("TAAF of a base,") for _, _, group, _ in CONTRASTS) * 2 / 2**8
     assert taaf == (
@@ -80,8 +81,10 @@ def test_section(section: Section) -> None:
         f"Of {len(SUBSETS) + 1} choices of learnt parameters, 3 have intervals below the sigmoid network's error and 1 "
         "above it; for the others no difference is shown."
     )
-    assert output.startswith("output too, range 0 to 1 at first (paper) has a higher error than TAAF: +0.1300 ")
-    assert wide.startswith("No difference is shown between output too, 99.9 % and TAAF: ")
+    assert output.startswith("TAAF, output too, range 0 to 1 at first (paper) has a higher error than TAAF: +0.1300 ")
+    assert wide.startswith("No difference is shown between TAAF, output too, 99.9 % and TAAF: ")
+    assert bases == "0 of 6 bases have a lower error with a TAAF, by both intervals."
+    assert rivals == "0 of 7 rivals have a lower error than TAAF, by both intervals."
     assert best == (
         f"Of all {len(MODELS)} models validation chooses, fold by fold, {ALPHA} (5 of 5); together these have a test "
         "z-score MAE of 0.4520."
@@ -101,7 +104,9 @@ def test_tables_and_figures(section: Section) -> None:
     assert [row["label"] for row in rows] == [label for *_, label in CONTRASTS]
     assert all(len(row["points"]) == 8 for row in rows)
     (panel,) = curves.data["panels"]
-    assert [one["label"] for one in panel["series"]][:2] == ["hidden only", "output too, range 0 to 1 at first (paper)"]
+    assert [one["label"] for one in panel["series"]][:2] == [
+        "TAAF", "TAAF, output too, range 0 to 1 at first (paper)"
+    ]  # fmt: skip
     assert all(one["x"] == [1, 2] for one in panel["series"])
     assert panel["series"][1]["y"] == pytest.approx([0.602, 0.602])
 
@@ -144,3 +149,9 @@ def test_one_seed_shows_nothing(evidence: Evidence, sources: Sources, tiny) -> N
     assert "1 seed, drawn at random" in section.data
     assert "without an interval, so nothing is shown (1 seed, at least 3 needed)" in section.answer[0]
     assert section.answer[1].startswith(f"None of the {len(SUBSETS) + 1} choices of learnt parameters has an interval.")
+
+
+def test_which_are_better(evidence: Evidence, sources: Sources, tiny) -> None:
+    by_model = runs(evidence, ablation.trials(sources, tiny))
+    compared = compare_all(by_model, [("taaf", "sigmoid"), ("taaf_output", "sigmoid"), ("taaf-alpha", "sigmoid")])
+    assert ablation._better("are", compared) == f"2 of 3 are (TAAF, {ALPHA}), by both intervals."
