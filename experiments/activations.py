@@ -25,8 +25,8 @@ from experiments.tables import (
     compare_all,
     comparison_table,
     data_line,
+    differences,
     error_table,
-    interval_rows,
     verdict,
 )  # fmt: skip
 from experiments.trials import Trial
@@ -138,17 +138,7 @@ def _section(
             _gene_table(f"{name}-genes", by_model, sources[0], plan),
         ],
         figures=[
-            Figure(
-                f"{name}-differences",
-                "intervals",
-                f"Difference of the test z-score MAE with its 95 % interval; small dots are the studies' own "
-                f"differences. Left of zero the first is better ({tested}).",
-                {
-                    "unit": "difference of z-score MAE",
-                    "better": "first is better",
-                    "rows": interval_rows(by_model, PAIRS, comparisons),
-                },
-            ),
+            differences(f"{name}-differences", by_model, PAIRS, comparisons, tested),
             _study_figure(f"{name}-studies", by_model),
             _gene_figure(f"{name}-genes", by_model),
             _parameter_figure(f"{name}-taaf", by_model["taaf"]),

@@ -40,9 +40,9 @@ from experiments.one_file import (
     Resume,
     carry_out,
 )
-from experiments.sections import Figure, Section
+from experiments.sections import Section
 from experiments.sources import Source
-from experiments.tables import compare_all, comparison_table, data_line, error_table, interval_rows, verdict
+from experiments.tables import compare_all, comparison_table, data_line, differences, error_table, verdict
 from experiments.trials import Trial
 
 LAYERS = 3
@@ -123,19 +123,7 @@ def section(by_model: dict[str, Run]) -> Section:
             comparison_table("paper-size-comparisons", f"Differences of the z-score MAE ({tested}).", comparisons),
             comparison_table("paper-size-comparisons-log2", f"The same of the log2 MAE ({tested}).", log2),
         ],
-        figures=[
-            Figure(
-                "paper-size-differences",
-                "intervals",
-                f"Difference of the test z-score MAE with its 95 % interval; small dots are the studies' own "
-                f"differences. Left of zero the first is better ({tested}).",
-                {
-                    "unit": "difference of z-score MAE",
-                    "better": "first is better",
-                    "rows": interval_rows(by_model, PAIRS, comparisons),
-                },
-            )
-        ],
+        figures=[differences("paper-size-differences", by_model, PAIRS, comparisons, tested)],
     )
 
 

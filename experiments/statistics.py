@@ -21,12 +21,13 @@ independent, since with few folds it could find nothing; where it and the interv
 One seed is another network in each fold; to draw seeds within folds, as strata, is left open.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import stats
 
+from dgex.errors import DgexError
 from experiments.bootstrap import interval, once_a_study, resampled_means
 
 # Fewer studies, or folds: a 95 % interval would hold the truth in 75 to 95 % of cases where studies differ (table in
@@ -51,6 +52,10 @@ class Errors:
       seeded: whether training depends on a seed. A model that does not (ridge) has one row, valid for every seed.
       measure: what is averaged, such as "z-score MAE" or "log2 MAE".
       fold: which networks predicted each sample ``[samples]``, one fold a study; None where the same did them all.
+
+    Raises:
+      DgexError: an error is not finite.
+      ValueError: a model without seeds has several runs, or a study is in two folds.
     """
 
     model: str
@@ -62,38 +67,13 @@ class Errors:
     fold: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
+        for errors in (self.sample, self.gene):
+            if not np.isfinite(errors).all():
+                raise DgexError(f"{self.model}: has errors that are not finite, which cannot be compared")
+        if not self.seeded and len(self.sample) > 1:
+            raise ValueError(f"{self.model}: a model without seeds has one run, not {len(self.sample)}")
         if self.fold and len(set(zip(self.study, self.fold, strict=True))) > len(set(self.study)):
             raise ValueError(f"{self.model}: a study is in two folds")
-
-
-def average(
-    model: str,
-    runs: Iterable[np.ndarray],
-    study: Sequence[str],
-    seeded: bool = True,
-    measure: str = "z-score MAE",
-) -> Errors:
-    """Reduces absolute errors to what comparisons need.
-
-    Args:
-      model: its name.
-      runs: absolute errors ``[samples, genes]``, one array a seed, taken one after another; seeds in the same order in
-        all models, samples and genes too.
-      study, seeded, measure: as in ``Errors``.
-
-    Raises:
-      ValueError: an error is negative or not finite, or a model without seeds has several runs.
-    """
-    names, code = np.unique(np.asarray(study), return_inverse=True)
-    sample, gene = [], []
-    for run in runs:
-        if not (np.isfinite(run).all() and (run >= 0).all()):
-            raise ValueError(f"{model}: absolute errors must be finite and not negative")
-        sample.append(run.mean(1, dtype=np.float64))
-        gene.append([run[code == g].mean(0, dtype=np.float64) for g in range(len(names))])
-    if not seeded and len(sample) > 1:
-        raise ValueError(f"{model}: a model without seeds has one run, not {len(sample)}")
-    return Errors(model, tuple(study), np.array(sample), np.array(gene, np.float32), seeded, measure)
 
 
 @dataclass(frozen=True)
@@ -161,35 +141,6 @@ class PairedComparison:
         if max(self.interval[1], self.study_interval[1]) < 0:
             return "lower"
         return "higher" if min(self.interval[0], self.study_interval[0]) > 0 else None
-
-    @property
-    def summary(self) -> str:
-        """One line: what counts samples (difference, share of genes), then what counts every study once, then units."""
-
-        def percent(share: float) -> str:
-            return f"{100 * share:.4g}"
-
-        def ends(of: tuple[float, float] | None) -> str:
-            return " [{:+.4f}, {:+.4f}]".format(*of) if of else ""
-
-        once = f"{percent(self.genes_lower_once)} %"
-        if self.genes_lower_once_interval:
-            once += " [{}, {}]".format(*map(percent, self.genes_lower_once_interval))
-        effect = "" if self.cohens_d is None else f", d = {self.cohens_d:+.2f}"
-        if self.p_studies is None:
-            test = f"no test over studies (fewer than {FEWEST_TESTED} that differ)"
-        elif self.p_holm is None:
-            test = f"p = {self.p_studies:.2g}"
-        else:
-            test = f"Holm p = {self.p_holm:.2g}"
-        why = f" (no interval: {self.no_interval})" if self.no_interval else ""
-        return (
-            f"{self.a} - {self.b}: {self.difference:+.4f} {self.measure}{ends(self.interval)}{why}, "
-            f"{percent(self.genes_lower)} % of genes lower, {once} in one study and seed; "
-            f"every study once: {self.study_difference:+.4f}{ends(self.study_interval)}{effect}, {test}; "
-            f"{_count(self.studies, 'study', 'studies')}"
-            f"{f' in {self.folds} folds' if self.folds else ''}, {_count(self.seeds or 0, 'seed', 'seeds')}"
-        )
 
 
 def compare(a: Errors, b: Errors, seed: int = 0) -> PairedComparison:

@@ -8,7 +8,7 @@ import numpy as np
 
 from experiments.evidence import Run, by_study, errors
 from experiments.heldout import MEASURES
-from experiments.sections import Cell, Table
+from experiments.sections import Cell, Figure, Table
 from experiments.statistics import Errors, PairedComparison, compare, correct
 
 
@@ -74,7 +74,7 @@ MORE_COLUMNS = (
 
 
 def comparison_table(name: str, caption: str, comparisons: Sequence[PairedComparison]) -> Table:
-    """One row a comparison, with everything that ``PairedComparison`` holds."""
+    """One row a comparison; what matters first, and the rest in the CSV file alone."""
 
     def pair(interval: tuple[float, float] | None, scale: float = 1) -> tuple[float | None, float | None]:
         return (scale * interval[0], scale * interval[1]) if interval else (None, None)
@@ -130,6 +130,27 @@ def interval_rows(
         }
         rows.append({**row, "group": groups[number]} if groups else row)
     return rows
+
+
+def differences(
+    name: str,
+    runs: Mapping[str, Run],
+    pairs: Sequence[tuple[str, str]],
+    comparisons: Sequence[PairedComparison],
+    tested: str,
+) -> Figure:
+    """The figure of comparisons on test samples; ``tested`` is their ``data_line``."""
+    return Figure(
+        name,
+        "intervals",
+        "Difference of the test z-score MAE with its 95 % interval; small dots are the studies' own differences. Left "
+        f"of zero the first is better ({tested}).",
+        {
+            "unit": "difference of z-score MAE",
+            "better": "first is better",
+            "rows": interval_rows(runs, pairs, comparisons),
+        },
+    )
 
 
 def verdict(c: PairedComparison) -> str:
