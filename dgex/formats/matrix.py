@@ -47,6 +47,15 @@ class Expression:
             values[samples, rows] = block
         return values
 
+    def transposed(self) -> "Expression":
+        """The table with samples and rows exchanged, of which no value is read yet."""
+
+        def blocks(most: int) -> Iterator[Block]:
+            for samples, rows, values in self.blocks(most):
+                yield rows, samples, values.T
+
+        return Expression(self.sample_id, self.row_id, blocks, self.sample_metadata, self.row_metadata, self.kind)
+
 
 def in_memory(
     values: np.ndarray,
