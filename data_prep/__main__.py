@@ -8,7 +8,7 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from data_prep import folds, geo, inspection, page, simulate
+from data_prep import folds, geo, inspection, simulate
 from data_prep.blocks import Resources, Work
 from data_prep.duplicates import Rule
 from data_prep.pipeline import Settings
@@ -17,6 +17,7 @@ from data_prep.steps import Steps
 from dgex.atomic import check_writable, need_room
 from dgex.console import command_line, run
 from dgex.errors import DgexError
+from dgex.extras import need
 from dgex.formats.gctx import write_gctx
 from dgex.formats.matrix import Block
 from dgex.genes import gene_table_paths, read_gene_table, write_gene_table
@@ -173,11 +174,14 @@ def inspect_command(
 ) -> None:
     """Say what is in a file: ids, scale, gaps, studies, splits, and where it comes from."""
     if html is not None:
+        need("matplotlib", "jinja2", extra="plots", what="--html")
         check_writable(html, file)
     steps = Steps()
     found = inspection.inspect(file, steps)
     if html is not None:
-        page.write_page(html, found, steps)
+        from data_prep.page import write_page  # needs what inspecting does without
+
+        write_page(html, found, steps)
     print(f"{found}\n\n{steps}")
 
 

@@ -34,17 +34,16 @@ from dgex.baselines import mean_predictor, ridge_path
 from dgex.batches import check_devices, place
 from dgex.dataset import read_dataset, sha256_of
 from dgex.errors import DgexError
+from dgex.extras import need
 from dgex.identity import claim
 from dgex.metrics import finalize
 from dgex.networks import Precision
 from dgex.products import products
 from dgex.protocols import PROTOCOLS
 from dgex.training import evaluate
-from experiments import authors_example
 from experiments.protocols import LABELS, comparison
-from experiments.report import write_outputs
 from experiments.results import collect, provenance, table
-from experiments.runs import need_event_files, train_all
+from experiments.runs import train_all
 
 app = console.command_line(help=__doc__.splitlines()[0])
 
@@ -73,9 +72,13 @@ def main(
     """Compares tanh, sigmoid and TAAF networks, and ends with a table and a report."""
     if (data is None) == (authors is None):
         raise DgexError("give either --data or --authors-example")
+    need("matplotlib", "jinja2", extra="plots", what="the report")
+    from experiments import authors_example
+    from experiments.report import write_outputs
+
     over = parallel.devices(devices)
     if tensorboard:
-        need_event_files()
+        need("tensorboardX", extra="tensorboard", what="--tensorboard")
     if authors is not None:
         authors_example.run(authors, output, over, epochs, matmul_precision, resume=resume, tensorboard=tensorboard)
         return

@@ -16,6 +16,7 @@ from dgex.atomic import check_writable
 from dgex.batches import check_devices
 from dgex.dataset import Shape, read_shape
 from dgex.errors import DgexError
+from dgex.extras import need
 from dgex.identity import claim
 from experiments.estimate import Needs, measure
 from experiments.evidence import Evidence, Run, runs
@@ -23,7 +24,6 @@ from experiments.models import Model
 from experiments.schedule import run_all
 from experiments.sections import Section
 from experiments.sources import Source, single_source
-from experiments.study_page import results, write_study
 from experiments.trials import Trial
 
 # What networks at paper size stand beside.
@@ -74,6 +74,8 @@ def carry_out(
     """
     if output is None and not estimate_only:
         raise DgexError("give -o, a folder for the results, or --estimate")
+    if not estimate_only:
+        need("matplotlib", "jinja2", extra="plots", what="the report")
     over = parallel.devices(devices)
     source = single_source(data)
     trials = experiment.trials(source)
@@ -87,6 +89,8 @@ def carry_out(
     announce(measure(trials, shape, over, output), shape, over)
     if output is None or estimate_only:
         return
+    from experiments.study_page import results, write_study  # needs what an estimate does without
+
     run_all(trials, [source], output, over)
     evidence = Evidence(output, [source])
     section = experiment.section(runs(evidence, trials))

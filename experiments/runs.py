@@ -3,12 +3,10 @@
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from importlib.util import find_spec
 from pathlib import Path
 
 from dgex.batches import Samples
 from dgex.console import progress
-from dgex.errors import DgexError
 from dgex.log import Epoch
 from dgex.networks import NetworkConfig
 from dgex.protocols import Protocol
@@ -62,18 +60,6 @@ def train_all(
                 )
         bar.update(task, description="trained", status="", completed=len(runs) * protocol.epochs)
     return fits
-
-
-def need_event_files() -> None:
-    """Finds out before the work that event files can be written.
-
-    Raises:
-      DgexError: tensorboardX is not installed.
-    """
-    if find_spec("tensorboardX") is None:
-        raise DgexError(
-            "event files need tensorboardX; install it (.venv/bin/pip install tensorboardX), or drop --tensorboard"
-        )
 
 
 @contextmanager

@@ -25,6 +25,7 @@ import dgex
 from dgex import console, parallel
 from dgex.batches import check_devices
 from dgex.errors import DgexError
+from dgex.extras import need
 from dgex.identity import claim
 from experiments import ablation, activations, growth, platforms
 from experiments.evidence import Evidence
@@ -33,7 +34,6 @@ from experiments.schedule import run_all
 from experiments.sections import Section
 from experiments.sources import Sources, find_sources
 from experiments.statistics import FEWEST_SEEDS, FEWEST_STUDIES
-from experiments.study_page import redraw, results, write_study
 from experiments.trials import is_done
 
 # One file each: ``trials`` says what to train, ``sections`` what it shows. In the order of work and of the page.
@@ -65,6 +65,9 @@ def main(
     ] = False,
 ) -> None:
     """Answers questions on tanh, sigmoid and TAAF networks with intervals, and writes a report."""
+    need("matplotlib", "jinja2", extra="plots", what="the report")
+    from experiments.study_page import redraw, results, write_study
+
     if redraw_only:
         redraw(output)
         return

@@ -1,0 +1,137 @@
+"""A TAAF network as a scikit-learn regressor, for pipelines and cross-validation on any table of numbers.
+
+Needs scikit-learn, the extra ``sklearn``. The network, its training and the choice of the best epoch are those of
+``dgex.training``; the parameters are kept as numpy arrays, so that a fitted regressor can be copied and pickled.
+"""
+
+from typing import Self
+
+import jax
+import numpy as np
+from numpy.typing import ArrayLike
+
+from dgex import parallel
+from dgex.batches import place
+from dgex.networks import NetworkConfig, Placement, predict
+from dgex.protocols import Protocol
+from dgex.training import fit
+
+try:
+    from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
+    from sklearn.model_selection import train_test_split
+    from sklearn.preprocessing import StandardScaler
+    from sklearn.utils import check_random_state
+    from sklearn.utils.validation import check_is_fitted, validate_data
+except ImportError as error:
+    raise ImportError('dgex.estimator needs scikit-learn 1.6: pip install "dgex[sklearn]"') from error
+
+# Rows are predicted so many at a time, the last ones filled up with zeros. Products of another shape may be added up in
+# another order, and a row's prediction would depend, in its last bits, on the rows beside it.
+ROWS = 256
+
+_predict = jax.jit(predict, static_argnums=0)
+
+
+class TAAFRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
+    """A perceptron with transformative adaptive activation functions, for one target or many.
+
+    Features and targets are standardised inside and predictions given back in the targets' units. A random share of the
+    samples is held out to choose the best epoch, the one with the least mean absolute error; where samples belong
+    together (arrays of a study) that choice is optimistic. The squared error is minimised, by Nadam at a constant rate,
+    on JAX's first device.
+
+    Args:
+      hidden: units of each hidden layer, first layer first.
+      activation: the hidden layers' base function, a name of ``dgex.activations.BASES``, or without TAAF also one of
+        ``dgex.rivals.RIVALS``.
+      taaf: where a TAAF of that base stands: "hidden", "all" (on the output layer too), or "none".
+      dropout: share of each hidden layer's outputs dropped in training.
+      learning_rate: of Nadam.
+      batch: samples a step.
+      epochs: passes over the samples that are trained on.
+      validation_fraction: share of the samples held out, between 0 and 1.
+      random_state: an int makes ``fit`` reproducible: it decides what is held out, initial parameters, order and
+        dropout.
+
+    Attributes:
+      config_: the ``NetworkConfig``.
+      params_: the parameters after the best epoch, numpy float32.
+      log_: a row an epoch (``dgex.log.Epoch``), errors in SDs of a target.
+      best_epoch_: counted from 1.
+      feature_scaler_, target_scaler_: ``StandardScaler``s, fitted to the samples that are trained on.
+      n_features_in_, feature_names_in_: as in all of scikit-learn.
+    """
+
+    def __init__(
+        self,
+        hidden: tuple[int, ...] = (100,),
+        *,
+        activation: str = "tanh",
+        taaf: Placement = "hidden",
+        dropout: float = 0.0,
+        learning_rate: float = 1e-3,
+        batch: int = 32,
+        epochs: int = 200,
+        validation_fraction: float = 0.1,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> None:
+        self.hidden = hidden
+        self.activation = activation
+        self.taaf = taaf
+        self.dropout = dropout
+        self.learning_rate = learning_rate
+        self.batch = batch
+        self.epochs = epochs
+        self.validation_fraction = validation_fraction
+        self.random_state = random_state
+
+    def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
+        """Trains a network.
+
+        Args:
+          X: ``[samples, features]``, finite, two samples or more.
+          y: ``[samples]`` or ``[samples, targets]``, finite.
+
+        Raises:
+          ValueError: X and y are not that.
+          DgexError: a setting is out of its range; or the loss is not finite, which a lower learning rate helps.
+        """
+        X, y = validate_data(self, X, y, multi_output=True, y_numeric=True, ensure_min_samples=2)
+        self.one_target_ = y.ndim == 1
+        y = y.reshape(len(y), -1)
+        random = check_random_state(self.random_state)
+        chosen = train_test_split(np.arange(len(X)), test_size=self.validation_fraction, random_state=random)
+        self.feature_scaler_, self.target_scaler_ = (
+            StandardScaler().set_output(transform="default").fit(values[chosen[0]]) for values in (X, y)
+        )
+        features, targets = self.feature_scaler_.transform(X), self.target_scaler_.transform(y)
+        train, validation = (
+            place(features[rows].astype(np.float32), targets[rows].astype(np.float32), parallel.devices(1))
+            for rows in chosen
+        )
+        self.config_ = NetworkConfig(
+            X.shape[1], y.shape[1], self.hidden, self.activation, self.taaf, dropout=self.dropout
+        )
+        protocol = Protocol("keras_nadam", "mse", self.learning_rate, self.batch, self.epochs)
+        result = fit(self.config_, protocol, train, validation, int(random.randint(2**31)))
+        self.params_, self.log_, self.best_epoch_ = jax.device_get(result.params), result.log, result.best_epoch
+        return self
+
+    def predict(self, X: ArrayLike) -> np.ndarray:
+        """Predicts, row by row alike whatever the other rows are.
+
+        Args:
+          X: ``[samples, features]``, finite.
+
+        Returns:
+          float64 ``[samples]`` or ``[samples, targets]``, as y was.
+        """
+        check_is_fitted(self)
+        X = validate_data(self, X, reset=False)
+        rows = np.zeros((-(-len(X) // ROWS) * ROWS, X.shape[1]), np.float32)
+        rows[: len(X)] = self.feature_scaler_.transform(X)
+        blocks = [
+            _predict(self.config_, self.params_, rows[start : start + ROWS]) for start in range(0, len(rows), ROWS)
+        ]
+        prediction = self.target_scaler_.inverse_transform(np.concatenate(blocks)[: len(X)].astype(np.float64))
+        return prediction[:, 0] if self.one_target_ else prediction
