@@ -7,17 +7,19 @@ samples and, in both, a line for each row. -666 means missing in metadata.
 
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
 from dgex.errors import DgexError
+from dgex.formats.lines import metadata_texts, one_line, row_blocks, text_output, value_texts
 from dgex.formats.matrix import Expression
 from dgex.formats.text import leading_fields, metadata_column, read_lines, unique_ids, value_blocks
 
 COUNTS = {"#1.2": 2, "#1.3": 4}  # on line 2
+MISSING = "-666"
 COUNT = re.compile(r"[0-9]{1,18}")
 
 
@@ -32,19 +34,19 @@ def open_gct(path: Path) -> Iterator[Expression]:
       DgexError: the file is missing, truncated or not GCT; its lines are fewer or more than announced, or of another
         length than the header; an id or a field is repeated or has no name; from ``blocks``: a value is not a number.
     """
-    lines = read_lines(path)
-    version = next(lines, (1, ""))[1].rstrip()
-    if version not in COUNTS:
-        raise DgexError(f"{path}: begins with {version[:20]!r}; of GCT, versions #1.2 and #1.3 are read")
-    counts = next(lines, (2, ""))[1].split()
-    if len(counts) != COUNTS[version] or not all(map(COUNT.fullmatch, counts)):
-        raise DgexError(f"{path}: line 2 does not hold {COUNTS[version]} counts; fetch or make it again")
-    rows, samples, row_fields, sample_fields = map(int, counts + ["1", "0"] * (version == "#1.2"))
-    if not rows * samples:
-        raise DgexError(f"{path}: announces {rows} rows and {samples} samples, is empty; check how it was made")
-    width = 1 + row_fields + samples
-    head = [leading_fields(path, *line, width, width) for line in islice(lines, 1 + sample_fields)]
-    body = [(number, leading_fields(path, number, line, 1 + row_fields, width)) for number, line in lines]
+    with closing(read_lines(path)) as lines:
+        version = next(lines, (1, ""))[1].rstrip()
+        if version not in COUNTS:
+            raise DgexError(f"{path}: begins with {version[:20]!r}; of GCT, versions #1.2 and #1.3 are read")
+        counts = next(lines, (2, ""))[1].split()
+        if len(counts) != COUNTS[version] or not all(map(COUNT.fullmatch, counts)):
+            raise DgexError(f"{path}: line 2 does not hold {COUNTS[version]} counts; fetch or make it again")
+        rows, samples, row_fields, sample_fields = map(int, counts + ["1", "0"] * (version == "#1.2"))
+        if not rows * samples:
+            raise DgexError(f"{path}: announces {rows} rows and {samples} samples, is empty; check how it was made")
+        width = 1 + row_fields + samples
+        head = [leading_fields(path, *line, width, width) for line in islice(lines, 1 + sample_fields)]
+        body = [(number, leading_fields(path, number, line, 1 + row_fields, width)) for number, line in lines]
     if len(body) != rows:
         raise DgexError(f"{path}: announces {rows} rows and holds {len(body)}; is truncated or damaged, fetch it again")
     names, *sample_lines = head
@@ -57,6 +59,28 @@ def open_gct(path: Path) -> Iterator[Expression]:
         _metadata(path, [line[0] for line in sample_lines], [line[1 + row_fields :] for line in sample_lines]),
         f"GCT {version[1:]}",
     )
+
+
+def write_gct(path: Path, expression: Expression) -> None:
+    """Writes GCT 1.3, gzipped where the name ends in .gz, whole or not at all.
+
+    A tab or line feed in a name becomes a space: GCT has no quotes.
+
+    Raises:
+      DgexError: the folder cannot be written to, or the disk is full; whatever ``expression.blocks`` raises.
+    """
+    samples, rows = expression.shape
+    row_columns = [metadata_texts(column, MISSING) for column in expression.row_metadata.values()]
+    with text_output(path) as file:
+        file.write(f"#1.3\n{rows}\t{samples}\t{len(row_columns)}\t{len(expression.sample_metadata)}\n")
+        file.write("\t".join(one_line(["id", *expression.row_metadata, *expression.sample_id])) + "\n")
+        for name, column in expression.sample_metadata.items():
+            fields = [*one_line([name]), *["na"] * len(row_columns), *metadata_texts(column, MISSING)]
+            file.write("\t".join(fields) + "\n")
+        names = zip(one_line(expression.row_id), *row_columns, strict=True)
+        for block in row_blocks(expression, path.parent):
+            for values in block:
+                file.write("\t".join([*next(names), *value_texts(values, "NaN")]) + "\n")
 
 
 def _metadata(path: Path, names: list[str], columns: Sequence[Sequence[str]]) -> dict[str, np.ndarray]:

@@ -14,21 +14,18 @@ import numpy as np
 
 from dgex.errors import DgexError
 from dgex.formats.content import reading
-from dgex.formats.hdf5 import create_hdf5, dataset_at, read_column, stream_hdf5
-from dgex.formats.matrix import BLOCK, Block, Expression, first_repeated
+from dgex.formats.hdf5 import create_hdf5, dataset_at, matrix_blocks, read_column, stream_hdf5
+from dgex.formats.matrix import BLOCK, Expression, first_repeated
 
 MATRIX, ROWS, SAMPLES = "0/DATA/0/matrix", "0/META/ROW", "0/META/COL"
 MISSING = -666
-LARGEST_CHUNK = 2**28  # bytes; HDF5 unpacks a compressed chunk whole, whatever part of it is asked for
 
 
 @contextmanager
 def open_gctx(path: Path) -> Iterator[Expression]:
     """A GCTX file, plain or gzipped; the values stay in it and come as float32 at whatever scale the file has.
 
-    A block is made of whole HDF5 chunks, each of which is read once, and of whole profiles where that many values are
-    allowed. Only chunks that have more values, and no compression, are cut. An integer metadata field with missing
-    entries becomes float64.
+    An integer metadata field with missing entries becomes float64.
 
     Raises:
       DgexError: the file is missing, truncated, not HDF5 (such as GCT text under a .gctx name) or not GCTX; an id is
@@ -45,8 +42,7 @@ def gctx_table(path: Path, file: h5py.File) -> Expression:
         matrix = dataset_at(file, MATRIX, 2)
         row_id, row_metadata = _read_metadata(file, ROWS)
         sample_id, sample_metadata = _read_metadata(file, SAMPLES)
-        deep, wide = matrix.chunks or (1, len(row_id))
-        dtype, filtered = matrix.dtype, matrix.id.get_create_plist().get_nfilters() > 0
+        dtype = matrix.dtype
     if dtype.kind != "f":
         raise DgexError(f"{path}: /{MATRIX} holds {dtype}; write it as float32 or float64")
     if matrix.shape != (len(sample_id), len(row_id)):
@@ -57,23 +53,7 @@ def gctx_table(path: Path, file: h5py.File) -> Expression:
         )
     if not matrix.size:
         raise DgexError(f"{path}: /{MATRIX} is empty; check how the file was made")
-    if filtered and (nbytes := deep * wide * dtype.itemsize) > LARGEST_CHUNK:
-        raise DgexError(
-            f"{path}: /{MATRIX} is in compressed chunks of {nbytes / 2**20:.0f} MiB each, which are read whole; "
-            f"make smaller ones: h5repack -l /{MATRIX}:CHUNK=64x1024"
-        )
-
-    def blocks(most: int) -> Iterator[Block]:
-        # HDF5 reads a part of an unfiltered chunk without the rest, unless the whole fits its cache of a few MiB.
-        chunk = (deep, wide) if filtered or deep * wide <= most else (1, wide)
-        for samples, rows in _tiles(matrix.shape, chunk, most):
-            with reading(path):
-                values = matrix.astype(np.float32)[samples, rows]
-            if np.isinf(values).any():
-                raise DgexError(f"{path}: /{MATRIX} holds infinite values; use NaN for values not measured")
-            yield samples, rows, values
-
-    return Expression(row_id, sample_id, blocks, row_metadata, sample_metadata, "GCTX")
+    return Expression(row_id, sample_id, matrix_blocks(path, matrix), row_metadata, sample_metadata, "GCTX")
 
 
 def write_gctx(path: Path, expression: Expression) -> None:
@@ -100,19 +80,6 @@ def write_gctx(path: Path, expression: Expression) -> None:
                     file.create_dataset(where, data=strings, dtype=h5py.string_dtype())
                 else:
                     file.create_dataset(where, data=np.where(np.isnan(column), MISSING, column))
-
-
-def _tiles(shape: tuple[int, int], chunk: tuple[int, int], most: int) -> Iterator[tuple[slice, slice]]:
-    """Cuts [samples, rows] along the grid of chunks into tiles of about ``most`` values, but at least a chunk."""
-    samples, rows = shape
-    deep, wide = chunk
-    if deep * rows <= most:
-        deep, wide = deep * (most // (deep * rows)), rows
-    else:
-        wide *= max(1, most // (deep * wide))
-    for top in range(0, samples, deep):
-        for left in range(0, rows, wide):
-            yield slice(top, min(top + deep, samples)), slice(left, min(left + wide, rows))
 
 
 def _read_metadata(file: h5py.File, group: str) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:

@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -24,12 +24,12 @@ def open_geuvadis(path: Path) -> Iterator[Expression]:
       DgexError: the file is missing, truncated or of another form; it is empty, has lines of different lengths or
         repeated ids; from ``blocks``: a value is not a number.
     """
-    lines = read_lines(path)
-    header = next(lines, (1, ""))[1].split("\t")
-    fields, sample_id = header[: len(FIELDS)], header[len(FIELDS) :]
-    if tuple(fields) != FIELDS:
-        raise DgexError(f"{path}: is not a GEUVADIS table, whose header begins with {', '.join(FIELDS)}")
-    body = [(number, leading_fields(path, number, line, len(FIELDS), len(header))) for number, line in lines]
+    with closing(read_lines(path)) as lines:
+        header = next(lines, (1, ""))[1].split("\t")
+        fields, sample_id = header[: len(FIELDS)], header[len(FIELDS) :]
+        if tuple(fields) != FIELDS:
+            raise DgexError(f"{path}: is not a GEUVADIS table, whose header begins with {', '.join(FIELDS)}")
+        body = [(number, leading_fields(path, number, line, len(FIELDS), len(header))) for number, line in lines]
     if not body or not sample_id:
         raise DgexError(f"{path}: has {len(body)} rows of {len(sample_id)} samples, is empty; fetch it again")
     row_id, symbol, chromosome, coordinate = zip(*(row for _, row in body), strict=True)

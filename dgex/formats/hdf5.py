@@ -2,7 +2,7 @@
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO
@@ -13,8 +13,10 @@ import numpy as np
 from dgex.atomic import SLACK, need_room, replacing, reserve
 from dgex.errors import DgexError
 from dgex.formats.content import first_bytes, is_gzip, open_content, reading
+from dgex.formats.matrix import Block
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
+LARGEST_CHUNK = 2**28  # bytes; HDF5 unpacks a compressed chunk whole, whatever part of it is asked for
 
 
 @contextmanager
@@ -118,3 +120,47 @@ def read_column(group: h5py.Group, name: str) -> np.ndarray:
     if member.dtype.kind not in "fiub":
         raise DgexError(f"{group.file.filename}: {member.name} holds {member.dtype}; store numbers or strings")
     return member[:]
+
+
+def matrix_blocks(path: Path, matrix: h5py.Dataset) -> Callable[[int], Iterator[Block]]:
+    """The ``blocks`` of an ``Expression`` whose values are an HDF5 data set of numbers [samples, rows], not empty.
+
+    A block is made of whole HDF5 chunks, each of which is read once, and of whole profiles where that many values are
+    allowed. Only chunks that have more values, and no compression, are cut.
+
+    Raises:
+      DgexError: the data set is in compressed chunks above 256 MiB; from ``blocks``: it is damaged or holds infinity.
+    """
+    with reading(path):
+        deep, wide = matrix.chunks or (1, matrix.shape[1])
+        filtered = matrix.id.get_create_plist().get_nfilters() > 0
+    if filtered and (nbytes := deep * wide * matrix.dtype.itemsize) > LARGEST_CHUNK:
+        raise DgexError(
+            f"{path}: {matrix.name} is in compressed chunks of {nbytes / 2**20:.0f} MiB each, which are read whole; "
+            f"make smaller ones: h5repack -l {matrix.name}:CHUNK=64x1024"
+        )
+
+    def blocks(most: int) -> Iterator[Block]:
+        # HDF5 reads a part of an unfiltered chunk without the rest, unless the whole fits its cache of a few MiB.
+        chunk = (deep, wide) if filtered or deep * wide <= most else (1, wide)
+        for samples, rows in _tiles(matrix.shape, chunk, most):
+            with reading(path):
+                values = matrix.astype(np.float32)[samples, rows]
+            if np.isinf(values).any():
+                raise DgexError(f"{path}: {matrix.name} holds infinite values; use NaN for values not measured")
+            yield samples, rows, values
+
+    return blocks
+
+
+def _tiles(shape: tuple[int, int], chunk: tuple[int, int], most: int) -> Iterator[tuple[slice, slice]]:
+    """Cuts [samples, rows] along the grid of chunks into tiles of about ``most`` values, but at least a chunk."""
+    samples, rows = shape
+    deep, wide = chunk
+    if deep * rows <= most:
+        deep, wide = deep * (most // (deep * rows)), rows
+    else:
+        wide *= max(1, most // (deep * wide))
+    for top in range(0, samples, deep):
+        for left in range(0, rows, wide):
+            yield slice(top, min(top + deep, samples)), slice(left, min(left + wide, rows))

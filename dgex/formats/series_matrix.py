@@ -5,7 +5,7 @@ Lines ``!Series_...`` and ``!Sample_...`` describe the study and each sample; be
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -29,24 +29,24 @@ def open_series_matrix(path: Path) -> Iterator[Expression]:
         different lengths, repeated ids, or other samples than the lines above it; from ``blocks``: a value is not a
         number.
     """
-    lines = read_lines(path)
-    description = _description(path, lines)
-    sample_id = description[SAMPLE]
-    header = next(lines, (0, ""))[1]
-    if [_unquoted(field) for field in header.split("\t")] != ["ID_REF", *sample_id]:
-        raise DgexError(
-            f"{path}: its table does not begin with ID_REF and the samples of {SAMPLE}; is empty or damaged, "
-            "download it again"
-        )
-    body = []
-    for number, line in lines:
-        if line.startswith(END):
-            break
-        body.append((number, leading_fields(path, number, line, 1, 1 + len(sample_id))[0]))
-    else:
-        raise DgexError(f"{path}: has no {END}, is truncated; download it again")
-    for _ in lines:
-        pass  # gzip has its checksum at the end
+    with closing(read_lines(path)) as lines:
+        description = _description(path, lines)
+        sample_id = description[SAMPLE]
+        header = next(lines, (0, ""))[1]
+        if [_unquoted(field) for field in header.split("\t")] != ["ID_REF", *sample_id]:
+            raise DgexError(
+                f"{path}: its table does not begin with ID_REF and the samples of {SAMPLE}; is empty or damaged, "
+                "download it again"
+            )
+        body = []
+        for number, line in lines:
+            if line.startswith(END):
+                break
+            body.append((number, leading_fields(path, number, line, 1, 1 + len(sample_id))[0]))
+        else:
+            raise DgexError(f"{path}: has no {END}, is truncated; download it again")
+        for _ in lines:
+            pass  # gzip has its checksum at the end
     if not body:
         raise DgexError(f"{path}: is an empty study, its table has no rows; look in the study's supplementary files")
     metadata = {"study_id": description[STUDY][:1] * len(sample_id)}

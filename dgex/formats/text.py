@@ -6,7 +6,8 @@ pass of its own, so that nothing but names is ever held in memory.
 
 import io
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -21,10 +22,12 @@ NOT_MEASURED = {"", "na", "n/a", "null", "nan"}  # in any case
 NOT_KNOWN = {"", "-666", "-666.0", "nan", "NaN"}  # in metadata; NA may be the name of something
 INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,17})")  # no leading zeros: 007 is a name
 NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]*)?([eE][+-]?[0-9]+)?")
+DECIMAL_COMMA = re.compile(r"-?\d+,\d+")
+Lines = Generator[tuple[int, str], None, None]  # to be closed where it is left before its end
 LONGEST = 2**26  # characters in a line: a million samples take a third of it, a file without line ends more than memory
 
 
-def read_lines(path: Path) -> Iterator[tuple[int, str]]:
+def read_lines(path: Path) -> Lines:
     """The lines of a text file, plain or gzipped, that are not empty, and their numbers from 1 on.
 
     What is not UTF-8 becomes U+FFFD: titles of the nineties must not make the values unreadable.
@@ -58,21 +61,32 @@ def leading_fields(path: Path, number: int, line: str, fields: int, width: int) 
     return line.split("\t", fields)[:fields]
 
 
-def value_blocks(path: Path, first: int, fields: int, samples: int, rows: int) -> Callable[[int], Iterator[Block]]:
+def value_blocks(
+    path: Path,
+    first: int,
+    fields: int,
+    samples: int,
+    rows: int,
+    read: Callable[[Path], Lines] = read_lines,
+) -> Callable[[int], Iterator[Block]]:
     """The ``blocks`` of an ``Expression`` whose ``rows`` begin at line ``first``, after ``fields`` other fields.
 
     A block is a group of lines: all samples x some rows.
+
+    Args:
+      read: gives the file's lines, with their fields separated by tabs.
 
     Raises:
       DgexError: a value is infinite or not a number.
     """
 
     def blocks(most: int) -> Iterator[Block]:
-        lines = (line for line in read_lines(path) if line[0] >= first)
         group = max(1, most // samples)
-        for start in range(0, rows, group):
-            stop = min(start + group, rows)
-            yield slice(0, samples), slice(start, stop), _parse(path, islice(lines, stop - start), fields).T
+        with closing(read(path)) as lines:
+            body = (line for line in lines if line[0] >= first)
+            for start in range(0, rows, group):
+                stop = min(start + group, rows)
+                yield slice(0, samples), slice(start, stop), _parse(path, islice(body, stop - start), fields).T
 
     return blocks
 
@@ -123,8 +137,8 @@ def _row(path: Path, number: int, line: str) -> np.ndarray:
             pass  # gaps, most likely
     fields = ["nan" if field.strip().lower() in NOT_MEASURED else field for field in fields]
     for field in fields:
-        if not _is_number(field):
-            hint = "write decimals with a point" if re.fullmatch(r"-?\d+,\d+", field) else "mend it or leave it empty"
+        if not is_number(field):
+            hint = "write decimals with a point" if DECIMAL_COMMA.fullmatch(field) else "mend it or leave it empty"
             raise DgexError(f"{path}: line {number} holds {field[:40]!r} among its values; {hint}")
     return np.array(fields, np.float32)
 
@@ -134,7 +148,7 @@ def _only_python(text: str) -> bool:
     return "_" in text or not text.isascii()
 
 
-def _is_number(field: str) -> bool:
+def is_number(field: str) -> bool:
     try:
         float(field)
     except ValueError:

@@ -38,6 +38,11 @@ def frame(path):
     pd.DataFrame(VALUES, index=["s1", "s2"], columns=list("abc")).to_hdf(path, key="table")
 
 
+def h5ad(path):
+    axes = pd.DataFrame(index=["s1", "s2"]), pd.DataFrame(index=list("abc"))
+    pytest.importorskip("anndata").AnnData(VALUES, *axes).write_h5ad(path)
+
+
 def text(content):
     return lambda path: path.write_text(content)
 
@@ -53,6 +58,9 @@ def text(content):
         (text("\ufeff" + GCT_3), "GCT 1.3"),
         (text(SERIES), "GEO series matrix"),
         (text(GEUVADIS), "GEUVADIS table"),
+        (text("gene,s1,s2\na,1,4\nb,2,5\nc,3,6.5\n"), "table"),
+        (text("gene\ts1\ts2\na\t1\t4\nb\t2\t5\nc\t3\t6.5\n"), "table"),
+        (h5ad, "h5ad"),
     ],
 )
 def test_the_content_decides(tmp_path, write, kind, packed):
@@ -127,9 +135,25 @@ def test_no_temporary_folder_is_not_the_files_fault(tmp_path, monkeypatch, refus
     assert "cannot be unpacked into a temporary folder (No usable temporary directory" in line
 
 
-def test_gct_text_under_a_gctx_name_is_read_as_gct(shared):
-    with open_expression(shared / "data" / "gct" / "test_l1000.gctx") as found:
-        assert found.kind == "GCT 1.3" and found.shape == (377, 978)
+@pytest.fixture
+def parquet(tmp_path):
+    """A file of Parquet, a sample a line."""
+    pytest.importorskip("pyarrow")
+    pd.DataFrame(VALUES, index=["s1", "s2"], columns=list("abc")).to_parquet(tmp_path / "some.file")
+    return tmp_path / "some.file"
+
+
+def test_parquet_is_known_by_its_content(parquet):
+    with open_expression(parquet) as found:
+        assert found.kind == "Parquet" and found.row_id == ("s1", "s2") and found.sample_id == ("a", "b", "c")
+        np.testing.assert_array_equal(found.load(), VALUES.T)
+
+
+def test_gct_text_under_a_gctx_name_is_refused(shared, tmp_path, refused):
+    path = shared / "data" / "gct" / "test_l1000.gctx"
+    assert f"{path}: is GCT text under the name of a GCTX file; rename it to .gct" in refused(lambda: load(path))
+    (tmp_path / "some.GCTX.gz").write_bytes(gzip.compress(GCT_3.encode()))
+    assert "rename it to .gct" in refused(lambda: load(tmp_path / "some.GCTX.gz"))
 
 
 def test_gene_tables_are_not_expression(shared, refused):
@@ -137,7 +161,7 @@ def test_gene_tables_are_not_expression(shared, refused):
         with open_expression(shared / "data" / "genes" / "map_lm.txt"):
             pass
 
-    assert "begins with b'UBE2C\\tENSG00000175063" in refused(read)
+    assert "map_lm.txt: holds text, such as '219222_at', and no column of numbers" in refused(read)
 
 
 @pytest.mark.parametrize(
@@ -145,7 +169,8 @@ def test_gene_tables_are_not_expression(shared, refused):
     [
         (b"", "is empty"),
         (b"\xef\xbb\xbf", "which no known format does"),
-        (b"gene,s1,s2\na,1,2\n", "begins with b'gene,s1,s2\\na,1,2\\n', which no known format does; read are GCTX"),
+        (b"one word\n", "begins with b'one word\\n', which no known format does; read are GCTX"),
+        (b"gene,s1\x01,s2\na,1,2\n", "which no known format does"),
         ("#1.3\n".encode("utf-16"), "begins with b'\\xff\\xfe#"),
         (b"\x1f\x8bnot gzip at all", "truncated or damaged"),
         (b"<!doctype html>", "is a web page"),

@@ -1,0 +1,174 @@
+"""Parquet, read and written with pyarrow alone: a column of ids, then columns of metadata and of values.
+
+As in any table, a line may be a gene or a sample. What is written here has a *sample* a line, so that a column, which
+Parquet stores together, is a gene.
+"""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dgex.atomic import replacing
+from dgex.errors import DgexError
+from dgex.formats.content import is_gzip, reading
+from dgex.formats.extras import load_extra
+from dgex.formats.lines import companion, row_blocks
+from dgex.formats.matrix import Block, Expression
+from dgex.formats.table import ENTREZ
+from dgex.formats.text import unique_ids
+
+SIGNATURE = b"PAR1"
+INDEX = "id"
+
+
+@contextmanager
+def open_parquet(path: Path) -> Iterator[Expression]:
+    """A Parquet file of any scale, whose lines are rows of the ``Expression``.
+
+    The ids of the lines are the index that pandas wrote, or else the first column of strings; further columns of
+    strings and those with a well-known name of Entrez ids are metadata, other numbers values.
+
+    Raises:
+      DgexError: pyarrow is not installed; the file is truncated or damaged, has no column of strings or none of
+        numbers, or holds something else; it is empty, an id is repeated or missing; from ``blocks``: a value is
+        infinite.
+    """
+    parquet = load_extra(path, "pyarrow.parquet", "parquet")
+    if is_gzip(path):
+        raise DgexError(f"{path}: is gzipped, which Parquet need not be; unpack it")
+    with reading(path):
+        file = parquet.ParquetFile(path, page_checksum_verification=True)
+    with file:
+        yield _table(path, file)
+
+
+def write_parquet(path: Path, expression: Expression) -> None:
+    """Writes a sample a line and a gene a column, with the ids as the index that pandas.read_parquet gives back.
+
+    Metadata, where there are any, go into NAME.genes.parquet and NAME.samples.parquet, before the table itself, so that
+    where it is all is. Every file is whole or not there.
+
+    Raises:
+      DgexError: pyarrow is not installed; the folder cannot be written to, or the disk is full; whatever
+        ``expression.blocks`` raises.
+    """
+    arrow = load_extra(path, "pyarrow", "parquet")
+    for axis, ids, metadata in (
+        ("genes", expression.row_id, expression.row_metadata),
+        ("samples", expression.sample_id, expression.sample_metadata),
+    ):
+        if metadata:
+            columns = {name: _arrow_column(arrow, column) for name, column in metadata.items()}
+            schema = _schema(arrow, {name: column.type for name, column in columns.items()})
+            with _output(companion(path, axis), schema) as file:
+                file.write_table(
+                    arrow.Table.from_arrays([arrow.array(ids, arrow.string()), *columns.values()], schema=schema)
+                )
+    schema = _schema(arrow, dict.fromkeys(expression.row_id, arrow.float32()))
+    with _output(path, schema) as file:
+        start = 0
+        for block in row_blocks(expression.transposed(), path.parent):
+            ids = arrow.array(expression.sample_id[start : start + len(block)], arrow.string())
+            values = map(arrow.array, np.ascontiguousarray(block.T))
+            file.write_table(arrow.Table.from_arrays([ids, *values], schema=schema))
+            start += len(block)
+
+
+def _table(path: Path, file: Any) -> Expression:
+    arrow = load_extra(path, "pyarrow", "parquet")
+    with reading(path):
+        schema, lines = file.schema_arrow, file.metadata.num_rows
+        index = _index_column(schema.metadata or {})
+    names = unique_ids(path, "column", schema.names)
+    texts = [field.name for field in schema if _is_text(arrow.types, field.type)]
+    if index not in names:
+        if not texts:
+            raise DgexError(f"{path}: has no column of strings; give the lines names")
+        index = texts[0]
+    metadata = [name for name in names if name != index and (name in texts or name.lower() in ENTREZ)]
+    values = [i for i, name in enumerate(names) if name != index and name not in metadata]
+    if wrong := [schema.field(i) for i in values if not _is_number(arrow.types, schema.field(i).type)]:
+        raise DgexError(f"{path}: {wrong[0].name} holds {wrong[0].type}; store numbers or strings")
+    if not values or not lines:
+        raise DgexError(
+            f"{path}: has {lines} lines and {len(values)} columns of numbers, is empty; check how it was made"
+        )
+    with reading(path):
+        labels = file.read([index, *metadata])
+        ids = labels[index].cast(arrow.string()).to_pylist()
+        columns = {name: _numpy_column(arrow, labels[name]) for name in metadata}
+    if len(ids) != lines:
+        raise DgexError(f"{path}: announces {lines} lines and holds {len(ids)}; is damaged, make it again")
+
+    def blocks(most: int) -> Iterator[Block]:
+        start = 0
+        batches = file.iter_batches(max(1, most // len(names)))  # all columns: to choose by name takes a.b for a too
+        while True:
+            with reading(path):
+                batch = next(batches, None)
+                if batch is None:
+                    break
+                parts = [batch.column(i).cast(arrow.float32(), safe=False) for i in values]
+                block = np.stack([part.to_numpy(zero_copy_only=False) for part in parts])
+            if np.isinf(block).any():
+                raise DgexError(f"{path}: holds infinite values; use NaN for values not measured")
+            yield slice(0, len(values)), slice(start, start + len(batch)), block
+            start += len(batch)
+
+    return Expression(
+        unique_ids(path, "row", ["" if name is None else name for name in ids]),
+        tuple(names[i] for i in values),
+        blocks,
+        columns,
+        kind="Parquet",
+    )
+
+
+def _index_column(metadata: dict[bytes, bytes]) -> str | None:
+    """The column that pandas' note in the file calls the index; none where that is a range of numbers."""
+    note = json.loads(metadata.get(b"pandas", b"{}"))
+    columns = note.get("index_columns") if isinstance(note, dict) else None
+    return next((name for name in columns or () if isinstance(name, str)), None)
+
+
+def _is_text(types: Any, kind: Any) -> bool:
+    """Strings, and what is no measurement either: categories, truth values."""
+    return types.is_string(kind) or types.is_large_string(kind) or types.is_dictionary(kind) or types.is_boolean(kind)
+
+
+def _is_number(types: Any, kind: Any) -> bool:
+    return types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind) or types.is_null(kind)
+
+
+def _numpy_column(arrow: Any, column: Any) -> np.ndarray:
+    """A column of metadata: NaN among numbers and "" among strings where it is null."""
+    if arrow.types.is_integer(column.type) or arrow.types.is_floating(column.type):
+        return column.to_numpy()
+    return np.array(["" if entry is None else entry for entry in column.cast(arrow.string()).to_pylist()], np.str_)
+
+
+def _arrow_column(arrow: Any, column: np.ndarray) -> Any:
+    """The reverse: a null where an entry is missing."""
+    if column.dtype.kind == "U":
+        return arrow.array(column.astype(object), arrow.string(), mask=column == "")
+    return arrow.array(column, from_pandas=True)
+
+
+def _schema(arrow: Any, types: dict[str, Any]) -> Any:
+    """The ids and then these columns, with the note by which pandas knows its index."""
+    described = {"name": INDEX, "field_name": INDEX, "pandas_type": "unicode", "numpy_type": "object", "metadata": None}
+    note = {"index_columns": [INDEX], "column_indexes": [], "columns": [described], "pandas_version": "2.0.0"}
+    return arrow.schema([(INDEX, arrow.string()), *types.items()], {b"pandas": json.dumps(note).encode()})
+
+
+@contextmanager
+def _output(path: Path, schema: Any) -> Iterator[Any]:
+    """A Parquet file that becomes ``path`` when it is whole."""
+    writer = load_extra(path, "pyarrow.parquet", "parquet").ParquetWriter
+    settings = {"use_dictionary": False, "write_statistics": False, "write_page_checksum": True}
+    with replacing(path) as partial, writer(partial, schema, **settings) as file:
+        yield file

@@ -1,0 +1,51 @@
+"""Whole profiles of an expression table, a block at a time, whichever way the file has them."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from dgex.formats.matrix import BLOCK, Expression
+from dgex.scratch import Scratch
+
+# Gives the profiles in order, at most so many a time: which they are, and float32 [profiles, rows].
+Profiles = Callable[[int], Iterator[tuple[slice, np.ndarray]]]
+
+
+@contextmanager
+def profiles_of(table: Expression, rows: np.ndarray, folder: Path) -> Iterator[Profiles]:
+    """The profiles of a table, with the values of the positions ``rows`` and in their order.
+
+    What comes profile by profile, as from HDF5, passes through; what comes gene by gene, as from text, waits in a
+    scratch file in ``folder``, with those rows alone.
+
+    Raises:
+      DgexError: there is too little room for that; whatever ``table.blocks`` raises.
+    """
+    samples, width = table.shape
+    _, first_rows, _ = next(table.blocks(width))
+    if first_rows == slice(0, width):
+
+        def pass_through(most: int) -> Iterator[tuple[slice, np.ndarray]]:
+            for where, _, values in table.blocks(most * width):
+                for first in range(0, len(values), most):  # compressed chunks may be larger
+                    part = values[first : first + most]
+                    start = where.start + first
+                    yield slice(start, start + len(part)), part[:, rows]
+
+        yield pass_through
+        return
+    order = np.argsort(rows)  # so that what a block has lies side by side in the scratch file
+    ascending, back = rows[order], np.argsort(order)
+    with Scratch(folder, (samples, len(rows))) as scratch:
+        for where, block, values in table.blocks(BLOCK):
+            left, right = np.searchsorted(ascending, [block.start, block.stop])
+            scratch.write(where, slice(left, right), values[:, ascending[left:right] - block.start])
+
+        def from_scratch(most: int) -> Iterator[tuple[slice, np.ndarray]]:
+            for start in range(0, samples, most):
+                where = slice(start, min(start + most, samples))
+                yield where, scratch.read(np.arange(where.start, where.stop))[:, back]
+
+        yield from_scratch

@@ -1,0 +1,59 @@
+"""Writes an expression table in the format that the name of the file asks for."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from dgex.atomic import check_writable
+from dgex.errors import DgexError
+from dgex.formats.extras import load_extra
+from dgex.formats.gct import write_gct
+from dgex.formats.gctx import write_gctx
+from dgex.formats.h5ad import write_h5ad
+from dgex.formats.matrix import Expression
+from dgex.formats.parquet import write_parquet
+from dgex.formats.table import write_table
+
+WRITERS: dict[str, Callable[[Path, Expression], None]] = {
+    ".gct": write_gct,
+    ".gct.gz": write_gct,
+    ".gctx": write_gctx,
+    ".csv": write_table,
+    ".csv.gz": write_table,
+    ".tsv": write_table,
+    ".tsv.gz": write_table,
+    ".parquet": write_parquet,
+    ".h5ad": write_h5ad,
+}
+NEEDED = {write_h5ad: ("anndata", "anndata"), write_parquet: ("pyarrow", "parquet")}  # package and extra
+
+
+def write_expression(path: Path, expression: Expression) -> None:
+    """Writes a table, whole or not at all, and beside CSV, TSV and Parquet its metadata (see ``write_table``).
+
+    Raises:
+      DgexError: as ``check_output``; the disk is full; whatever ``expression.blocks`` raises.
+    """
+    _writer(path)(path, expression)
+
+
+def check_output(path: Path, *inputs: Path) -> None:
+    """Finds out before the work that ``write_expression`` will not write to ``path``; makes nothing.
+
+    Args:
+      inputs: files that are read to make it, and must not be lost to it.
+
+    Raises:
+      DgexError: its extension is none of ``WRITERS``; a package for it is not installed; it cannot be written, or is
+        one of the inputs.
+    """
+    writer = _writer(path)
+    if writer in NEEDED:
+        load_extra(path, *NEEDED[writer])
+    check_writable(path, *inputs)
+
+
+def _writer(path: Path) -> Callable[[Path, Expression], None]:
+    for extension, writer in WRITERS.items():
+        if path.name.lower().endswith(extension):
+            return writer
+    raise DgexError(f"{path}: has an unknown extension; name the output with one of: {', '.join(WRITERS)}")
