@@ -61,7 +61,7 @@ def check_writable(path: Path, *inputs: Path) -> Path:
 
 @contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Gives a temporary name beside ``path``; on success the file there becomes ``path``, on failure it goes.
+    """Gives a temporary name beside ``path``; on success the file or folder there becomes ``path``, on failure it goes.
 
     A killed process leaves at most the temporary name (``.NAME.HOST.PID.partial``), which nothing here reads, and which
     goes when the same host writes the file again.
@@ -83,14 +83,21 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         raise DgexError(f"{path}: cannot be written ({reason}); check the folder's rights and free space") from error
     finally:
         with suppress(OSError):  # gone already after success; out of reach where the folder is
-            partial.unlink()
+            _remove(partial)
 
 
 def _remove_abandoned(folder: Path, stem: str) -> None:
     for entry in folder.iterdir():
         process = entry.name.removeprefix(stem).removesuffix(".partial")
         if entry.name == f"{stem}{process}.partial" and process.isdigit() and not _is_alive(int(process)):
-            entry.unlink(missing_ok=True)
+            _remove(entry)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _is_alive(process: int) -> bool:

@@ -32,6 +32,11 @@ def run(app: Callable[[], object]) -> None:
         sys.exit(2)
 
 
+def warn(text: str) -> None:
+    """One line on stderr, for what the user should know and the command can live with."""
+    print(f"warning: {text}", file=sys.stderr)
+
+
 def progress(*fields: str) -> Progress:
     """A progress bar on stderr; ``fields`` such as ``"{task.fields[loss]}"`` are shown after the count.
 

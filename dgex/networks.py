@@ -5,12 +5,13 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 
 from dgex.activations import BASES, base_function
@@ -203,6 +204,16 @@ def predict(
 def init_params(config: NetworkConfig, key: jax.Array) -> Params:
     """Fresh float32 parameters, a plain nested dictionary ``{layer: {name: array}}``."""
     return Perceptron(config).init(key, jnp.zeros((1, config.landmarks), jnp.float32))["params"]
+
+
+def take_targets(config: NetworkConfig, params: Params, targets: np.ndarray) -> tuple[NetworkConfig, Params]:
+    """The same network with some of its outputs, at the positions ``targets``; nothing else is computed then."""
+
+    def take(path: Any, leaf: np.ndarray) -> np.ndarray:
+        own = path[0].key.startswith("outputs") and leaf.shape[-1:] == (config.targets,)
+        return leaf[..., targets] if own else leaf  # a TAAF that the layer shares has one of each parameter
+
+    return replace(config, targets=len(targets)), jax.tree_util.tree_map_with_path(take, params)
 
 
 # The example networks of the TAAF-D-GEX repository, and D-GEX's grid (Chen et al. 2016), by default with 10 % dropout.

@@ -2,9 +2,9 @@
 collectives.
 
 A lifted function runs once on every device. What it is given as *shared* (the state, the data block) is the same on all
-of them; the last argument is split along its leading axis, one slice a device; and what it returns must be equal on all
-devices, which the collectives below see to. So the state has no device axis, and one device runs the same code as
-eight.
+of them; the last argument is split along its leading axis, one slice a device. What it returns is equal on all devices,
+which the collectives below see to, or, if it is asked for *split*, each device's own. So the state has no device axis,
+and one device runs the same code as eight.
 
 ``pmap`` is ``jit(shard_map)`` underneath and in maintenance. Its successor is ``jax.jit`` on arrays placed with
 ``NamedSharding``, of which ``share`` is a first piece; changing over would touch this file alone.
@@ -53,23 +53,26 @@ def share(tree: Any, over: Sequence[jax.Device]) -> Any:
     return jax.device_put(tree, NamedSharding(Mesh(list(over), (AXIS,)), PartitionSpec()))
 
 
-def lift(function: Callable, over: Sequence[jax.Device], *, shared: int, donate: bool = False) -> Callable:
+def lift(
+    function: Callable, over: Sequence[jax.Device], *, shared: int, donate: bool = False, split: bool = False
+) -> Callable:
     """Compiles ``function(*shared arguments, split argument)`` to run on all the devices at once.
 
     Args:
-      function: may call the collectives of this file; its result must be the same on every device.
+      function: may call the collectives of this file; without ``split`` its result must be the same on every device.
       over: the devices.
       shared: how many leading arguments are the same for all devices.
       donate: whether the first argument's memory may be reused for the result.
+      split: whether the result is split like the last argument.
 
     Returns:
-      A function whose last argument has a leading axis of ``len(over)``.
+      A function whose last argument, and with ``split`` the result, has a leading axis of ``len(over)``.
     """
     return jax.pmap(
         function,
         axis_name=AXIS,
         in_axes=(None,) * shared + (0,),
-        out_axes=None,
+        out_axes=0 if split else None,
         devices=list(over),
         donate_argnums=(0,) if donate else (),
     )

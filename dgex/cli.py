@@ -1,0 +1,211 @@
+"""``dgex``: train a model, evaluate it, read its card, and infer whole profiles with it.
+
+What a command needs is imported when it runs: help is there at once.
+"""
+
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from dgex import console
+from dgex.errors import DgexError
+
+app = console.command_line("Infer the expression of 9,520 target genes from landmark genes.")
+
+Model = Annotated[
+    Path | None, typer.Option("-m", "--model", help="Model directory.", show_default="the one that comes with dgex")
+]
+Devices = Annotated[int | None, typer.Option(min=1, help="How many devices to use.", show_default="all")]
+
+
+@app.command("train")
+def train_command(
+    prepared: Annotated[Path, typer.Argument(help="Prepared data set, of `python -m data_prep prepare`.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The model directory to make.")],
+    hidden: Annotated[str, typer.Option(help="Units of each hidden layer, such as 300 or 3000,3000,3000.")] = "300",
+    activation: Annotated[
+        str, typer.Option(help="Base function, or learnt activation, of the hidden layers.")
+    ] = "sigmoid",
+    taaf: Annotated[
+        Literal["none", "hidden", "all"], typer.Option(help="Where a TAAF of it stands; all: on the output layer too.")
+    ] = "hidden",
+    dropout: Annotated[float, typer.Option(help="Share of each hidden layer's outputs dropped in training.")] = 0.25,
+    protocol: Annotated[str, typer.Option(help="How to train: quick, example, example-scheduled, dgex, ...")] = "quick",
+    epochs: Annotated[int | None, typer.Option(min=1, help="Instead of the protocol's number.")] = None,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of everything random.")] = 0,
+    devices: Devices = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue a training that was stopped.")] = False,
+) -> None:
+    """Train a network on a prepared data set and make a model directory of it.
+
+    Validation chooses the epoch and calibrates the intervals; the test split is scored once, at the end. Logs and
+    checkpoints lie in OUTPUT.training meanwhile.
+    """
+    from dgex import parallel
+    from dgex.dataset import read_dataset, sha256_of
+    from dgex.fitting import Scores, train_model
+    from dgex.log import Epoch
+    from dgex.model_directory import check_new, save_model
+    from dgex.protocols import PROTOCOLS
+
+    check_new(output)
+    if protocol not in PROTOCOLS:
+        raise DgexError(f"unknown protocol {protocol!r}; known: {', '.join(PROTOCOLS)}")
+    chosen = PROTOCOLS[protocol]
+    chosen = replace(chosen, epochs=epochs or chosen.epochs)
+    network = {"hidden": _units(hidden), "activation": activation, "taaf": taaf, "dropout": dropout}
+    over = parallel.devices(devices)
+    data = {"file": prepared.name, "sha256": sha256_of(prepared)}
+    run = output.with_name(f"{output.name}.training")
+
+    def on_ridge(scores: Scores) -> None:
+        for name, means in scores.items():
+            print(f"{name}: validation z-score MAE {means['zscore_mae']:.4f}", flush=True)
+
+    with console.progress("{task.fields[status]}") as bar:
+        task = bar.add_task("training", total=chosen.epochs, status="")
+
+        def on_epoch(row: Epoch, seconds: float) -> None:
+            status = f"train {row.train_loss:.4f}  validation {row.validation_mae:.4f}"
+            bar.update(task, completed=row.epoch, status=status)
+
+        model = train_model(
+            read_dataset(prepared), data, network, chosen, seed, over, run, resume=resume, on_epoch=on_epoch,
+            on_ridge=on_ridge,
+        )  # fmt: skip
+    save_model(output, model)
+    shutil.rmtree(run)
+    _print_scores(model.provenance["scores"])
+    print(
+        f"{output}: best epoch {model.provenance['best_epoch']} of {chosen.epochs}; `dgex info {output}` has its card"
+    )
+
+
+@app.command("evaluate")
+def evaluate_command(
+    model: Annotated[Path, typer.Argument(help="Model directory.")],
+    prepared: Annotated[
+        Path, typer.Argument(help="The data set it was trained on, or a cohort prepared with --onto that.")
+    ],
+    devices: Devices = None,
+) -> None:
+    """Score a model on every split of a prepared file, the mean predictor beside it, and its intervals' coverage."""
+    from dgex import parallel
+    from dgex.dataset import read_dataset
+    from dgex.fitting import evaluate_model
+    from dgex.model_directory import load_model
+
+    loaded = load_model(model)
+    with console.stderr.status("reading and scoring"):
+        scores = evaluate_model(loaded, str(prepared), read_dataset(prepared), parallel.devices(devices))
+    _print_scores(scores)
+
+
+@app.command("info")
+def info_command(model: Annotated[Path | None, typer.Argument(help="Model directory.")] = None) -> None:
+    """Print the card of a model, by default of the one that comes with dgex; its checksums are checked."""
+    from dgex.model_directory import read_card
+
+    print(read_card(model), end="")
+
+
+@app.command("predict")
+def predict_command(
+    table: Annotated[
+        Path,
+        typer.Argument(
+            metavar="INPUT", help="GCT, GCTX, CSV, TSV, Parquet, h5ad or series matrix; text gzipped or not."
+        ),
+    ],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="The file to write: .gctx, .gct, .csv, .tsv (.gz), .parquet, .h5ad.")
+    ],
+    model: Model = None,
+    input_scale: Annotated[
+        Literal["auto", "log2", "linear", "zscore"], typer.Option(help="Of the input; auto tells log2 from linear.")
+    ] = "auto",
+    output_scale: Annotated[
+        Literal["log2", "zscore"], typer.Option(help="log2 as in the training data, or z-scores by its mean and SD.")
+    ] = "log2",
+    all_targets: Annotated[
+        bool, typer.Option("--all-targets", help="Also infer the targets that were measured, as ID:inferred.")
+    ] = False,
+    interval: Annotated[
+        float | None, typer.Option(help="Also tell each gene's half width of this interval: 0.5, 0.8, 0.9 or 0.95.")
+    ] = None,
+    max_missing: Annotated[float, typer.Option(help="Share of the landmarks that a profile may lack.")] = 0.2,
+    devices: Devices = None,
+) -> None:
+    """Infer whole expression profiles from landmark genes."""
+    from dgex import parallel
+    from dgex.atomic import check_writable
+    from dgex.formats.matrix import Block
+    from dgex.formats.opening import open_expression
+    from dgex.formats.writing import check_output, write_expression
+    from dgex.model_directory import load_model
+    from dgex.prediction import Request, predict
+
+    check_output(output, table)
+    folder = check_writable(output)
+    request = Request(input_scale, output_scale, all_targets, interval, max_missing)
+    loaded = load_model(model)
+    started = time.monotonic()
+    with (
+        open_expression(table) as expression,
+        predict(loaded, table, expression, request, parallel.devices(devices), folder) as prediction,
+        console.progress() as bar,
+    ):
+        how = "taken" if input_scale == "auto" else "given"
+        print(f"{table}: {expression.kind}, {prediction.match.report()}\n{how} as {prediction.scale}", flush=True)
+        whole = prediction.expression
+        task = bar.add_task("profiles", total=len(whole.sample_id))
+
+        def counted(most: int) -> Iterator[Block]:
+            for block in whole.blocks(most):
+                yield block
+                bar.advance(task, len(block[2]))
+
+        write_expression(output, replace(whole, blocks=counted))
+    for warning in prediction.warnings():
+        console.warn(warning)
+    profiles, genes = whole.shape
+    seconds = time.monotonic() - started
+    print(f"{output}: {profiles:,} profiles of {genes:,} genes, {output_scale}, in {seconds:.1f} s")
+
+
+def _units(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(units) for units in text.split(",") if units.strip())
+    except ValueError as error:
+        raise DgexError(f"--hidden {text}: give whole numbers, such as 300 or 3000,3000,3000") from error
+
+
+def _print_scores(scores: dict[str, dict]) -> None:
+    """A table of a model's scores: a line for each split and predictor, and one for each split's intervals."""
+    from rich.console import Console
+    from rich.table import Table
+
+    fields = {"z-score MAE": "zscore_mae", "log2 MAE": "log2_mae", "Pearson r": "pearson", "R2": "r2"}
+    drawn = Table("split", "predictor", *fields, "z-score MAE without overlap", show_edge=False)
+    lines = []
+    for split, found in scores.items():
+        for name in ("mean predictor", "ridge regression", "network"):
+            if name in found:
+                means = found[name]
+                cells = [f"{means[field]:.4f}" if field in means else "–" for field in fields.values()]
+                drawn.add_row(split, name, *cells, f"{means['without_overlap']['zscore_mae']:.4f}")
+        covered = ", ".join(f"{float(level):.0%}: {share:.1%}" for level, share in found["coverage"].items())
+        lines.append(f"{split}: share of values in the intervals {covered}; {found['out_of_range']:.1%} out of range")
+    screen = Console(width=max(100, shutil.get_terminal_size().columns), highlight=False)
+    screen.print(drawn)
+    print(*lines, sep="\n")
+
+
+def main() -> None:
+    """The command ``dgex``."""
+    console.run(app)

@@ -1,0 +1,211 @@
+"""From a prepared data set to a model, and what a model is worth on one: the engine of the experiments, put to use."""
+
+import importlib.metadata
+import platform
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+import dgex
+from dgex.baselines import ridge_path
+from dgex.batches import Samples, check_devices, place
+from dgex.dataset import SPLITS, Dataset, Reference
+from dgex.errors import DgexError
+from dgex.factors import complete, fit_factors
+from dgex.inference import PROFILES, inference
+from dgex.log import Epoch
+from dgex.metrics import GeneScores, finalize, summarize
+from dgex.model import TIES, Model
+from dgex.networks import NetworkConfig, Params
+from dgex.normalization import fit_quantiles, fit_scaler, standardize, to_quantiles
+from dgex.products import products
+from dgex.protocols import Protocol
+from dgex.reliability import LEVELS, covered, measure
+from dgex.training import evaluate, fit
+
+Scores = dict[str, Any]
+
+
+def train_model(
+    dataset: Dataset,
+    data: Mapping[str, str],
+    network: Mapping[str, Any],
+    protocol: Protocol,
+    seed: int,
+    devices: tuple[jax.Device, ...],
+    directory: Path | None = None,
+    *,
+    resume: bool = False,
+    on_epoch: Callable[[Epoch, float], None] = lambda row, seconds: None,
+    on_ridge: Callable[[Scores], None] = lambda scores: None,
+) -> Model:
+    """Trains a network on the training split and measures on the others what it is worth.
+
+    Everything is fitted on the training split. The validation split chooses the best epoch, the number of factors and
+    ridge regression's penalty, and calibrates the intervals; the test split is scored once, at the end.
+
+    Args:
+      dataset: with all three splits.
+      data: "file" and "sha256" of it, for the provenance.
+      network: fields of ``NetworkConfig`` but for the numbers of genes.
+      protocol, seed, directory, resume, on_epoch: as in ``dgex.training.fit``.
+      devices: to train on.
+      on_ridge: called before training with the validation scores that there are by then: ridge regression's and the
+        mean predictor's.
+
+    Raises:
+      DgexError: as ``fit``; the data set has no training samples.
+    """
+    if "onto" in dataset.provenance["preparation"]:
+        raise DgexError(f"{data['file']}: has no train samples, it was mapped onto another data set; train on that one")
+    config = NetworkConfig(dataset.landmark.shape[1], dataset.target.shape[1], **network)
+    check_devices(len(devices), protocol.batch)
+    train = dataset.split == SPLITS.index("train")
+    quantiles = fit_quantiles(dataset.landmark[train])
+    normal = to_quantiles(dataset.landmark, quantiles, TIES)
+    scaler = fit_scaler(normal[train])
+    reference = Reference(dataset.landmark_genes, dataset.target_genes, scaler, dataset.target_scaler, quantiles)
+
+    def samples(split: str) -> Samples:
+        rows = dataset.split == SPLITS.index(split)
+        target = standardize(dataset.target[rows], reference.target_scaler)
+        return place(standardize(normal[rows], scaler), target, devices)
+
+    parts = {split: samples(split) for split in ("train", "validation")}
+    ridge = ridge_path(products(parts["train"]), parts["validation"])[0].as_network()
+    on_ridge(_scores(reference, parts["validation"], {"ridge regression": ridge}))
+    best = fit(config, protocol, parts["train"], parts["validation"], seed, directory, resume=resume, on_epoch=on_epoch)
+    params = jax.tree.map(np.asarray, jax.device_get(best.params))
+
+    validation = parts["validation"]
+    factors = fit_factors(parts["train"].landmark, validation.landmark)
+    reliability = measure(
+        np.concatenate(list(_errors(config, params, validation))),
+        finalize(evaluate(params, validation, config)),
+        complete(validation.landmark, factors)[1],
+    )
+    parts["test"] = samples("test")  # opened here, once, with every choice made
+    model = Model(config, params, reference, factors, reliability, {})
+    networks = {"ridge regression": ridge, "network": (config, params)}
+    provenance = {
+        "data": {**data, **{key: dataset.provenance[key] for key in ("command", "sources")}, "splits": _sizes(dataset)},
+        "protocol": asdict(protocol),
+        "seed": seed,
+        "best_epoch": best.best_epoch,
+        "scores": {
+            split: _scores(reference, parts[split], networks) | _trust(model, parts[split])
+            for split in ("validation", "test")
+        },
+        "versions": _versions(),
+        "devices": f"{len(devices)} x {devices[0].device_kind}",
+    }
+    return replace(model, provenance=provenance)
+
+
+def evaluate_model(model: Model, name: str, dataset: Dataset, devices: tuple[jax.Device, ...]) -> dict[str, Scores]:
+    """A model's scores on every split of a prepared file; on train they are too good, on validation a bit.
+
+    Args:
+      name: of the file, for messages.
+      dataset: the one that the model was trained on, or a cohort mapped onto that. Targets that a cohort lacks are not
+        scored.
+      devices: to work on.
+
+    Returns:
+      By split: "profiles", "studies" (their names), "targets" (how many are scored); "mean predictor" and "network",
+      as ``dgex.metrics.summarize`` gives them, and without the overlap genes; "coverage" by level, and "out_of_range",
+      the share of the profiles.
+
+    Raises:
+      DgexError: the file has other genes, or was normalised otherwise.
+    """
+    own = model.reference
+    if (own.landmark_genes, own.target_genes) != (dataset.landmark_genes, dataset.target_genes):
+        raise DgexError(f"{name}: has other genes than the model; prepare it with --onto the model's training data")
+    if not _equal(own.target_scaler, dataset.target_scaler):
+        raise DgexError(
+            f"{name}: is standardised otherwise than the model's training data; prepare it with --onto those"
+        )
+    preparation = dataset.provenance["preparation"]
+    lacking = preparation.get("targets_missing", ()) if "onto" in preparation else ()
+    measured = ~np.isin(own.target_genes.ensembl, list(lacking))
+    found = {}
+    for split, size in _sizes(dataset).items():
+        rows = dataset.split == SPLITS.index(split)
+        target = standardize(dataset.target[rows], own.target_scaler)
+        part = place(model.standardize(dataset.landmark[rows]), target, devices)
+        scores = _scores(own, part, {"network": (model.config, model.params)}, measured)
+        found[split] = size | {"targets": int(measured.sum())} | scores | _trust(model, part, measured)
+    return found
+
+
+def _scores(
+    reference: Reference,
+    part: Samples,
+    networks: Mapping[str, tuple[NetworkConfig, Params]],
+    measured: np.ndarray | None = None,
+) -> Scores:
+    """Means over all measured targets, and over those without the overlap, of networks and the mean predictor."""
+    chosen = np.ones(part.target.shape[1], bool) if measured is None else measured
+    mean = np.abs(part.target).mean(axis=0, dtype=np.float64)  # its prediction is z = 0
+    nothing = np.full(len(mean), np.nan)
+    per_gene = {"mean predictor": GeneScores(mean, nothing, nothing, nothing)}
+    per_gene |= {name: finalize(evaluate(params, part, config)) for name, (config, params) in networks.items()}
+    sd, overlap = reference.target_scaler.sd, reference.overlap
+    return {
+        name: {**_shown(scores, sd, chosen), "without_overlap": _shown(scores, sd, chosen & ~overlap)}
+        for name, scores in per_gene.items()
+    }
+
+
+def _shown(scores: GeneScores, sd: np.ndarray, genes: np.ndarray) -> dict[str, float]:
+    return {name: value for name, value in summarize(scores, sd, genes).items() if not np.isnan(value)}
+
+
+def _trust(model: Model, part: Samples, measured: np.ndarray | None = None) -> Scores:
+    """What share of the values the intervals of each level cover, and what share of the profiles is out of range."""
+    genes = slice(None) if measured is None else measured
+    counts = [covered(error, model.reliability) for error in _errors(model.config, model.params, part)]
+    shares = np.sum(counts, axis=0)[:, genes].mean(axis=1) / len(part)
+    distance = complete(part.landmark, model.factors)[1]
+    return {
+        "coverage": {
+            str(level): float(share)
+            for level, share, width in zip(LEVELS, shares, model.reliability.half_width, strict=True)
+            if np.isfinite(width).all()  # not where validation had too few profiles
+        },
+        "out_of_range": float((distance > model.reliability.farthest).mean()),
+    }
+
+
+def _errors(config: NetworkConfig, params: Params, part: Samples) -> Iterator[np.ndarray]:
+    """Inferred minus measured z-scores, in blocks of profiles."""
+    run = inference(config, params, None, part.devices)
+    for first in range(0, len(part), PROFILES):
+        rows = slice(first, first + PROFILES)
+        yield run(part.landmark[rows])() - part.target[rows]
+
+
+def _equal(one: object, other: object) -> bool:
+    return all(np.array_equal(a, b) for a, b in zip(vars(one).values(), vars(other).values(), strict=True))
+
+
+def _sizes(dataset: Dataset) -> dict[str, Scores]:
+    """The splits that there are: how many profiles, of which studies."""
+    study = np.array(dataset.study)
+    rows = {split: dataset.split == code for code, split in enumerate(SPLITS)}
+    return {
+        split: {"profiles": int(own.sum()), "studies": sorted(set(study[own].tolist()) - {""})}
+        for split, own in rows.items()
+        if own.any()
+    }
+
+
+def _versions() -> dict[str, str]:
+    packages = ("jax", "flax", "optax", "numpy")
+    installed = {name: importlib.metadata.version(name) for name in packages}
+    return {"dgex": dgex.__version__, "python": platform.python_version(), **installed}

@@ -1,0 +1,79 @@
+"""Predictions for arrays, DataFrames and AnnData objects."""
+
+import sys
+import tempfile
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dgex import parallel
+from dgex.errors import DgexError
+from dgex.formats.matrix import Expression, first_repeated, in_memory
+from dgex.model import Model
+from dgex.prediction import Request, predict
+
+
+def predict_data(model: Model, data: Any, **request: Any) -> Any:
+    """``Model.predict``."""
+    asked = Request(**request)
+    table = _table(model, data)
+    name = Path(f"<{type(data).__name__}>")
+    with predict(model, name, table, asked, parallel.devices(), Path(tempfile.gettempdir())) as prediction:
+        values = prediction.expression.load()
+    for told in prediction.warnings():
+        warnings.warn(told, stacklevel=3)
+    whole = in_memory(
+        values,
+        prediction.expression.row_id,
+        prediction.expression.sample_id,
+        prediction.expression.row_metadata,
+        prediction.expression.sample_metadata,
+    )
+    if _is(data, "pandas", "DataFrame"):
+        import pandas
+
+        frame = pandas.DataFrame(values, whole.sample_id, whole.row_id)
+        return frame.T if prediction.match.transposed else frame
+    if _is(data, "anndata", "AnnData"):
+        from dgex.formats.h5ad import to_anndata
+
+        return to_anndata(whole)
+    return values
+
+
+def _table(model: Model, data: Any) -> Expression:
+    """Whatever it is, as profiles x genes; which of a table's axes is which is found out later."""
+    if _is(data, "anndata", "AnnData"):
+        from dgex.formats.h5ad import from_anndata
+
+        return from_anndata(data)
+    if _is(data, "pandas", "DataFrame"):
+        numbers = data.select_dtypes("number")
+        ids = [tuple(map(str, axis)) for axis in (numbers.columns, numbers.index)]
+        for axis in ids:
+            if repeated := first_repeated(axis):
+                raise DgexError(f"the DataFrame holds the label {repeated} twice; make its labels unique")
+        text = {str(name): np.array(data[name], np.str_) for name in data.columns.difference(numbers.columns)}
+        return in_memory(_finite(numbers.to_numpy(np.float32)), ids[0], ids[1], {}, text)
+    values = np.asarray(data, np.float32)
+    genes = model.reference.landmark_genes.ensembl
+    if values.ndim != 2 or values.shape[1] != len(genes) or not len(values):
+        raise DgexError(
+            f"an array of shape {values.shape} is not [profiles, {len(genes)} landmarks]; order its columns as "
+            "model.reference.landmark_genes, or give a DataFrame with the genes' names"
+        )
+    return in_memory(_finite(values), genes, [str(number) for number in range(len(values))])
+
+
+def _finite(values: np.ndarray) -> np.ndarray:
+    if np.isinf(values).any():
+        raise DgexError("the data hold infinite values; use NaN for values not measured")
+    return values
+
+
+def _is(data: Any, package: str, name: str) -> bool:
+    """Whether it is of that class; what was not imported cannot have made it."""
+    module = sys.modules.get(package)
+    return module is not None and isinstance(data, getattr(module, name))

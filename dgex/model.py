@@ -1,0 +1,77 @@
+"""A trained model: the network and all that one new profile needs to become its input, and its output's worth."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from dgex.dataset import Reference
+from dgex.factors import Factors
+from dgex.networks import NetworkConfig, Params
+from dgex.normalization import Ties, standardize, to_quantiles
+from dgex.reliability import Reliability
+
+# RNA-seq has ties by the hundred (zeros) and arrays have few, for which any rule does.
+TIES: Ties = "rank"
+
+
+@dataclass(frozen=True)
+class Model:
+    """A network with its genes and normalisation.
+
+    A plate measures landmarks alone, so a profile is brought to a reference of landmarks alone: its values take the
+    places of ``reference.quantiles``, the mean of the training profiles' sorted landmark values. The network
+    was trained on landmarks that went through the same.
+
+    Attributes:
+      config: of the network.
+      params: of the network, f4 on the host.
+      reference: genes; scalers; ``quantiles`` are those of the landmarks. Its targets' log2 values are on the scale of
+        the prepared file.
+      factors: what landmark profiles look like.
+      reliability: of every target.
+      provenance: data, protocol, seed, versions and scores of the training, as JSON has them.
+    """
+
+    config: NetworkConfig
+    params: Params
+    reference: Reference
+    factors: Factors
+    reliability: Reliability
+    provenance: dict[str, Any]
+
+    @cached_property
+    def inferred(self) -> np.ndarray:
+        """The targets that are no landmark too, whose measured value stands: positions, int ``[inferred]``."""
+        return np.flatnonzero(~self.reference.overlap)
+
+    def normalize(self, landmark: np.ndarray) -> np.ndarray:
+        """Landmarks in log2 of any level, ``[profiles, landmarks]``, onto the quantiles, one profile at a time."""
+        return to_quantiles(landmark, self.reference.quantiles, TIES)
+
+    def standardize(self, landmark: np.ndarray) -> np.ndarray:
+        """The network's input, z-scores, from landmarks in log2 of any level, both f4 ``[profiles, landmarks]``."""
+        return standardize(self.normalize(landmark), self.reference.landmark_scaler)
+
+    def predict(self, data: Any, **request: Any) -> Any:
+        """Whole profiles from landmarks in memory, a row of the result for every profile.
+
+        Args:
+          data: an array ``[profiles, landmarks]`` with the landmarks in the order of ``reference.landmark_genes``; a
+            pandas DataFrame or an AnnData with genes on either axis, by any of their names.
+          request: fields of ``dgex.prediction.Request``, such as ``input_scale="log2"``, ``output_scale="zscore"``,
+            ``all_targets=True`` or ``interval=0.9``.
+
+        Returns:
+          What was given: a float32 array ``[profiles, rows]`` in the order of ``dgex.prediction.rows_of``; a DataFrame
+          with the orientation it came in; or an AnnData of profiles x rows, with what is said of each row in ``var``.
+
+        Raises:
+          DgexError: as ``dgex.prediction.predict``.
+
+        Warns of landmarks that are filled in, and of profiles out of range.
+        """
+        from dgex.in_memory import predict_data  # which imports this module
+
+        return predict_data(self, data, **request)
