@@ -187,7 +187,9 @@ def _errors(config: NetworkConfig, params: Params, part: Samples) -> Iterator[np
     run = inference(config, params, None, part.devices)
     for first in range(0, len(part), PROFILES):
         rows = slice(first, first + PROFILES)
-        yield run(part.landmark[rows])() - part.target[rows]
+        error = np.empty(part.target[rows].shape, np.float32)
+        run(part.landmark[rows])(error)
+        yield error - part.target[rows]
 
 
 def _equal(one: object, other: object) -> bool:

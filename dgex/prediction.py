@@ -18,7 +18,7 @@ from dgex.errors import DgexError
 from dgex.factors import complete
 from dgex.formats.matrix import Block, Expression
 from dgex.formats.profiles import Profiles, profiles_of
-from dgex.inference import PROFILES, inference
+from dgex.inference import PROFILES, ROWS, inference
 from dgex.matching import Match, average, match_genes
 from dgex.model import Model
 from dgex.networks import take_targets
@@ -145,7 +145,7 @@ def predict(
         def blocks(most: int) -> Iterator[Block]:
             finish = _assembly(model, request, devices)
             waiting: Callable[[], Block] | None = None
-            for where, values in profiles(PROFILES):
+            for where, values in profiles(max(PROFILES, ROWS * len(devices))):
                 zscores = landmarks(where, values)
                 filled, distance = complete(zscores, model.factors)
                 told["distance"][where] = distance
@@ -216,12 +216,12 @@ def _assembly(
     run = inference(config, params, scaler if in_log2 else None, devices)
 
     def start(where: slice, landmark: np.ndarray) -> Callable[[], Block]:
-        promise = run(landmark)
+        fill = run(landmark)
 
         def finish() -> Block:
             values = np.empty((len(landmark), landmarks + config.targets), np.float32)
             values[:, :landmarks] = to_log2(landmark, reference.landmark_scaler) if in_log2 else landmark
-            values[:, landmarks:] = promise()
+            fill(values[:, landmarks:])
             return where, slice(0, values.shape[1]), values
 
         return finish
@@ -230,27 +230,27 @@ def _assembly(
 
 
 def _scale(name: Path, table: Expression, profiles: Profiles, asked: InputScale) -> InputScale:
-    """The scale of the table, told from its first profiles, or found to be the one asked for."""
+    """The scale of the table: the one asked for, if its first profiles do not speak against it, or what they show."""
     where, values = next(profiles(PROFILES))
     ids = table.sample_id[where]
-    if asked == "zscore":
-        negative = (values < 0).mean() / max(1 - np.isnan(values).mean(), 1e-9)
-        if negative < LEAST_NEGATIVE:
-            raise DgexError(
-                f"{name}: {negative:.0%} of its values are negative, so they are no z-scores; leave out --input-scale"
-            )
-        return asked
-    try:
-        found = intensity_scale(name, ids, reach_of(values), lambda rows: values[rows])
-    except DgexError as error:
-        hint = " (if they are z-scores of each gene, say --input-scale zscore)" if "centred" in str(error) else ""
-        raise DgexError(f"{error}{hint}") from error
-    if asked == "log2" and found == "linear":
+    if asked == "auto":
+        try:
+            return intensity_scale(name, ids, reach_of(values), lambda rows: values[rows])
+        except DgexError as error:
+            hint = "; for z-scores of each gene, say --input-scale zscore" if "centred" in str(error) else ""
+            raise DgexError(f"{error}{hint}") from error
+    known = values[~np.isnan(values)]
+    if asked == "log2" and (known > LARGEST_LOG2).any():
         raise DgexError(
-            f"{name}: its values reach {np.nanmax(values):g}, so they are counts or linear, not log2; say "
-            "--input-scale linear"
+            f"{name}: its values reach {known.max():g}, so they are counts or linear, not log2; say --input-scale "
+            "linear"
         )
-    return found if asked == "auto" else asked
+    if asked == "zscore" and len(known) and (known < 0).mean() < LEAST_NEGATIVE:
+        raise DgexError(
+            f"{name}: {(known < 0).mean():.0%} of its values are negative, so they are no z-scores; leave out "
+            "--input-scale"
+        )
+    return asked
 
 
 def _check_profiles(name: Path, sample_id: tuple[str, ...], values: np.ndarray, scale: InputScale) -> None:
