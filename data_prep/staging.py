@@ -14,13 +14,14 @@ import numpy as np
 
 from data_prep.blocks import Work, blocks_of, in_order
 from data_prep.platforms import check_platforms
-from data_prep.probes import GeneRows, average, find_rows, repeated_gene
+from data_prep.probes import find_rows, repeated_gene
 from dgex.atomic import need_room
 from dgex.errors import DgexError
 from dgex.formats.matrix import BLOCK, Expression
 from dgex.formats.opening import open_expression
 from dgex.formats.series_matrix import SERIES_MATRIX
 from dgex.genes import Genes
+from dgex.matching import GeneRows, average
 from dgex.scale import intensity_scale, log2_of_linear, reach_of
 from dgex.scratch import Scratch
 

@@ -1,0 +1,242 @@
+"""Which rows of an expression table are a model's landmark genes.
+
+Tables name genes by Ensembl id, probe set, Entrez id or symbol; in their ids or in a column of metadata; in rows or in
+columns. ``match_genes`` tries them all and keeps the one that finds most. What it cannot tell for certain it leaves
+out: a wrong value for a gene is worse than none.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+
+from dgex.errors import DgexError
+from dgex.formats.matrix import Expression
+from dgex.genes import Genes
+from dgex.nomenclature import FOREIGN, Naming, Tier, namings
+
+Column = Sequence[str] | np.ndarray  # what may name the genes: ids, or a column of metadata
+
+LEAST_FOUND = 0.01  # of the landmarks; a sample's age or dose is some gene's Entrez id too
+CHUNK = 2**16  # entries of a metadata column that are Python strings at a time
+SHOWN = 10  # names of a list in a report
+
+
+@dataclass(frozen=True)
+class GeneRows:
+    """Where a source has its genes: which rows are averaged into which column."""
+
+    naming: Naming  # of the source's rows
+    members: np.ndarray  # int: rows, gene after gene
+    count: np.ndarray  # int [genes]: how many of ``members`` belong to each gene; 0 where the source lacks it
+
+    @property
+    def starts(self) -> np.ndarray:
+        """Where in ``members`` each gene with any begins."""
+        return (np.cumsum(self.count) - self.count)[self.count > 0]
+
+    def absent(self, unmeasured: np.ndarray) -> np.ndarray:
+        """Which genes have no measured row: bool [profiles, rows] to bool [profiles, genes]."""
+        result = np.ones((len(unmeasured), len(self.count)), bool)
+        result[:, self.count > 0] = np.logical_and.reduceat(unmeasured[:, self.members], self.starts, axis=1)
+        return result
+
+
+def average(values: np.ndarray, genes: GeneRows) -> np.ndarray:
+    """The mean of each gene's rows, over those measured in the profile.
+
+    Args:
+      values: log2 [samples, rows], NaN where not measured.
+
+    Returns:
+      float32 [samples, genes]; NaN where the source has none of the gene's rows, or the profile measured none.
+    """
+    found = genes.count > 0
+    by_gene = values[:, genes.members].astype(np.float64)
+    unmeasured = np.isnan(by_gene)
+    count = genes.count[found]
+    if unmeasured.any():
+        count = np.add.reduceat(~unmeasured, genes.starts, axis=1, dtype=np.int64)
+        by_gene[unmeasured] = 0
+    result = np.full((len(values), len(found)), np.nan, np.float32)
+    with np.errstate(invalid="ignore"):  # 0 / 0: a gene of which the profile measured nothing
+        result[:, found] = np.add.reduceat(by_gene, genes.starts, axis=1) / count
+    return result
+
+
+@dataclass(frozen=True)
+class Match:
+    """Where a table has a model's landmarks."""
+
+    field: str | None  # the column of metadata that names the genes; None where their ids do
+    transposed: bool  # whether the table has genes where it should have samples
+    rows: GeneRows  # of the table, or of ``table.transposed()`` where ``transposed``
+    missing: tuple[str, ...]  # landmarks without a row, the ambiguous ones included: "SYMBOL (Ensembl id)"
+    ambiguous: tuple[str, ...]  # the same with the names that could mean them
+    unused: int  # rows that are no landmark's, after the same exchange
+
+    @property
+    def naming(self) -> Naming:
+        """How the table calls its genes."""
+        return self.rows.naming
+
+    @property
+    def found(self) -> int:
+        """How many landmarks have rows."""
+        return int(np.count_nonzero(self.rows.count))
+
+    def report(self) -> str:
+        """What was found, in a few plain lines."""
+        axis = "column" if self.transposed else "row"
+        where = f"{axis} ids" if self.field is None else f"{axis} metadata {self.field}"
+        lines = [
+            f"{self.found:,} of {len(self.rows.count):,} landmarks found by {self.naming} ({where}); "
+            f"{self.unused:,} {axis}s unused"
+        ]
+        if self.missing:
+            lines.append(f"{len(self.missing):,} missing: {_listed(self.missing)}")
+        if self.ambiguous:
+            lines.append(f"{len(self.ambiguous):,} of these ambiguous: {_listed(self.ambiguous)}")
+        return "\n".join(lines)
+
+
+def match_genes(path: Path, expression: Expression, genes: Genes) -> Match:
+    """Finds the landmarks ``genes`` in a table, by the naming, field and axis that give most of them.
+
+    Of equals, Ensembl ids come before probe sets, Entrez ids and symbols; ids before metadata; rows before columns.
+
+    - Ensembl ids count with or without version. Where Ensembl has retired a gene's id, its present one counts too.
+    - Probe sets of a gene are averaged.
+    - Symbols: the model's own and the current one come first, then the same in capitals (C1ORF43; other differences of
+      case are those between species), then aliases. An alias that is another gene's current symbol is none.
+    - A gene is *ambiguous*, and none of its rows is used, where several rows have equal claim to it (two versions of an
+      Ensembl id, two aliases), or where its one name is another gene's as well.
+
+    Args:
+      path: the table's file, for messages.
+
+    Raises:
+      DgexError: less than 1 % of the landmarks are recognised.
+    """
+    known = namings(genes)
+    best = max(_candidates(expression, genes, known), key=_standing)
+    if best.found < max(1, LEAST_FOUND * len(genes)):
+        raise DgexError(_unrecognised(path, expression, known))
+    return best
+
+
+def _standing(match: Match) -> tuple[int, ...]:
+    return match.found, -get_args(Naming).index(match.naming), match.field is None, not match.transposed
+
+
+def _candidates(expression: Expression, genes: Genes, known: Mapping[Naming, list[Tier]]) -> Iterator[Match]:
+    """What every field of the table gives by every naming."""
+    labels = [f"{symbol} ({ensembl})" for symbol, ensembl in zip(genes.symbol, genes.ensembl, strict=True)]
+    vocabulary = {naming: set().union(*tiers) for naming, tiers in known.items()}
+    for transposed, field, column in _fields(expression):
+        hits = _hits(column, vocabulary)
+        for naming, tiers in known.items():
+            if naming == "Entrez id" and _is_numbering(column):
+                continue
+            rows, unclear = _resolve(naming, tiers, hits, len(genes))
+            members = np.array([row for own in rows for row in own], int)
+            yield Match(
+                field=field,
+                transposed=transposed,
+                rows=GeneRows(naming, members, np.array([len(own) for own in rows])),
+                missing=tuple(label for label, own in zip(labels, rows, strict=True) if not own),
+                ambiguous=tuple(f"{labels[gene]}: {unclear[gene]}" for gene in sorted(unclear)),
+                unused=len(column) - len(np.unique(members)),
+            )
+
+
+def _fields(expression: Expression) -> Iterator[tuple[bool, str | None, Column]]:
+    """All that might name genes: whether it belongs to the samples, which column of metadata it is, and its entries."""
+    axes = (expression.row_id, expression.row_metadata), (expression.sample_id, expression.sample_metadata)
+    for transposed, (ids, metadata) in zip((False, True), axes, strict=True):
+        yield transposed, None, ids
+        for field, column in metadata.items():
+            if column.dtype.kind in "Uiuf":
+                yield transposed, field, column
+
+
+def _texts(column: Column) -> Iterator[str]:
+    """The entries as text, a chunk at a time since samples may be millions; "" for fractions and NaN."""
+    if not isinstance(column, np.ndarray):
+        yield from column
+        return
+    for start in range(0, len(column), CHUNK):
+        chunk = column[start : start + CHUNK]
+        if chunk.dtype.kind == "f":
+            yield from (f"{value:.0f}" if value.is_integer() else "" for value in chunk.tolist())
+        else:
+            yield from map(str, chunk.tolist())
+
+
+def _is_numbering(column: Column) -> bool:
+    """Whether the entries count up, as row numbers do: most numbers up to 20,000 are genes' Entrez ids too."""
+    ends = [end for part in (column[:1], column[-1:]) for end in _texts(part)]
+    if not all(end.isdecimal() and len(end) < 10 for end in ends):
+        return False
+    return len(column) > 1 and int(ends[1]) - int(ends[0]) == len(column) - 1
+
+
+def _hits(column: Column, vocabulary: Mapping[Naming, set[str]]) -> dict[str, list[int]]:
+    """The known names in a column, without versions or needless points, and the rows of each."""
+    every = set().union(*vocabulary.values())
+    ensembl, entrez = vocabulary["Ensembl id"], vocabulary["Entrez id"]
+    hits: dict[str, list[int]] = {}
+    for row, name in enumerate(_texts(column)):
+        if name not in every:
+            name, _, end = name.rpartition(".")
+            if not (end.isdecimal() and name in ensembl or end == "0" and name in entrez):
+                continue
+        hits.setdefault(name, []).append(row)
+    return hits
+
+
+def _resolve(
+    naming: Naming, tiers: list[Tier], hits: dict[str, list[int]], genes: int
+) -> tuple[list[list[int]], dict[int, str]]:
+    """The rows of each gene; and of each that is ambiguous the names that could mean it."""
+    rows: list[list[int]] = [[] for _ in range(genes)]
+    unclear: dict[int, str] = {}
+    for tier in tiers:
+        named: dict[int, list[str]] = {}
+        for name, owners in tier.items():
+            if name in hits:
+                for gene in owners:
+                    named.setdefault(gene, []).append(name)
+        for gene, names in named.items():
+            if gene == FOREIGN or rows[gene] or gene in unclear:
+                continue
+            once = all(len(hits[name]) == 1 for name in names)
+            if once and (naming == "probe set" or len(names) == len(tier[names[0]]) == 1):
+                rows[gene] = [hits[name][0] for name in names]
+            else:
+                unclear[gene] = ", ".join(_claim(name, len(hits[name]), len(tier[name])) for name in names)
+    return rows, unclear
+
+
+def _claim(name: str, rows: int, genes: int) -> str:
+    repeated = f" {rows} times" if rows > 1 else ""
+    shared = ", also another gene's" if genes > 1 else ""
+    return f"{name} ({(repeated + shared).strip(', ')})" if repeated or shared else name
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
+    return "; ".join(names[:SHOWN]) + more
+
+
+def _unrecognised(path: Path, expression: Expression, known: Mapping[Naming, list[Tier]]) -> str:
+    def like(ids: Sequence[str]) -> str:
+        return ", ".join(repr(name[:40]) for name in ids[:3])
+
+    expected = " or ".join(f"{naming}s ({next(iter(tiers[0]))})" for naming, tiers in known.items() if tiers[0])
+    return (
+        f"{path}: the landmarks are not recognised; its rows are named like {like(expression.row_id)}, its columns "
+        f"like {like(expression.sample_id)}; name the genes in either, or in a column of metadata, by {expected}"
+    )
