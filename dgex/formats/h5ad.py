@@ -3,6 +3,7 @@
 ``obs`` and ``var`` are read and written by anndata, X by h5py in blocks, so that no file has to fit into memory.
 """
 
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -116,7 +117,8 @@ def to_anndata(expression: Expression) -> Any:
 def _read_axis(path: Path, file: h5py.File, name: str, what: str) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:
     read_elem = load_extra(path, "anndata.io", "anndata").read_elem
     pandas = load_extra(path, "pandas", "anndata")
-    with reading(path):
+    with reading(path), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of files that an older anndata wrote
         try:
             frame = read_elem(file[name])
         except Exception as error:  # of any kind: anndata takes what it finds on trust
