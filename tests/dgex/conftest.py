@@ -1,5 +1,6 @@
-"""Real expression data for the baselines, as z-scores."""
+"""Real expression data for the baselines, as z-scores; and a small made-up data set with a model trained on it."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,17 @@ import pytest
 
 from dgex import parallel
 from dgex.batches import Samples
-from dgex.dataset import read_dataset
+from dgex.dataset import Dataset, read_dataset
+from dgex.fitting import train_model
+from dgex.genes import Genes
+from dgex.model import Model
+from dgex.normalization import fit_scaler
+from dgex.protocols import Protocol
+
+LANDMARKS, TARGETS, BOTH = 24, 60, 8
+SPLIT_SIZES = (120, 60, 60)
+SMALL_NETWORK = {"hidden": (16,), "taaf": "hidden", "dropout": 0.1}
+SMALL_PROTOCOL = Protocol("keras_nadam", "mae", 2e-2, batch=16, epochs=3)
 
 
 @pytest.fixture(scope="session")
@@ -21,3 +32,53 @@ def compendium(prepared_compendium: Path) -> tuple[Samples, Samples]:
         return Samples(landmark, np.ascontiguousarray(target[:, targets]), parallel.devices(2), len(landmark))
 
     return samples("train"), samples("validation")
+
+
+def made_up_genes(numbers: Sequence[int], probe: int) -> Genes:
+    """Names of the form that the real ones have, which no real gene bears; the odd ones have two probe sets."""
+    return Genes(
+        tuple(f"ENSG{90_000_000_000 + number}" for number in numbers),
+        tuple(f"MADEUP{number}" for number in numbers),
+        tuple(f"{probe + number}_at" + f",{probe + number}_s_at" * (number % 2) for number in numbers),
+    )
+
+
+@pytest.fixture(scope="session")
+def small_data() -> Dataset:
+    """Six studies of 24 landmarks and 60 targets, of which the first 8 of either are the same genes; of five factors.
+
+    Genes have levels of their own, as all intensities do, and a noise that no network can infer.
+    """
+    random = np.random.default_rng(5)
+    samples, genes = sum(SPLIT_SIZES), LANDMARKS + TARGETS - BOTH
+    factors = random.normal(size=(samples, 5)) @ random.normal(size=(5, genes))
+    values = random.normal(9, 2, genes) + 0.5 * factors + 0.3 * random.normal(size=(samples, genes))
+    landmark = values[:, :LANDMARKS].astype(np.float32)
+    target = np.hstack([landmark[:, :BOTH] + 0.1, values[:, LANDMARKS:]]).astype(np.float32)
+    split = np.repeat(np.arange(3, dtype=np.uint8), SPLIT_SIZES)
+    return Dataset(
+        landmark=landmark,
+        target=target,
+        sample_id=tuple(f"GSM{number}" for number in range(samples)),
+        study=tuple(f"GSE{1 + 6 * number // samples}" for number in range(samples)),
+        split=split,
+        landmark_genes=made_up_genes(range(LANDMARKS), 900_000),
+        target_genes=made_up_genes((*range(BOTH), *range(LANDMARKS, genes)), 910_000),
+        landmark_scaler=fit_scaler(landmark[split == 0]),
+        target_scaler=fit_scaler(target[split == 0]),
+        quantiles=np.sort(values[:, :20].mean(axis=0)).astype(np.float32),
+        provenance={
+            "seed": 0,
+            "command": "prepare made-up.gctx",
+            "sources": {"made-up.gctx": "00ff"},
+            "versions": {"numpy": "2"},
+            "preparation": {"split": "study"},
+        },
+    )
+
+
+@pytest.fixture(scope="session")
+def small_model(small_data: Dataset) -> Model:
+    """Trained for a moment, enough to be better than the mean predictor."""
+    data = {"file": "made-up.h5", "sha256": "0123"}
+    return train_model(small_data, data, SMALL_NETWORK, SMALL_PROTOCOL, 0, parallel.devices(1))
