@@ -38,6 +38,7 @@ def fit_factors(train: np.ndarray, validation: np.ndarray) -> Factors:
     values, vectors = np.linalg.eigh(sums / profiles)
     values, vectors = values[::-1], vectors[:, ::-1]
     hidden = np.random.default_rng(0).random(validation.shape) < HIDDEN
+    hidden[hidden.all(axis=1)] = False  # few landmarks may all be hidden, which leaves nothing to fill in from
     shown = np.where(hidden, np.nan, validation)
 
     def error(factors: Factors) -> float:
@@ -75,7 +76,7 @@ def complete(zscores: np.ndarray, factors: Factors) -> tuple[np.ndarray, np.ndar
 
 def _factors(values: np.ndarray, vectors: np.ndarray, number: int) -> Factors:
     """Of the covariance's eigenvalues, descending, and their vectors ``[landmarks, landmarks]``."""
-    noise = max(float(values[number:].mean()), 1e-6)
+    noise = float(np.float32(max(values[number:].mean(), 1e-6)))  # a model directory keeps float32
     scale = np.sqrt(np.maximum(values[:number] - noise, 0))
     return Factors((vectors[:, :number] * scale).astype(np.float32), noise)
 

@@ -74,7 +74,8 @@ def measure(error: np.ndarray, scores: GeneScores, distance: np.ndarray) -> Reli
     """
     numbers = (scores.pearson, scores.mae, scores.r2)
     pearson, mae, r2 = (values.astype(np.float32) for values in numbers)
-    return Reliability(pearson, mae, r2, half_widths(error), float(np.quantile(distance, 0.99)))
+    farthest = float(np.float32(np.quantile(distance, 0.99)))  # a model directory keeps float32
+    return Reliability(pearson, mae, r2, half_widths(error), farthest)
 
 
 def half_widths(error: np.ndarray) -> np.ndarray:
