@@ -34,8 +34,8 @@ def text_output(path: Path) -> Iterator[TextIO]:
 
 def companion(path: Path, axis: str) -> Path:
     """Where the metadata of an axis lie: NAME.genes.csv.gz beside NAME.csv.gz."""
-    stem = path.name.removesuffix(".gz").rpartition(".")[0]
-    return path.with_name(f"{stem}.{axis}{path.name[len(stem) :]}")
+    stem, *extensions = path.name.rsplit(".", 2 if path.suffix.lower() == ".gz" else 1)
+    return path.with_name(".".join([stem, axis, *extensions]))
 
 
 def row_blocks(expression: Expression, folder: Path) -> Iterator[np.ndarray]:

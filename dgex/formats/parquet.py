@@ -107,11 +107,11 @@ def _table(path: Path, file: Any) -> Expression:
     def blocks(most: int) -> Iterator[Block]:
         start = 0
         batches = file.iter_batches(max(1, most // len(names)))  # all columns: to choose by name takes a.b for a too
-        while True:
+        while start < lines:
             with reading(path):
                 batch = next(batches, None)
-                if batch is None:
-                    break
+                if batch is None or start + len(batch) > lines:
+                    raise DgexError(f"{path}: does not hold the {lines} lines it announces; make it again")
                 parts = [batch.column(i).cast(arrow.float32(), safe=False) for i in values]
                 block = np.stack([part.to_numpy(zero_copy_only=False) for part in parts])
             if np.isinf(block).any():

@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dgex.formats.gct import open_gct
+from dgex.formats.gct import open_gct, write_gct
+from dgex.formats.matrix import in_memory
 
 NAN = np.nan
 TEXT = """#1.3
@@ -87,6 +88,37 @@ def test_cmappy_reads_the_same(shared, name, monkeypatch):
                 assert column.tolist() == expected.fillna("").tolist()
             else:
                 np.testing.assert_allclose(column, expected.astype(float), rtol=1e-12)
+
+
+WRITTEN = """#1.3
+2\t2\t3\t2
+id\tsymbol\tmae\tok\ts 1\ts2
+dose\tna\tna\tna\t0.5\t-666
+drug\tna\tna\tna\tDMSO\t-666
+1_at\tA\t1.0\tTrue\t0.1\tNaN
+2_at\t-666\t-666\tFalse\t4.0\t1e-30
+"""
+
+
+@pytest.mark.parametrize("extension", ["gct", "gct.gz"])
+def test_written_is_version_1_3(tmp_path, extension):
+    expression = in_memory(
+        np.array([[0.1, 4], [NAN, 1e-30]], np.float32),
+        ("1_at", "2_at"),
+        ("s\t1", "s2"),
+        {"symbol": np.array(["A", ""]), "mae": np.array([1, NAN]), "ok": np.array([True, False])},
+        {"dose": np.array([0.5, NAN]), "drug": np.array(["DMSO", ""])},
+    )
+    path = tmp_path / f"some.{extension}"
+    write_gct(path, expression)
+    content = path.read_bytes()
+    assert (gzip.decompress(content) if extension == "gct.gz" else content).decode() == WRITTEN
+    assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
+    with open_gct(path) as found:
+        np.testing.assert_array_equal(found.load(), expression.load(), strict=True)
+        assert found.row_metadata["symbol"].tolist() == ["A", ""]
+        np.testing.assert_array_equal(found.row_metadata["mae"], [1, NAN])
+        np.testing.assert_array_equal(found.sample_metadata["dose"], [0.5, NAN])
 
 
 def test_gct_text_under_a_gctx_name(shared):

@@ -1,0 +1,164 @@
+"""Any format by the name of the file; what cannot be written is known before the work."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dgex.errors import DgexError
+from dgex.formats.matrix import Expression, in_memory
+from dgex.formats.opening import open_expression
+from dgex.formats.writing import WRITERS, check_output, write_expression
+
+NAN = np.nan
+VALUES = np.array([[1, NAN, 3], [4, 5, 6.5]], np.float32)
+KINDS = {"gct": "GCT 1.3", "gctx": "GCTX", "csv": "table", "tsv": "table", "parquet": "Parquet", "h5ad": "h5ad"}
+EXTRAS = {".parquet": ("pyarrow", "parquet"), ".h5ad": ("anndata", "anndata")}
+
+
+@pytest.fixture(params=WRITERS)
+def path(request, tmp_path) -> Path:
+    """A name for an output of each format."""
+    if request.param in EXTRAS:
+        pytest.importorskip(EXTRAS[request.param][0])
+    return tmp_path / "out" / f"some{request.param}"
+
+
+@pytest.fixture
+def expression() -> Expression:
+    genes = {"symbol": np.array(["A", "", "C"])}
+    return in_memory(VALUES, ("g1", "g2", "g3"), ("s1", "s2"), genes, {"dose": np.array([0.5, NAN])})
+
+
+def test_the_name_decides(path, expression):
+    check_output(path)
+    assert not path.parent.exists()
+    write_expression(path, expression)
+    with open_expression(path) as found:
+        kind = path.name.split(".")[1]
+        assert found.kind == KINDS[kind]
+        oriented = found.transposed() if kind == "parquet" else found
+        np.testing.assert_array_equal(oriented.load(), VALUES, strict=True)
+        assert oriented.row_id == ("g1", "g2", "g3") and oriented.sample_id == ("s1", "s2")
+        if kind in ("gct", "gctx", "h5ad"):
+            assert found.row_metadata["symbol"].tolist() == ["A", "", "C"]
+            np.testing.assert_array_equal(found.sample_metadata["dose"], [0.5, NAN])
+
+
+def test_capitals_are_no_other_extension(tmp_path, expression):
+    write_expression(tmp_path / "SOME.v2.CSV.GZ", expression)
+    names = {"SOME.v2.CSV.GZ", "SOME.v2.genes.CSV.GZ", "SOME.v2.samples.CSV.GZ"}
+    assert {path.name for path in tmp_path.iterdir()} == names
+    assert all(path.read_bytes().startswith(b"\x1f\x8b") for path in tmp_path.iterdir())
+
+
+def test_the_same_bytes_whatever_the_blocks(path, expression):
+    def blocks(most):
+        for row in (2, 0, 1):
+            for sample in (1, 0):
+                cell = slice(sample, sample + 1), slice(row, row + 1)
+                yield *cell, VALUES[cell]
+
+    write_expression(path, expression)
+    whole = path.read_bytes()
+    pieces = Expression(
+        expression.row_id, expression.sample_id, blocks, expression.row_metadata, expression.sample_metadata
+    )
+    write_expression(path, pieces)
+    assert path.read_bytes() == whole
+
+
+def test_a_source_that_fails_leaves_the_output_as_it_was(path, expression):
+    def blocks(most):
+        yield slice(0, 1), slice(0, 3), VALUES[:1]
+        raise DgexError("the source is damaged")
+
+    path.parent.mkdir()
+    path.write_text("before")
+    broken = Expression(expression.row_id, expression.sample_id, blocks)
+    with pytest.raises(DgexError, match="the source is damaged"):
+        write_expression(path, broken)
+    assert path.read_text() == "before" and len(list(path.parent.iterdir())) == 1
+
+
+FULL = """
+import resource, sys
+from pathlib import Path
+import numpy as np
+from dgex.console import run
+from dgex.formats.matrix import in_memory
+from dgex.formats.writing import check_output, write_expression
+
+path = Path(sys.argv[1])
+check_output(path)
+values = np.random.default_rng(0).normal(size=(200, 300)).astype(np.float32)
+table = in_memory(values, [f"g{i}" for i in range(300)], [f"s{i}" for i in range(200)])
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), resource.RLIM_INFINITY))
+run(lambda: write_expression(path, table))
+"""
+
+
+@pytest.mark.parametrize("room", [1000, 245000])  # not even for scratch; not for the last bytes
+def test_a_disk_that_runs_full_is_one_line(path, room):
+    pytest.importorskip("resource")
+    path.parent.mkdir()
+    room = min(room, 90000) if path.name.endswith(".gz") and room > 1000 else room
+    done = subprocess.run([sys.executable, "-c", FULL, str(path), str(room)], capture_output=True, text=True)
+    assert done.returncode == 2, done.stderr
+    assert re.fullmatch(r"error: \S+: [^\n]*(room|free space)[^\n]*\n", done.stderr), done.stderr
+    assert not list(path.parent.iterdir())
+
+
+@pytest.mark.parametrize("name", ["some.txt", "some", "gct", "some.gctx.gz", "some.xlsx", "some.csv.zip"])
+def test_unknown_extensions_are_refused_with_the_known_ones(tmp_path, refused, name):
+    for command in (check_output, lambda path: write_expression(path, in_memory(VALUES, "abc", "xy"))):
+        line = refused(lambda command=command: command(tmp_path / name))
+        assert f"{tmp_path / name}: has an unknown extension" in line and ".gct, .gct.gz, .gctx, .csv, .csv.gz" in line
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("extension", EXTRAS)
+def test_a_package_that_is_absent_is_named(tmp_path, refused, monkeypatch, extension):
+    package, extra = EXTRAS[extension]
+    for module in (package, f"{package}.io", f"{package}.parquet"):
+        monkeypatch.setitem(sys.modules, module, None)
+    path = tmp_path / f"some{extension}"
+    said = f'{path}: needs {package}; install it: pip install "dgex[{extra}]"'
+    assert said in refused(lambda: check_output(path))
+    assert said in refused(lambda: write_expression(path, in_memory(VALUES, "abc", "xy")))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("extension", EXTRAS)
+def test_a_package_that_is_absent_is_named_by_readers_too(tmp_path, refused, monkeypatch, extension):
+    package, extra = EXTRAS[extension]
+    pytest.importorskip(package)
+    path = tmp_path / f"some{extension}"
+    write_expression(path, in_memory(VALUES, "abc", "xy"))
+    for module in (package, f"{package}.io", f"{package}.parquet"):
+        monkeypatch.setitem(sys.modules, module, None)
+
+    def read():
+        with open_expression(path):
+            pass
+
+    assert f'{path}: needs {package}; install it: pip install "dgex[{extra}]"' in refused(read)
+
+
+def test_the_input_and_folders_are_no_output(tmp_path, refused):
+    path = tmp_path / "some.csv"
+    path.write_text("id,s\na,1\n")
+    assert "is read to make this output" in refused(lambda: check_output(path, path))
+    (tmp_path / "folder.csv").mkdir()
+    assert "cannot be written" in refused(lambda: check_output(tmp_path / "folder.csv"))
+
+
+def test_nothing_is_imported_that_a_format_does_not_need():
+    loaded = "import sys, dgex.formats.opening, dgex.formats.writing; print(*sys.modules)"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", loaded], env=environment, capture_output=True, text=True, check=True)
+    assert not {"jax", "flax", "anndata", "pandas", "pyarrow"} & set(done.stdout.split())
