@@ -98,7 +98,7 @@ def namings(genes: Genes) -> dict[Naming, list[Tier]]:
         now = gene or GeneNames((), "", (symbol,))
         retired.append(now.ensembl if ensembl not in now.ensembl else ())
         entrez.append({now.entrez})
-        taken = any(other.symbols[0] == symbol and other != now for other in _by_name().get(symbol, []))
+        taken = any(other.symbols[0] == symbol for other in _by_name().get(symbol, []))
         main.append({now.symbols[0]} if taken else {now.symbols[0], symbol})
         further.append({symbol, *now.symbols})
     symbols = _tiers(main, [{name.upper() for name in names} for names in main], further)

@@ -130,6 +130,7 @@ def test_numbers_are_entrez_ids():
         assert match.naming == "Entrez id" and rows_of(match) == [[3], [2], [1], [0]]
     gap = match_genes(PATH, table("abcd", row_metadata={"gene": [7157, NAN, 90861, 25912.5]}), GENES)
     assert rows_of(gap) == [[0], [], [2], []]
+    assert rows_of(match_genes(PATH, table(["7157.5", "22889.0"]), GENES)) == [[], [1], [], []]
 
 
 def test_row_numbers_are_no_entrez_ids():
@@ -188,6 +189,7 @@ def test_a_symbol_beats_an_alias():
         (["ENSG00000141510.16", "ENSG00000141510.17"], "TP53 (ENSG00000141510)", "ENSG00000141510 (2 times)"),
         (["P53", "LFS1"], "TP53 (ENSG00000141510)", "P53, LFS1"),
         (["KIAA0907", "KHDC4"], "KIAA0907 (ENSG00000132680)", "KIAA0907, KHDC4"),
+        (["KIAA0907", "KHDC4", "BLOM7"], "KIAA0907 (ENSG00000132680)", "KIAA0907, KHDC4"),  # even with an alias
         (["HN1L"], "JPT2 (ENSG00000206053)", "HN1L (also another gene's)"),
     ],
 )
@@ -236,6 +238,12 @@ def test_a_retired_ensembl_id_is_found_by_the_present_one():
     genes = Genes(("ENSG00000143466", "ENSG00000141510"), ("IKBKE", "TP53"), ("-", "-"))
     assert rows_of(match_genes(PATH, table(["ENSG00000141510", "ENSG00000263528.2"]), genes)) == [[1], [0]]
     assert rows_of(match_genes(PATH, table(["ENSG00000143466", "ENSG00000263528"]), genes)) == [[0], []]
+
+
+def test_a_present_ensembl_id_has_no_substitute():
+    """ENSG00000284916 is PSME1 on another assembly."""
+    genes = Genes(("ENSG00000092010", "ENSG00000141510"), ("PSME1", "TP53"), ("-", "-"))
+    assert rows_of(match_genes(PATH, table(["ENSG00000284916", "ENSG00000141510"]), genes)) == [[], [1]]
 
 
 def test_other_species_names_are_not_taken():
