@@ -100,3 +100,33 @@ def test_an_input_is_not_written_over_by_any_of_its_names(tmp_path):
     (tmp_path / "other name").symlink_to(tmp_path / "source")
     with pytest.raises(DgexError, match="is read to make this output"):
         check_writable(tmp_path / "other name", tmp_path / "elsewhere", tmp_path / "source")
+
+
+def test_a_folder_is_whole_or_not_there(tmp_path):
+    path = tmp_path / "new" / "folder"
+    for end in (ZeroDivisionError, OSError(28, "No space left on device")):
+        with pytest.raises((ZeroDivisionError, DgexError)), replacing(path) as partial:
+            (partial / "below").mkdir(parents=True)
+            (partial / "below" / "file").write_text("half")
+            raise end
+        assert names(path.parent) == []
+    with replacing(path) as partial:
+        partial.mkdir()
+        (partial / "file").write_text("whole")
+        assert not path.exists()
+    assert names(path.parent) == ["folder"] and names(path) == ["file"]
+
+
+def test_folders_that_a_killed_process_left_go(tmp_path):
+    """A link under such a name goes as well, but not what it leads to."""
+    done = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True)
+    left = f".{{}}.{socket.gethostname()}.{done.stdout.strip()}.partial"
+    (tmp_path / left.format("folder") / "below").mkdir(parents=True)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "file").write_text("kept")
+    (tmp_path / left.format("link")).symlink_to(tmp_path / "elsewhere")
+    for name in ("folder", "link"):
+        with replacing(tmp_path / name) as partial:
+            partial.mkdir()
+    assert names(tmp_path) == ["elsewhere", "folder", "link"]
+    assert names(tmp_path / "elsewhere") == ["file"]

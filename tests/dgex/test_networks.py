@@ -15,7 +15,7 @@ import pytest
 from dgex import parallel
 from dgex.activations import BASES as ACTIVATIONS
 from dgex.errors import DgexError
-from dgex.networks import PRESETS, NetworkConfig, init_params, layer_table, predict
+from dgex.networks import PRESETS, NetworkConfig, init_params, layer_table, predict, take_targets
 from dgex.taaf import PARAMETERS
 
 jitted_init = jax.jit(init_params, static_argnums=0)
@@ -393,3 +393,33 @@ def test_matmul_precision_reaches_every_product(precision):
     params = jax.eval_shape(jitted_init, config, jax.random.key(0))
     program = str(jax.make_jaxpr(predict, static_argnums=0)(config, params, jnp.ones((2, 4))))
     assert program.count(f"Precision.{precision.upper()}") == 2 * program.count("dot_general") == 6
+
+
+VARIANTS = [
+    {},
+    {"activation": "prelu"},
+    *(
+        {"taaf": taaf, "share": share, "learn": learn}
+        for taaf in ("hidden", "all")
+        for share in ("unit", "layer", "network")
+        for learn in (PARAMETERS, ("alpha", "delta"))
+    ),
+    {"taaf": "all", "output_reach": 5.0},
+]
+
+
+@pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: "-".join(map(str, variant.values())) or "none")
+def test_some_targets_are_the_whole_network_s_columns(variant):
+    """Here a hidden layer has as many units as there are targets; its parameters stay whole."""
+    config = NetworkConfig(6, 8, (8,), dropout=0.5, **variant)
+    random = np.random.default_rng(0)
+    fresh = init_params(config, jax.random.key(0))
+    params = jax.tree.map(lambda leaf: np.float32(leaf + 0.1 * random.normal(size=leaf.shape)), fresh)
+    landmark = random.normal(size=(4, 6)).astype(np.float32)
+    whole = predict(config, params, landmark)
+    for chosen in ([6, 1, 2], [3]):
+        fewer, taken = take_targets(config, params, np.array(chosen))
+        assert fewer.targets == len(chosen) and fewer.hidden == config.hidden
+        shapes = jax.eval_shape(functools.partial(init_params, fewer), jax.random.key(0))
+        assert jax.tree.map(np.shape, taken) == jax.tree.map(np.shape, shapes)
+        np.testing.assert_allclose(predict(fewer, taken, landmark), whole[:, np.array(chosen)], atol=1e-6)

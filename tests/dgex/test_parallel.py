@@ -126,3 +126,15 @@ def test_a_platform_that_is_not_there():
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].startswith("error: JAX finds no device")
     assert "Traceback" not in done.stderr
+
+
+def test_split_gives_every_device_s_own():
+    devices = parallel.devices(4)
+    values = np.arange(8, dtype="f4").reshape(4, 2)
+
+    def collect(offset, mine):
+        return mine + offset, parallel.sum_over_devices(mine)
+
+    own, total = jax.block_until_ready(parallel.lift(collect, devices, shared=1, split=True)(jnp.float32(10), values))
+    np.testing.assert_array_equal(own, values + 10)
+    np.testing.assert_array_equal(total, [[12, 16]] * 4)
