@@ -68,7 +68,7 @@ class TAAFRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
         *,
         activation: str = "tanh",
         taaf: Placement = "hidden",
-        dropout: float = 0.0,
+        dropout: float = 0.1,
         learning_rate: float = 1e-3,
         batch: int = 32,
         epochs: int = 200,
@@ -96,21 +96,25 @@ class TAAFRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
           ValueError: X and y are not that.
           DgexError: a setting is out of its range; or the loss is not finite, which a lower learning rate helps.
         """
-        X, y = validate_data(self, X, y, multi_output=True, y_numeric=True, ensure_min_samples=2)
-        self.one_target_ = y.ndim == 1
-        y = y.reshape(len(y), -1)
+        features, targets = validate_data(self, X, y, multi_output=True, y_numeric=True, ensure_min_samples=2)
+        self.one_target_ = targets.ndim == 1
+        targets = targets.reshape(len(targets), -1)
         random = check_random_state(self.random_state)
-        chosen = train_test_split(np.arange(len(X)), test_size=self.validation_fraction, random_state=random)
+        chosen = train_test_split(np.arange(len(targets)), test_size=self.validation_fraction, random_state=random)
+        # Whatever scikit-learn is set to, arrays are wanted here.
         self.feature_scaler_, self.target_scaler_ = (
-            StandardScaler().set_output(transform="default").fit(values[chosen[0]]) for values in (X, y)
+            StandardScaler().set_output(transform="default").fit(values[chosen[0]]) for values in (features, targets)
         )
-        features, targets = self.feature_scaler_.transform(X), self.target_scaler_.transform(y)
         train, validation = (
-            place(features[rows].astype(np.float32), targets[rows].astype(np.float32), parallel.devices(1))
+            place(
+                self.feature_scaler_.transform(features[rows]).astype(np.float32),
+                self.target_scaler_.transform(targets[rows]).astype(np.float32),
+                parallel.devices(1),
+            )
             for rows in chosen
         )
         self.config_ = NetworkConfig(
-            X.shape[1], y.shape[1], self.hidden, self.activation, self.taaf, dropout=self.dropout
+            features.shape[1], targets.shape[1], self.hidden, self.activation, self.taaf, dropout=self.dropout
         )
         protocol = Protocol("keras_nadam", "mse", self.learning_rate, self.batch, self.epochs)
         result = fit(self.config_, protocol, train, validation, int(random.randint(2**31)))
@@ -127,11 +131,10 @@ class TAAFRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
           float64 ``[samples]`` or ``[samples, targets]``, as y was.
         """
         check_is_fitted(self)
-        X = validate_data(self, X, reset=False)
-        rows = np.zeros((-(-len(X) // ROWS) * ROWS, X.shape[1]), np.float32)
-        rows[: len(X)] = self.feature_scaler_.transform(X)
-        blocks = [
-            _predict(self.config_, self.params_, rows[start : start + ROWS]) for start in range(0, len(rows), ROWS)
-        ]
-        prediction = self.target_scaler_.inverse_transform(np.concatenate(blocks)[: len(X)].astype(np.float64))
+        features = self.feature_scaler_.transform(validate_data(self, X, reset=False))
+        count = len(features)
+        rows = np.zeros((-(-count // ROWS) * ROWS, features.shape[1]), np.float32)
+        rows[:count] = features
+        blocks = [_predict(self.config_, self.params_, block) for block in rows.reshape(-1, ROWS, features.shape[1])]
+        prediction = self.target_scaler_.inverse_transform(np.concatenate(blocks)[:count].astype(np.float64))
         return prediction[:, 0] if self.one_target_ else prediction
