@@ -96,11 +96,13 @@ def write_table(path: Path, expression: Expression) -> None:
                 writer.writerow(["id", *one_line(metadata)])
                 writer.writerows(zip(*columns, strict=True))
     with text_output(path) as file:
-        writer = csv.writer(file, delimiter=separator, lineterminator="\n")
-        writer.writerow(["id", *one_line(expression.sample_id)])
+        csv.writer(file, delimiter=separator, lineterminator="\n").writerow(["id", *one_line(expression.sample_id)])
+        names = csv.writer(file, delimiter=separator, lineterminator=separator)
         genes = iter(one_line(expression.row_id))
         for block in row_blocks(expression, path.parent):
-            writer.writerows([next(genes), *value_texts(values, "")] for values in block)
+            for values in block:  # joined, since csv's writer looks for quotes in every number
+                names.writerow([next(genes)])
+                file.write(separator.join(value_texts(values, "")) + "\n")
 
 
 def _separator(path: Path) -> str:
