@@ -1,0 +1,310 @@
+"""What a training may look at, and that a model's scores are those of its predictions, in numpy and float64."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from dgex import parallel
+from dgex.dataset import Dataset, read_dataset
+from dgex.errors import DgexError
+from dgex.fitting import evaluate_model, train_model
+from dgex.model import Model
+from dgex.normalization import Scaler, fit_scaler
+from dgex.protocols import QUICK, Protocol
+from dgex.reliability import LEVELS
+
+DATA = {"file": "made-up.h5", "sha256": "0123"}
+NETWORK = {"hidden": (16,), "taaf": "hidden", "dropout": 0.1}
+PROTOCOL = Protocol("keras_nadam", "mae", 2e-2, batch=16, epochs=3)  # those of ``small_model``
+
+
+def train(dataset: Dataset, directory: Path | None = None, devices: int = 1, **options) -> Model:
+    return train_model(dataset, DATA, NETWORK, PROTOCOL, 0, parallel.devices(devices), directory, **options)
+
+
+def evaluated(model: Model, dataset: Dataset) -> dict:
+    return evaluate_model(model, "other.h5", dataset, parallel.devices(1))
+
+
+def assert_same(model: Model, other: Model) -> None:
+    """But for the provenance."""
+    for part in ("params", "factors", "reliability", "reference"):
+        leaves = [jax.tree.leaves(_plain(getattr(each, part))) for each in (model, other)]
+        assert len(leaves[0]) == len(leaves[1]) > 1
+        for one, same in zip(*leaves, strict=True):
+            np.testing.assert_array_equal(one, same)
+
+
+def _plain(value):
+    return {name: _plain(field) for name, field in vars(value).items()} if hasattr(value, "__dict__") else value
+
+
+def split_of(dataset: Dataset, split: str) -> np.ndarray:
+    return dataset.split == ("train", "validation", "test").index(split)
+
+
+def inferred(model: Model, dataset: Dataset) -> np.ndarray:
+    """Target z-scores of all samples, from their log2 landmarks: ranks, quantiles, z-scores, the network's formula."""
+    ranks = dataset.landmark.argsort(axis=1).argsort(axis=1)
+    scaler = model.reference.landmark_scaler
+    zscores = (model.reference.quantiles.astype(np.float64)[ranks] - scaler.mean) / scaler.sd
+    p = jax.tree.map(lambda leaf: leaf.astype(np.float64), model.params)
+    taaf = p["H0_taaf"]
+    logistic = 1 / (1 + np.exp(-taaf["beta"] * (zscores @ p["H0"]["kernel"]) - taaf["gamma"]))
+    return (taaf["alpha"] * logistic + taaf["delta"]) @ p["outputs"]["kernel"] + p["outputs"]["bias"]
+
+
+def errors(model: Model, dataset: Dataset, split: str) -> tuple[np.ndarray, np.ndarray]:
+    """Inferred minus measured, and measured z-scores, of a split."""
+    rows, scaler = split_of(dataset, split), dataset.target_scaler
+    measured = (dataset.target[rows].astype(np.float64) - scaler.mean) / scaler.sd
+    return inferred(model, dataset)[rows] - measured, measured
+
+
+def test_quantiles_and_scaler_are_of_the_training_landmarks(small_data, small_model):
+    ascending = np.sort(small_data.landmark[split_of(small_data, "train")].astype(np.float64), axis=1)
+    quantiles = small_model.reference.quantiles
+    np.testing.assert_allclose(quantiles, ascending.mean(axis=0), rtol=1e-6)
+    ranks = small_data.landmark[split_of(small_data, "train")].argsort(axis=1).argsort(axis=1)
+    normal = quantiles.astype(np.float64)[ranks]
+    np.testing.assert_allclose(small_model.reference.landmark_scaler.mean, normal.mean(axis=0), rtol=1e-5)
+    np.testing.assert_allclose(small_model.reference.landmark_scaler.sd, normal.std(axis=0), rtol=1e-4, atol=1e-3)
+    assert small_model.reference.target_scaler is small_data.target_scaler
+    assert small_model.reference.landmark_genes is small_data.landmark_genes
+
+
+def test_nothing_is_fitted_on_test_profiles(small_data, small_model):
+    test = split_of(small_data, "test")
+    random = np.random.default_rng(1)
+    landmark, target = small_data.landmark.copy(), small_data.target.copy()
+    landmark[test] = random.normal(5, 3, landmark[test].shape)
+    target[test] = random.normal(-3, 9, target[test].shape)
+    other = train(replace(small_data, landmark=landmark, target=target))
+    assert_same(other, small_model)
+    scores = [model.provenance["scores"] for model in (small_model, other)]
+    assert scores[0]["validation"] == scores[1]["validation"]
+    assert scores[0]["test"]["network"]["zscore_mae"] + 1 < scores[1]["test"]["network"]["zscore_mae"]
+
+
+def test_only_intervals_factors_and_the_epoch_know_the_validation_profiles(small_data, small_model):
+    """With one epoch there is nothing to choose: the same network whatever the validation values."""
+    validation = split_of(small_data, "validation")
+    target = small_data.target.copy()
+    target[validation] += 5
+    short = replace(PROTOCOL, epochs=1)
+    models = [
+        train_model(data, DATA, NETWORK, short, 0, parallel.devices(1))
+        for data in (small_data, replace(small_data, target=target))
+    ]
+    jax.tree.map(np.testing.assert_array_equal, models[0].params, models[1].params)
+    assert (models[0].reliability.half_width < models[1].reliability.half_width).all()
+
+
+def test_scores_are_those_of_the_predictions(small_data, small_model):
+    sd, overlap = small_data.target_scaler.sd, np.arange(60) < 8
+    for split, size in (("validation", 60), ("test", 60)):
+        scores = small_model.provenance["scores"][split]
+        error, measured = errors(small_model, small_data, split)
+        assert len(error) == size
+        for name, wrong in (("network", error), ("mean predictor", -measured)):
+            mae = np.abs(wrong).mean(axis=0)
+            assert scores[name]["zscore_mae"] == pytest.approx(mae.mean(), abs=1e-5)
+            assert scores[name]["log2_mae"] == pytest.approx((mae * sd).mean(), abs=1e-5)
+            assert scores[name]["without_overlap"]["zscore_mae"] == pytest.approx(mae[~overlap].mean(), abs=1e-5)
+        r2 = 1 - np.square(error).sum(axis=0) / np.square(measured).sum(axis=0)
+        assert scores["network"]["r2"] == pytest.approx(r2.mean(), abs=1e-4)
+        assert set(scores["mean predictor"]) == {"zscore_mae", "log2_mae", "without_overlap"}
+        assert scores["network"]["zscore_mae"] < 0.8 * scores["mean predictor"]["zscore_mae"]
+        half = small_model.reliability.half_width
+        shares = [(np.abs(error) <= width + 1e-5).mean() for width in half]  # a validation profile lies on each end
+        assert list(scores["coverage"]) == ["0.5", "0.8", "0.9", "0.95"]
+        np.testing.assert_allclose(list(scores["coverage"].values()), shares, atol=1e-3)
+
+
+def test_reliability_is_that_of_the_validation_profiles(small_data, small_model):
+    error, measured = errors(small_model, small_data, "validation")
+    found = small_model.reliability
+    np.testing.assert_allclose(found.zscore_mae, np.abs(error).mean(axis=0), atol=1e-5)
+    pearson = [np.corrcoef(gene)[0, 1] for gene in np.stack([error.T + measured.T, measured.T], axis=1)]
+    np.testing.assert_allclose(found.pearson, pearson, atol=1e-4)
+    ranks = [int(np.ceil(61 * level)) for level in LEVELS]
+    np.testing.assert_allclose(found.half_width, np.sort(np.abs(error), axis=0)[np.array(ranks) - 1], atol=1e-5)
+    assert 30 < found.well_inferred.sum() <= 60
+    assert small_model.provenance["scores"]["validation"]["out_of_range"] == pytest.approx(1 / 60)  # 1 %, rounded up
+
+
+def test_ridge_regression_is_told_first(small_data, small_model):
+    told = []
+    train(small_data, on_ridge=told.append, on_epoch=lambda row, seconds: told.append(row.epoch))
+    assert [each if isinstance(each, int) else sorted(each) for each in told] == [
+        ["mean predictor", "ridge regression"], 1, 2, 3
+    ]  # fmt: skip
+    validation = small_model.provenance["scores"]["validation"]
+    assert told[0] == {name: validation[name] for name in told[0]}
+    assert told[0]["ridge regression"]["zscore_mae"] < 0.6 * told[0]["mean predictor"]["zscore_mae"]
+
+
+def test_provenance(small_data, small_model):
+    made = small_model.provenance
+    assert made["data"] == DATA | {
+        "command": "prepare made-up.gctx",
+        "sources": {"made-up.gctx": "00ff"},
+        "splits": {
+            "train": {"profiles": 120, "studies": ["GSE1", "GSE2", "GSE3"]},
+            "validation": {"profiles": 60, "studies": ["GSE4", "GSE5"]},
+            "test": {"profiles": 60, "studies": ["GSE5", "GSE6"]},
+        },
+    }
+    assert made["protocol"] == {
+        "optimizer": "keras_nadam", "loss": "mae", "learning_rate": 2e-2, "batch": 16, "epochs": 3, "drops": (),
+        "plateau": None,
+    }  # fmt: skip
+    assert made["seed"] == 0 and 1 <= made["best_epoch"] <= 3 and made["devices"] == "1 x cpu"
+    assert {"dgex", "python", "jax", "flax", "optax", "numpy"} == set(made["versions"])
+
+
+def test_evaluating_on_the_training_data_gives_the_provenance_s_scores(small_data, small_model):
+    scores = evaluated(small_model, small_data)
+    assert list(scores) == ["train", "validation", "test"]
+    for split in ("validation", "test"):
+        made = small_model.provenance["scores"][split]
+        assert {name: scores[split][name] for name in made if name in scores[split]} == {
+            name: value for name, value in made.items() if name != "ridge regression"
+        }
+        assert scores[split]["targets"] == 60
+    mae = np.abs(errors(small_model, small_data, "train")[0]).mean()
+    assert scores["train"]["network"]["zscore_mae"] == pytest.approx(mae, abs=1e-5)
+    assert (scores["test"]["profiles"], scores["test"]["studies"]) == (60, ["GSE5", "GSE6"])
+
+
+def test_devices_agree(small_data, small_model):
+    other = train(small_data, devices=3)
+    assert other.provenance["devices"] == "3 x cpu"
+    for one, same in zip(*(jax.tree.leaves(model.params) for model in (small_model, other)), strict=True):
+        np.testing.assert_allclose(one, same, atol=5e-4)  # Nadam magnifies rounding
+    scores = [evaluate_model(small_model, "it", small_data, parallel.devices(count)) for count in (1, 4)]
+    assert scores[0]["test"]["coverage"] == scores[1]["test"]["coverage"]
+    assert scores[0]["test"]["network"]["zscore_mae"] == pytest.approx(scores[1]["test"]["network"]["zscore_mae"])
+
+
+class Stop(Exception):
+    """Raised after an epoch, as an interrupt would be."""
+
+
+def test_resuming_gives_the_same_model(small_data, small_model, tmp_path):
+    def stop(row, seconds):
+        if row.epoch == 2:
+            raise Stop
+
+    with pytest.raises(Stop):
+        train(small_data, tmp_path / "run", on_epoch=stop)
+    with pytest.raises(DgexError, match="holds a run already"):
+        train(small_data, tmp_path / "run")
+    epochs = []
+    resumed = train(small_data, tmp_path / "run", resume=True, on_epoch=lambda row, seconds: epochs.append(row.epoch))
+    assert epochs[-1] == 3 and len(epochs) < 3
+    assert_same(resumed, small_model)
+    assert resumed.provenance == small_model.provenance
+
+
+def cohort_of(dataset: Dataset, missing: tuple[str, ...] = ()) -> Dataset:
+    """As a cohort that was mapped onto the data set: its test samples, by its scaler."""
+    rows = split_of(dataset, "test")
+    return replace(
+        dataset,
+        landmark=dataset.landmark[rows],
+        target=dataset.target[rows],
+        sample_id=tuple(np.array(dataset.sample_id)[rows]),
+        study=("COHORT",) * rows.sum(),
+        split=dataset.split[rows],
+        provenance=dataset.provenance | {"preparation": {"onto": "0123", "targets_missing": list(missing)}},
+    )
+
+
+def test_a_cohort_has_test_profiles_alone(small_data, small_model):
+    scores = evaluated(small_model, cohort_of(small_data))
+    whole = evaluated(small_model, small_data)["test"]
+    assert scores == {"test": whole | {"studies": ["COHORT"]}}
+
+
+def test_targets_that_a_cohort_lacks_are_not_scored(small_data, small_model):
+    lacking = np.isin(np.arange(60), [2, 30, 59])
+    cohort = cohort_of(small_data, tuple(np.array(small_data.target_genes.ensembl)[lacking]))
+    target = cohort.target.copy()
+    target[:, lacking] = 1000
+    scores = evaluated(small_model, replace(cohort, target=target))["test"]
+    assert scores == evaluated(small_model, cohort)["test"]
+    error, measured = errors(small_model, cohort, "test")
+    assert scores["targets"] == 57
+    assert scores["network"]["zscore_mae"] == pytest.approx(np.abs(error[:, ~lacking]).mean(), abs=1e-5)
+    assert scores["mean predictor"]["zscore_mae"] == pytest.approx(np.abs(measured[:, ~lacking]).mean(), abs=1e-5)
+    share = (np.abs(error[:, ~lacking]) <= small_model.reliability.half_width[2, ~lacking]).mean()
+    assert scores["coverage"]["0.9"] == pytest.approx(share, abs=1e-3)
+    others = ~lacking & (np.arange(60) >= 8)
+    without = scores["network"]["without_overlap"]["zscore_mae"]
+    assert without == pytest.approx(np.abs(error[:, others]).mean(), abs=1e-5)
+
+
+def test_a_cohort_is_not_trained_on(small_data):
+    with pytest.raises(DgexError, match="made-up.h5: has no train samples, it was mapped onto another"):
+        train(cohort_of(small_data))
+
+
+def test_a_legacy_file_keeps_its_target_scaler(small_data):
+    """The originals' SDs are of all samples, and so the file's z-scores are; the landmarks' scaler is the model's."""
+    scaler = fit_scaler(small_data.target, legacy=True)
+    preparation = {"split": "study", "legacy": True}
+    legacy = replace(small_data, target_scaler=scaler, provenance=small_data.provenance | {"preparation": preparation})
+    model = train(legacy)
+    assert model.reference.target_scaler is scaler
+    mae = np.abs(errors(model, legacy, "test")[0]).mean()
+    assert evaluated(model, legacy)["test"]["network"]["zscore_mae"] == pytest.approx(mae, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda data: {"landmark_genes": data.landmark_genes.take(np.arange(24)[::-1])}, "has other genes"),
+        (lambda data: {"target_genes": replace(data.target_genes, symbol=("X",) * 60)}, "has other genes"),
+        (lambda data: {"target_scaler": Scaler(data.target_scaler.mean, data.target_scaler.sd * 2)}, "standardised"),
+        (lambda data: {"target_scaler": Scaler(data.target_scaler.mean + 1, data.target_scaler.sd)}, "standardised"),
+    ],
+)
+def test_other_data_are_refused(small_data, small_model, change, said):
+    with pytest.raises(DgexError, match=rf"^other.h5: .*{said}.*--onto"):
+        evaluated(small_model, replace(small_data, **change(small_data)))
+
+
+def test_intervals_that_few_validation_profiles_do_not_give(small_data):
+    """Ten profiles calibrate up to 0.9: the scores hold no others, and no infinity that JSON does not have."""
+    kept = np.flatnonzero(~split_of(small_data, "validation"))
+    kept = np.sort(np.append(kept, np.flatnonzero(split_of(small_data, "validation"))[:10]))
+    names = ("landmark", "target", "split")
+    few = replace(
+        small_data, **{name: getattr(small_data, name)[kept] for name in names},
+        sample_id=tuple(np.array(small_data.sample_id)[kept]), study=tuple(np.array(small_data.study)[kept]),
+    )  # fmt: skip
+    model = train(few)
+    assert np.isfinite(model.reliability.half_width).all(axis=1).tolist() == [True, True, True, False]
+    assert list(model.provenance["scores"]["test"]["coverage"]) == ["0.5", "0.8", "0.9"]
+
+
+def test_the_real_compendium(prepared_compendium):
+    """A few epochs beat the mean predictor on studies never seen, for landmarks on their own quantiles."""
+    whole = read_dataset(prepared_compendium)
+    some = np.arange(0, 9520, 24)
+    scaler = Scaler(whole.target_scaler.mean[some], whole.target_scaler.sd[some])
+    genes = whole.target_genes.take(some)
+    dataset = replace(whole, target=whole.target[:, some], target_genes=genes, target_scaler=scaler)
+    network = {"hidden": (30,), "taaf": "hidden", "activation": "tanh"}
+    model = train_model(dataset, DATA, network, replace(QUICK, epochs=8), 0, parallel.devices(2))
+    assert model.reference.quantiles.shape == (943,) and model.reliability.half_width.shape == (4, len(some))
+    scores = model.provenance["scores"]
+    assert scores["test"]["network"]["zscore_mae"] < 0.95 * scores["test"]["mean predictor"]["zscore_mae"]
+    own = model.provenance["data"]["splits"]["validation"]["profiles"]
+    shares = [np.ceil((own + 1) * level) / own for level in LEVELS]  # of the profiles that calibrated it
+    np.testing.assert_allclose(list(scores["validation"]["coverage"].values()), shares, atol=1e-3)
+    assert 0.5 < scores["test"]["coverage"]["0.9"] < 1  # studies never seen: told as it is
