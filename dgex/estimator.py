@@ -23,7 +23,7 @@ try:
     from sklearn.utils import check_random_state
     from sklearn.utils.validation import check_is_fitted, validate_data
 except ImportError as error:
-    raise ImportError('dgex.estimator needs scikit-learn 1.6 or newer; install it: pip install "dgex[sklearn]"') from error
+    raise ImportError('needs scikit-learn 1.6 or newer; install it: pip install "dgex[sklearn]"') from error
 
 # Rows are predicted so many at a time, the last ones filled up with zeros. Products of another shape may be added up in
 # another order, and a row's prediction would depend, in its last bits, on the rows beside it.
