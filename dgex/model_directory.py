@@ -21,7 +21,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from importlib import resources
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import jax
 import numpy as np
@@ -76,7 +76,7 @@ def save_model(path: Path, model: Model) -> None:
     check_new(path)
     header = {"schema_version": SCHEMA_VERSION, "network": asdict(model.config), "provenance": model.provenance}
     contents = {
-        CONFIG: json.dumps(header, indent=1, sort_keys=True).encode(),
+        CONFIG: json.dumps(header, indent=1).encode(),
         WEIGHTS: safetensors.numpy.save(_flat(model.params)),
         ARRAYS_FILE: safetensors.numpy.save(_arrays(model)),
         GENES: _gene_lines(model.reference),
@@ -101,15 +101,8 @@ def load_model(path: str | os.PathLike[str] | None = None) -> Model:
     """
     folder = Path(path) if path is not None else pretrained()
     contents = _verified(folder)
-    try:
-        header = dict(json.loads(contents[CONFIG]))
-        if header["schema_version"] != SCHEMA_VERSION:
-            version = header["schema_version"]
-            raise DgexError(f"{folder}: has schema version {version}, this is dgex for {SCHEMA_VERSION}; {AGAIN}")
-        config, provenance = NetworkConfig(**header["network"]), dict(header["provenance"])
-        weights, arrays = (safetensors.numpy.load(contents[name]) for name in (WEIGHTS, ARRAYS_FILE))
-    except (ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
-        _refuse(folder, f"{CONFIG} or an array file makes no sense ({error})")
+    config, provenance = _read_header(folder, contents[CONFIG])
+    weights, arrays = (_read_arrays(folder, name, contents[name]) for name in (WEIGHTS, ARRAYS_FILE))
     genes = _read_genes(folder, contents[GENES])
     _check_arrays(folder, arrays, config, tuple(map(len, genes)))
     landmark, target = (Scaler(arrays[f"{side}/mean"], arrays[f"{side}/sd"]) for side in SIDES)
@@ -153,6 +146,24 @@ def _verified(folder: Path) -> dict[str, bytes]:
         if hashlib.sha256(contents[name]).hexdigest() != sums.get(name):
             _refuse(folder, f"{name} is not as it was written, its SHA-256 differs from {SUMS}")
     return contents
+
+
+def _read_header(folder: Path, content: bytes) -> tuple[NetworkConfig, dict[str, Any]]:
+    try:
+        header = dict(json.loads(content))
+        version = header["schema_version"]
+        if version == SCHEMA_VERSION:
+            return NetworkConfig(**header["network"]), dict(header["provenance"])
+    except (ValueError, KeyError, TypeError, RecursionError, DgexError) as error:
+        _refuse(folder, f"{CONFIG} makes no sense ({error})")
+    raise DgexError(f"{folder}: has schema version {version}, this is dgex for {SCHEMA_VERSION}; {AGAIN}")
+
+
+def _read_arrays(folder: Path, name: str, content: bytes) -> dict[str, np.ndarray]:
+    try:
+        return safetensors.numpy.load(content)
+    except (ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
+        _refuse(folder, f"{name} is not safetensors ({error})")
 
 
 def _flat(params: Params) -> dict[str, np.ndarray]:
