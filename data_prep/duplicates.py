@@ -17,13 +17,12 @@ in thousands of dimensions.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from importlib import import_module
 from typing import Literal
 
 import numpy as np
 from scipy.spatial import cKDTree
 
-from dgex.errors import DgexError
+from dgex.extras import need
 
 # In log2 units over all probe sets; the threshold of D-GEX (Chen et al., Bioinformatics 2016).
 DISTANCE = 1.0
@@ -226,12 +225,7 @@ def _distance(one: np.ndarray, other: np.ndarray) -> float:
 def check_rule(rule: Rule) -> None:
     """Finds out before the work that a rule cannot be followed: DgexError for "legacy-dgex" without scikit-learn."""
     if rule == "legacy-dgex":
-        try:
-            import_module("sklearn.cluster")
-        except ImportError as error:
-            raise DgexError(
-                "--duplicates legacy-dgex: needs scikit-learn; install it with `pip install scikit-learn`"
-            ) from error
+        need("sklearn", extra="sklearn", what="--duplicates legacy-dgex")
 
 
 def _clusters(points: np.ndarray, seed: int) -> np.ndarray:

@@ -143,15 +143,13 @@ def predict_command(
 ) -> None:
     """Infer whole expression profiles from landmark genes."""
     from dgex import parallel
-    from dgex.atomic import check_writable
     from dgex.formats.matrix import Block
     from dgex.formats.opening import open_expression
     from dgex.formats.writing import check_output, write_expression
     from dgex.model_directory import load_model
     from dgex.prediction import Request, predict
 
-    check_output(output, table)
-    folder = check_writable(output)
+    folder = check_output(output, table)
     request = Request(input_scale, output_scale, all_targets, interval, max_missing)
     loaded = load_model(model)
     started = time.monotonic()

@@ -12,7 +12,8 @@ from numpy.typing import ArrayLike
 
 from dgex import parallel
 from dgex.batches import place
-from dgex.networks import NetworkConfig, Placement, predict
+from dgex.inference import inference
+from dgex.networks import NetworkConfig, Placement
 from dgex.protocols import Protocol
 from dgex.training import fit
 
@@ -24,12 +25,6 @@ try:
     from sklearn.utils.validation import check_is_fitted, validate_data
 except ImportError as error:
     raise ImportError('needs scikit-learn 1.6 or newer; install it: pip install "dgex[sklearn]"') from error
-
-# Rows are predicted so many at a time, the last ones filled up with zeros. Products of another shape may be added up in
-# another order, and a row's prediction would depend, in its last bits, on the rows beside it.
-ROWS = 256
-
-_predict = jax.jit(predict, static_argnums=0)
 
 
 class TAAFRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
@@ -132,9 +127,7 @@ class TAAFRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
         """
         check_is_fitted(self)
         features = self.feature_scaler_.transform(validate_data(self, X, reset=False))
-        count = len(features)
-        rows = np.zeros((-(-count // ROWS) * ROWS, features.shape[1]), np.float32)
-        rows[:count] = features
-        blocks = [_predict(self.config_, self.params_, block) for block in rows.reshape(-1, ROWS, features.shape[1])]
-        prediction = self.target_scaler_.inverse_transform(np.concatenate(blocks)[:count].astype(np.float64))
+        standardized = np.empty((len(features), self.config_.targets), np.float32)
+        inference(self.config_, self.params_, None, parallel.devices(1))(features)(standardized)
+        prediction = self.target_scaler_.inverse_transform(standardized.astype(np.float64))
         return prediction[:, 0] if self.one_target_ else prediction

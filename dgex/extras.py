@@ -1,6 +1,9 @@
 """Packages that only some of the work needs, the extras of ``pip install``."""
 
+import importlib
 from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType
 
 from dgex.errors import DgexError
 
@@ -19,3 +22,9 @@ def need(*packages: str, extra: str, what: str) -> None:
     for package in packages:
         if find_spec(package) is None:
             raise DgexError(f'{what}: needs {package}; install it: pip install "dgex[{extra}]"')
+
+
+def load_extra(path: Path | str, module: str, extra: str) -> ModuleType:
+    """A module that comes with ``dgex[extra]``, for the file ``path``; errors as ``need``."""
+    need(module.partition(".")[0], extra=extra, what=str(path))
+    return importlib.import_module(module)

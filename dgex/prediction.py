@@ -257,12 +257,12 @@ def _check_profiles(name: Path, sample_id: tuple[str, ...], values: np.ndarray, 
     """Refuses profiles that are none on this scale; those of NaN alone are refused for what they lack."""
     smallest, largest = reach_of(values).T
     measured = largest > -np.inf
-    not_linear = measured & (scale != "linear")
+    in_log2 = measured & (scale == "log2")
     for wrong, problem in (
         (measured & (smallest == largest), "has one value throughout; leave it out"),
-        (not_linear & (largest > LARGEST_LOG2), f"reaches beyond {LARGEST_LOG2:g}, which {scale} values do not; "
+        (in_log2 & (largest > LARGEST_LOG2), f"reaches beyond {LARGEST_LOG2:g}, which log2 values do not; "
          "bring all profiles to one scale"),
-        (not_linear & (smallest < -LARGEST_LOG2), f"reaches below {-LARGEST_LOG2:g}; write NaN where not measured"),
+        (in_log2 & (smallest < -LARGEST_LOG2), f"reaches below {-LARGEST_LOG2:g}; write NaN where not measured"),
     ):  # fmt: skip
         if wrong.any():
             first = int(wrong.argmax())

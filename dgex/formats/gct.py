@@ -8,7 +8,7 @@ samples and, in both, a line for each row. -666 means missing in metadata.
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
@@ -72,13 +72,15 @@ def write_gct(path: Path, expression: Expression) -> None:
     samples, rows = expression.shape
     row_columns = [metadata_texts(column, MISSING) for column in expression.row_metadata.values()]
     with text_output(path) as file:
+        blocks = row_blocks(expression, path.parent)
+        first = next(blocks)  # for which all values have been read: see ``Expression``
         file.write(f"#1.3\n{rows}\t{samples}\t{len(row_columns)}\t{len(expression.sample_metadata)}\n")
         file.write("\t".join(one_line(["id", *expression.row_metadata, *expression.sample_id])) + "\n")
         for name, column in expression.sample_metadata.items():
             fields = [*one_line([name]), *["na"] * len(row_columns), *metadata_texts(column, MISSING)]
             file.write("\t".join(fields) + "\n")
         names = zip(one_line(expression.row_id), *row_columns, strict=True)
-        for block in row_blocks(expression, path.parent):
+        for block in chain([first], blocks):
             for values in block:
                 file.write("\t".join([*next(names), *value_texts(values, "NaN")]) + "\n")
 

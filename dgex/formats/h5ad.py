@@ -14,8 +14,8 @@ import numpy as np
 from scipy import sparse
 
 from dgex.errors import DgexError
+from dgex.extras import load_extra
 from dgex.formats.content import reading
-from dgex.formats.extras import load_extra
 from dgex.formats.hdf5 import create_hdf5, dataset_at, matrix_blocks, stream_hdf5
 from dgex.formats.matrix import BLOCK, Block, Expression
 from dgex.formats.text import unique_ids

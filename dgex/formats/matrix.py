@@ -17,7 +17,8 @@ BLOCK = 2**24  # values in a block, 64 MiB, unless the reader is told otherwise
 class Expression:
     """An expression table as it lies in a file: nothing matched, normalised or filled in.
 
-    Metadata columns are one-dimensional arrays by name. A missing entry is NaN among numbers and "" among strings.
+    Metadata columns are one-dimensional arrays by name. A missing entry is NaN among numbers and "" among strings. The
+    samples' are final once the blocks have been read, which may tell something of each: writers read the blocks first.
     """
 
     row_id: tuple[str, ...]  # probe sets or genes, unique

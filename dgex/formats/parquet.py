@@ -14,10 +14,11 @@ import numpy as np
 
 from dgex.atomic import replacing
 from dgex.errors import DgexError
+from dgex.extras import load_extra
 from dgex.formats.content import is_gzip, reading
-from dgex.formats.extras import load_extra
-from dgex.formats.lines import companion, row_blocks
-from dgex.formats.matrix import Block, Expression
+from dgex.formats.lines import companion
+from dgex.formats.matrix import BLOCK, Block, Expression
+from dgex.formats.profiles import profiles_of
 from dgex.formats.table import ENTREZ
 from dgex.formats.text import unique_ids
 
@@ -49,33 +50,32 @@ def open_parquet(path: Path) -> Iterator[Expression]:
 def write_parquet(path: Path, expression: Expression) -> None:
     """Writes a sample a line and a gene a column, with the ids as the index that pandas.read_parquet gives back.
 
-    Metadata, where there are any, go into NAME.genes.parquet and NAME.samples.parquet, before the table itself, so that
-    where it is all is. Every file is whole or not there.
+    Metadata, where there are any, go into NAME.genes.parquet and NAME.samples.parquet, which are there before the table
+    itself, so that where it is all is. Every file is whole or not there.
 
     Raises:
       DgexError: pyarrow is not installed; the folder cannot be written to, or the disk is full; whatever
         ``expression.blocks`` raises.
     """
     arrow = load_extra(path, "pyarrow", "parquet")
-    for axis, ids, metadata in (
-        ("genes", expression.row_id, expression.row_metadata),
-        ("samples", expression.sample_id, expression.sample_metadata),
-    ):
-        if metadata:
-            columns = {name: _arrow_column(arrow, column) for name, column in metadata.items()}
-            schema = _schema(arrow, {name: column.type for name, column in columns.items()})
-            with _output(companion(path, axis), schema) as file:
-                file.write_table(
-                    arrow.Table.from_arrays([arrow.array(ids, arrow.string()), *columns.values()], schema=schema)
-                )
     schema = _schema(arrow, dict.fromkeys(expression.row_id, arrow.float32()))
+    group = max(1, BLOCK // len(expression.row_id))
     with _output(path, schema) as file:
-        start = 0
-        for block in row_blocks(expression.transposed(), path.parent):
-            ids = arrow.array(expression.sample_id[start : start + len(block)], arrow.string())
-            values = map(arrow.array, np.ascontiguousarray(block.T))
-            file.write_table(arrow.Table.from_arrays([ids, *values], schema=schema))
-            start += len(block)
+        with profiles_of(expression, np.arange(len(expression.row_id)), path.parent) as profiles:
+            for where, block in profiles(group):
+                ids = arrow.array(expression.sample_id[where], arrow.string())
+                values = map(arrow.array, np.ascontiguousarray(block.T))
+                file.write_table(arrow.Table.from_arrays([ids, *values], schema=schema))
+        for axis, names, metadata in (
+            ("genes", expression.row_id, expression.row_metadata),
+            ("samples", expression.sample_id, expression.sample_metadata),
+        ):
+            if metadata:
+                columns = {name: _arrow_column(arrow, column) for name, column in metadata.items()}
+                own = _schema(arrow, {name: column.type for name, column in columns.items()})
+                with _output(companion(path, axis), own) as beside:
+                    ids = arrow.array(names, arrow.string())
+                    beside.write_table(arrow.Table.from_arrays([ids, *columns.values()], schema=own))
 
 
 def _table(path: Path, file: Any) -> Expression:

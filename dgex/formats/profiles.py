@@ -24,7 +24,7 @@ def profiles_of(table: Expression, rows: np.ndarray, folder: Path) -> Iterator[P
       DgexError: there is too little room for that; whatever ``table.blocks`` raises.
     """
     samples, width = table.shape
-    _, first_rows, _ = next(table.blocks(width))
+    first_rows = next(table.blocks(width))[1]
     if first_rows == slice(0, width):
 
         def pass_through(most: int) -> Iterator[tuple[slice, np.ndarray]]:

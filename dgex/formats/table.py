@@ -6,11 +6,12 @@ of the lines. Whether a line is a gene or a sample is for those to find out who 
 
 import csv
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
+from typing import TextIO
 
 from dgex.errors import DgexError
 from dgex.formats.lines import companion, metadata_texts, one_line, row_blocks, text_output, value_texts
@@ -78,31 +79,33 @@ def open_table(path: Path) -> Iterator[Expression]:
 def write_table(path: Path, expression: Expression) -> None:
     """Writes CSV, or TSV where the name says so, a gene a line; values not measured are empty.
 
-    Metadata, where there are any, go into NAME.genes.csv and NAME.samples.csv, before the table itself, so that where
-    it is all is. Every file is whole or not there.
+    Metadata, where there are any, go into NAME.genes.csv and NAME.samples.csv, which are there before the table itself,
+    so that where it is all is. Every file is whole or not there.
 
     Raises:
       DgexError: the folder cannot be written to, or the disk is full; whatever ``expression.blocks`` raises.
     """
     separator = "\t" if path.name.lower().removesuffix(".gz").endswith(".tsv") else ","
-    for axis, ids, metadata in (
-        ("genes", expression.row_id, expression.row_metadata),
-        ("samples", expression.sample_id, expression.sample_metadata),
-    ):
-        if metadata:
-            columns = [one_line(ids), *(metadata_texts(column, "") for column in metadata.values())]
-            with text_output(companion(path, axis)) as file:
-                writer = csv.writer(file, delimiter=separator, lineterminator="\n")
-                writer.writerow(["id", *one_line(metadata)])
-                writer.writerows(zip(*columns, strict=True))
+
+    def write(file: TextIO, header: Iterable[str], lines: Iterable[Iterable[str]]) -> None:
+        writer = csv.writer(file, delimiter=separator, lineterminator="\n")
+        writer.writerow(["id", *one_line(header)])
+        writer.writerows(lines)
+
     with text_output(path) as file:
-        csv.writer(file, delimiter=separator, lineterminator="\n").writerow(["id", *one_line(expression.sample_id)])
-        names = csv.writer(file, delimiter=separator, lineterminator=separator)
         genes = iter(one_line(expression.row_id))
-        for block in row_blocks(expression, path.parent):
-            for values in block:  # joined, since csv's writer looks for quotes in every number
-                names.writerow([next(genes)])
-                file.write(separator.join(value_texts(values, "")) + "\n")
+        values = (
+            [next(genes), *value_texts(row, "")] for block in row_blocks(expression, path.parent) for row in block
+        )
+        write(file, expression.sample_id, values)
+        for axis, ids, metadata in (
+            ("genes", expression.row_id, expression.row_metadata),
+            ("samples", expression.sample_id, expression.sample_metadata),
+        ):
+            if metadata:
+                columns = [one_line(ids), *(metadata_texts(column, "") for column in metadata.values())]
+                with text_output(companion(path, axis)) as beside:
+                    write(beside, metadata, zip(*columns, strict=True))
 
 
 def _separator(path: Path) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from dgex.atomic import check_writable
 from dgex.errors import DgexError
-from dgex.formats.extras import load_extra
+from dgex.extras import need
 from dgex.formats.gct import write_gct
 from dgex.formats.gctx import write_gctx
 from dgex.formats.h5ad import write_h5ad
@@ -36,11 +36,14 @@ def write_expression(path: Path, expression: Expression) -> None:
     _writer(path)(path, expression)
 
 
-def check_output(path: Path, *inputs: Path) -> None:
+def check_output(path: Path, *inputs: Path) -> Path:
     """Finds out before the work that ``write_expression`` will not write to ``path``; makes nothing.
 
     Args:
       inputs: files that are read to make it, and must not be lost to it.
+
+    Returns:
+      The folder it will lie in, or the nearest above that there is already.
 
     Raises:
       DgexError: its extension is none of ``WRITERS``; a package for it is not installed; it cannot be written, or is
@@ -48,8 +51,9 @@ def check_output(path: Path, *inputs: Path) -> None:
     """
     writer = _writer(path)
     if writer in NEEDED:
-        load_extra(path, *NEEDED[writer])
-    check_writable(path, *inputs)
+        package, extra = NEEDED[writer]
+        need(package, extra=extra, what=str(path))
+    return check_writable(path, *inputs)
 
 
 def _writer(path: Path) -> Callable[[Path, Expression], None]:

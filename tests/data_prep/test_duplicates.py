@@ -355,8 +355,8 @@ def test_legacy_dgex_is_settled_by_the_seed(monkeypatch):
 
 
 def test_legacy_dgex_says_what_it_needs(monkeypatch):
-    monkeypatch.setitem(sys.modules, "sklearn.cluster", None)
-    with pytest.raises(DgexError, match="legacy-dgex: needs scikit-learn; .*pip install scikit-learn"):
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    with pytest.raises(DgexError, match='legacy-dgex: needs sklearn; .*pip install "dgex\\[sklearn\\]"'):
         kept(np.zeros((2, 2)), rule="legacy-dgex")
 
 

@@ -297,7 +297,7 @@ def without_a_sample(file):
     [
         (lambda folder: folder / "absent.gctx", "No such file"),
         (lambda folder: folder, "Is a directory"),
-        (lambda folder: folder / "map_lm.txt", "which no known format does"),
+        (lambda folder: folder / "map_lm.txt", "no column of numbers"),
         (
             lambda folder: gctx(folder / "empty.gctx", np.full((3, 4), NAN, np.float32)),
             "has no value in any of 3 profiles",

@@ -16,7 +16,8 @@ from sklearn.preprocessing import MinMaxScaler
 from sklearn.utils.estimator_checks import estimator_checks_generator
 
 from dgex.errors import DgexError
-from dgex.estimator import ROWS, TAAFRegressor
+from dgex.estimator import TAAFRegressor
+from dgex.inference import ROWS
 from dgex.protocols import LOSSES
 
 # Of scikit-learn's checks; most others compile a network of another shape each, a minute together on a busy machine.

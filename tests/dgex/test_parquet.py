@@ -109,7 +109,7 @@ def test_written_in_row_groups_from_blocks_of_any_form(path, monkeypatch):
         for rows in (slice(0, 3), slice(3, 7)):
             yield slice(0, 10), rows, values[:, rows]
 
-    monkeypatch.setattr("dgex.formats.lines.BLOCK", 21)
+    monkeypatch.setattr("dgex.formats.parquet.BLOCK", 21)
     write_parquet(path, Expression(tuple("abcdefg"), tuple("0123456789"), blocks))
     assert [parquet.ParquetFile(path).metadata.row_group(i).num_rows for i in range(4)] == [3, 3, 3, 1]
     np.testing.assert_array_equal(read(path)[1].T, values)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from dgex.formats.gct import open_gct
 from dgex.formats.opening import open_expression
 from dgex.scale import _mean_correlation, log2_of_linear, scale_of
 
@@ -20,13 +21,21 @@ LOG2 = (LEVELS + RNG.normal(0, 0.8, (20, 500))).astype(np.float32)
         ("geo/GSE3268_series_matrix.txt.gz", "log2"),
         ("geo/GSE14520-GPL571_series_matrix.txt.gz", "log2"),
         ("geo/GSE30528_series_matrix.txt.gz", "centred"),
-        ("gct/test_l1000.gctx", "centred"),  # z-scores, from -61 to 27
         ("l1000/LJP009_A375_24H_X1_B20_QNORM_n371x978.gct.gz", "log2"),
     ],
 )
 def test_real_tables(shared, name, scale):
     with open_expression(shared / "data" / name) as expression:
         values = expression.load()
+    check_scale(values, scale)
+
+
+def test_real_zscores(shared):
+    with open_gct(shared / "data" / "gct" / "test_l1000.gctx") as expression:  # from -61 to 27
+        check_scale(expression.load(), "centred")
+
+
+def check_scale(values, scale):
     assert scale_of(values) == scale
     assert scale_of(values[::-1][:6]) == scale
     for profile in values[:: max(1, len(values) // 5)]:

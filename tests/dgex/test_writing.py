@@ -4,13 +4,15 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from dgex.errors import DgexError
-from dgex.formats.matrix import Expression, in_memory
+from dgex.formats.lines import companion
+from dgex.formats.matrix import Block, Expression, in_memory
 from dgex.formats.opening import open_expression
 from dgex.formats.writing import WRITERS, check_output, write_expression
 
@@ -162,3 +164,18 @@ def test_nothing_is_imported_that_a_format_does_not_need():
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run([sys.executable, "-c", loaded], env=environment, capture_output=True, text=True, check=True)
     assert not {"jax", "flax", "anndata", "pandas", "pyarrow"} & set(done.stdout.split())
+
+
+def test_what_blocks_tell_of_the_samples_is_written(path: Path) -> None:
+    told = {"distance": np.full(3, np.nan)}
+
+    def blocks(most: int) -> Iterator[Block]:
+        for sample in range(3):
+            told["distance"][sample] = sample + 0.5
+            yield slice(sample, sample + 1), slice(0, 2), np.full((1, 2), sample, np.float32)
+
+    write_expression(path, Expression(("a", "b"), ("x", "y", "z"), blocks, {}, told))
+    beside = companion(path, "samples")
+    with open_expression(beside if beside.exists() else path) as table:
+        columns = dict(zip(table.sample_id, table.load(), strict=True)) | table.sample_metadata
+    assert np.array_equal(columns["distance"], [0.5, 1.5, 2.5])
