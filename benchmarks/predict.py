@@ -1,0 +1,124 @@
+"""Times ``dgex predict`` on a table of the L1000 compendium's size, against the devices' and the disk's own rates.
+
+    python -m benchmarks.predict --profiles 1328098 --folder /where/there/is/room
+
+See benchmarks/README.md for what is measured and how.
+"""
+
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import jax
+import numpy as np
+import typer
+
+from benchmarks.train_step import environment
+from dgex import console, parallel
+from dgex.atomic import need_room
+from dgex.formats.gctx import write_gctx
+from dgex.formats.matrix import Block, Expression
+from dgex.inference import ROWS, inference_function
+from dgex.model import Model
+from dgex.model_directory import load_model
+from dgex.networks import take_targets
+
+L1000 = 1_328_098  # profiles
+ROWS_OF_L1000 = 978
+PIECE = 2**26  # bytes written at once to find out the disk's rate
+
+app = console.command_line(__doc__.splitlines()[0])
+
+
+def made_up(model: Model, profiles: int) -> Iterator[Block]:
+    """Log2 values of the training data's means and SDs, the landmarks and some rows that no model knows."""
+    scaler = model.reference.landmark_scaler
+    rng = np.random.default_rng(0)
+    for first in range(0, profiles, 8192):
+        part = slice(first, min(first + 8192, profiles))
+        values = rng.standard_normal((part.stop - first, ROWS_OF_L1000), np.float32)
+        values[:, : len(scaler.mean)] = values[:, : len(scaler.mean)] * scaler.sd + scaler.mean
+        yield part, slice(0, ROWS_OF_L1000), values
+
+
+def write_input(path: Path, model: Model, profiles: int) -> None:
+    """A GCTX file of so many profiles."""
+    genes = model.reference.landmark_genes.ensembl
+    rows = (*genes, *(f"other_{number}" for number in range(ROWS_OF_L1000 - len(genes))))
+    ids = tuple(f"sample_{number:07}" for number in range(profiles))
+    write_gctx(path, Expression(rows, ids, lambda most: made_up(model, profiles)))
+
+
+def predict_rate(source: Path, output: Path, profiles: int) -> tuple[float, float]:
+    """Profiles a second of the whole command, start-up and compilation included, and its peak memory in GiB."""
+    started = time.monotonic()
+    subprocess.run([sys.executable, "-m", "dgex", "predict", source, "-o", output], check=True)
+    seconds = time.monotonic() - started
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
+    return profiles / seconds, peak
+
+
+def network_rate(model: Model, seconds: float = 5) -> float:
+    """Profiles a second of the compiled network alone, on values that lie on the devices."""
+    devices = parallel.devices()
+    config, params = take_targets(model.config, model.params, model.inferred)
+    mean = np.zeros(config.targets, np.float32)
+    run = inference_function(config, devices)
+    shared = parallel.share((params, mean, mean + 1), devices)
+    landmark = jax.numpy.zeros((len(devices), ROWS, config.landmarks))
+    run(*shared, landmark).block_until_ready()
+    calls, started = 0, time.monotonic()
+    while time.monotonic() - started < seconds:
+        run(*shared, landmark).block_until_ready()
+        calls += 1
+    return calls * len(devices) * ROWS / (time.monotonic() - started)
+
+
+def disk_rate(folder: Path, nbytes: int) -> float:
+    """Bytes a second that reach the disk of ``folder``."""
+    piece = np.random.default_rng(0).bytes(PIECE)
+    with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
+        started = time.monotonic()
+        for _ in range(max(1, nbytes // PIECE)):
+            file.write(piece)
+        os.fsync(file.fileno())
+        return max(1, nbytes // PIECE) * PIECE / (time.monotonic() - started)
+
+
+@app.command()
+def main(
+    folder: Annotated[Path, typer.Option(help="Where the files go, which are removed at the end.")],
+    profiles: Annotated[int, typer.Option(min=1, help="How many.")] = L1000,
+) -> None:
+    """Prints what a prediction takes, and how fast network and disk are alone."""
+    model = load_model()
+    genes = model.config.landmarks + len(model.inferred)
+    folder.mkdir(parents=True, exist_ok=True)
+    need_room(folder, 4 * profiles * (genes + ROWS_OF_L1000))
+    print(environment())
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        source, output = Path(scratch) / "in.gctx", Path(scratch) / "out.gctx"
+        write_input(source, model, profiles)
+        rate, peak = predict_rate(source, output, profiles)
+        read, written = source.stat().st_size, output.stat().st_size
+    network, disk = network_rate(model), disk_rate(folder, min(written, 2**34))
+    per_disk = disk * profiles / written  # profiles that the disk takes in a second
+    for line in (
+        f"{profiles:,} profiles: {ROWS_OF_L1000} rows in ({read / 1e9:.1f} GB), {genes:,} out ({written / 1e9:.1f} GB)",
+        f"dgex predict: {profiles / rate:,.0f} s, {rate:,.0f} profiles/s, {rate / profiles * written / 1e6:,.0f} MB/s "
+        f"written, peak memory {peak:.2f} GiB",
+        f"network alone: {network:,.0f} profiles/s",
+        f"disk alone: {per_disk:,.0f} profiles/s ({disk / 1e6:,.0f} MB/s)",
+        f"share of the slower of these: {rate / min(network, per_disk):.0%}",
+    ):
+        print(line)
+
+
+if __name__ == "__main__":
+    console.run(app)
