@@ -63,13 +63,15 @@ def complete(zscores: np.ndarray, factors: Factors) -> tuple[np.ndarray, np.ndar
     filled = zscores.astype(np.float32)
     distance = np.empty(len(zscores))
     for rows, lacking in _patterns(np.isnan(zscores)):
+        # float64, so that what a product of another number of profiles adds up in another order is lost in rounding.
         measured = zscores[np.ix_(rows, ~lacking)].astype(np.float64)
         own = factors.loadings[~lacking].astype(np.float64)
         projection = measured @ own
-        scores = np.linalg.solve(own.T @ own + factors.noise * np.eye(own.shape[1]), projection.T).T
+        precision = own.T @ own + factors.noise * np.eye(own.shape[1])
+        scores = np.linalg.solve(precision, projection.T).T
         filled[np.ix_(rows, lacking)] = scores @ factors.loadings[lacking].T
         # By Woodbury's identity the inverse of W W' + noise needs only the matrix above.
-        square = (measured**2).sum(axis=1) - (projection * scores).sum(axis=1)
+        square = np.einsum("ij,ij->i", measured, measured) - (projection * scores).sum(axis=1)
         distance[rows] = np.sqrt(np.maximum(square, 0) / factors.noise / measured.shape[1])
     return filled, distance
 

@@ -6,10 +6,11 @@ other profiles are changes nothing, except that the scale is told from up to ``P
 """
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, TypeVar, get_args
 
 import jax
 import numpy as np
@@ -24,6 +25,8 @@ from dgex.model import Model
 from dgex.networks import take_targets
 from dgex.normalization import Scaler, to_log2
 from dgex.scale import LARGEST_LOG2, intensity_scale, log2_of_linear, reach_of
+
+Item = TypeVar("Item")
 
 InputScale = Literal["auto", "log2", "linear", "zscore"]
 OutputScale = Literal["log2", "zscore"]
@@ -142,21 +145,19 @@ def predict(
             _check_missing(name, oriented.sample_id[where][worst], missing[worst], log2.shape[1], request.max_missing)
             return log2 if scale == "zscore" else model.standardize(log2)
 
-        def blocks(most: int) -> Iterator[Block]:
-            finish = _assembly(model, request, devices)
-            waiting: Callable[[], Block] | None = None
+        def started() -> Iterator[Callable[[], Block]]:
+            start = _assembly(model, request, devices)
             for where, values in profiles(max(PROFILES, ROWS * len(devices))):
                 zscores = landmarks(where, values)
                 filled, distance = complete(zscores, model.factors)
                 told["distance"][where] = distance
                 told["out_of_range"][where] = distance > model.reliability.farthest
                 told["landmarks_imputed"][where] = np.isnan(zscores).sum(axis=1)
-                started = finish(where, filled)
-                if waiting:  # the devices have the next block to work on while this one is written
-                    yield waiting()
-                waiting = started
-            if waiting:
-                yield waiting()
+                yield start(where, filled)
+
+        def blocks(most: int) -> Iterator[Block]:
+            for finish in _ahead(started()):
+                yield finish()
 
         whole = Expression(
             row_id, oriented.sample_id, blocks, row_metadata, {**oriented.sample_metadata, **told}, "prediction"
@@ -227,6 +228,15 @@ def _assembly(
         return finish
 
     return start
+
+
+def _ahead(items: Iterator[Item]) -> Iterator[Item]:
+    """The same, each made in another thread while the one before is in use: one is read while another is written."""
+    with ThreadPoolExecutor(1) as thread:
+        waiting = thread.submit(next, items, None)
+        while (item := waiting.result()) is not None:
+            waiting = thread.submit(next, items, None)
+            yield item
 
 
 def _scale(name: Path, table: Expression, profiles: Profiles, asked: InputScale) -> InputScale:
