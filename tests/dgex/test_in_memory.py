@@ -1,0 +1,178 @@
+"""Arrays, DataFrames and AnnData: the profiles that the same values in a file would have."""
+
+import subprocess
+import sys
+import warnings
+
+import anndata
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import sparse
+
+from dgex import parallel
+from dgex.errors import DgexError
+from dgex.formats.matrix import in_memory
+from dgex.model_directory import save_model
+from dgex.prediction import Request, predict
+
+NAN = np.nan
+
+
+@pytest.fixture(scope="module")
+def landmark(small_data) -> np.ndarray:
+    return small_data.landmark[:9]  # training profiles, which are not out of range
+
+
+@pytest.fixture(scope="module")
+def genes(small_model) -> tuple[str, ...]:
+    return small_model.reference.landmark_genes.ensembl
+
+
+@pytest.fixture(scope="module")
+def whole(small_model, landmark, genes, tmp_path_factory):
+    """The same by ``dgex.prediction``, which has tests of its own."""
+    table, folder = in_memory(landmark, genes, [f"s{row}" for row in range(9)]), tmp_path_factory.mktemp("scratch")
+    with predict(small_model, folder, table, Request(interval=0.9), parallel.devices(1), folder) as prediction:
+        return prediction.expression, prediction.expression.load()
+
+
+@pytest.fixture
+def frame(landmark, genes) -> pd.DataFrame:
+    return pd.DataFrame(landmark.copy(), [f"s{row}" for row in range(9)], genes)
+
+
+def test_an_array(small_model, landmark, whole):
+    before = landmark.copy()
+    found = small_model.predict(landmark)
+    assert isinstance(found, np.ndarray) and found.dtype == np.float32
+    np.testing.assert_array_equal(found, whole[1])
+    np.testing.assert_array_equal(landmark, before)
+    np.testing.assert_array_equal(small_model.predict(landmark.astype(np.float64).tolist()), whole[1])
+    np.testing.assert_array_equal(small_model.predict(landmark[:1]), whole[1][:1])
+
+
+def test_what_may_be_asked(small_model, landmark):
+    zscores = small_model.predict(landmark, input_scale="log2", output_scale="zscore", all_targets=True)
+    scaler = small_model.reference.target_scaler
+    log2 = small_model.predict(landmark, all_targets=True)
+    assert zscores.shape == (9, 24 + 60)
+    np.testing.assert_allclose(zscores[:, 24:] * scaler.sd + scaler.mean, log2[:, 24:], atol=1e-5)
+    with pytest.raises(TypeError, match="unexpected"):
+        small_model.predict(landmark, scale="log2")
+    with pytest.raises(DgexError, match="input_scale is one of"):
+        small_model.predict(landmark, input_scale="log10")
+
+
+@pytest.mark.parametrize("turned", [False, True], ids=["profiles in rows", "profiles in columns"])
+@pytest.mark.parametrize("naming", ["ensembl", "symbol"])
+def test_a_data_frame(small_model, frame, whole, turned, naming):
+    names = getattr(small_model.reference.landmark_genes, naming)
+    frame = frame.set_axis(list(names), axis=1).iloc[:, ::-1]  # in any order
+    found = small_model.predict(frame.T if turned else frame)
+    found = found.T if turned else found
+    assert isinstance(found, pd.DataFrame)
+    assert tuple(found.columns) == whole[0].row_id and list(found.index) == list(frame.index)
+    np.testing.assert_array_equal(found.to_numpy(), whole[1])
+
+
+def test_columns_of_text_are_no_genes(small_model, frame, whole):
+    found = small_model.predict(frame.assign(tissue="liver"))
+    assert found.shape == (9, 76)
+    np.testing.assert_array_equal(found.to_numpy(), whole[1])
+
+
+def test_integers_and_missing_columns(small_model, landmark, genes):
+    counts = pd.DataFrame(np.exp2(landmark).astype(int), [f"s{row}" for row in range(9)], genes)[:2]
+    with pytest.warns(UserWarning, match="2 of 2 profiles lack landmarks") as told:
+        found = small_model.predict(counts.drop(columns=genes[3]))
+    assert told[0].filename == __file__  # where the user called it
+    assert np.isfinite(found.to_numpy()).all()
+
+
+@pytest.mark.parametrize("layout", [np.asarray, sparse.csr_matrix, sparse.csc_matrix])
+def test_an_anndata(small_model, landmark, genes, whole, layout):
+    adata = anndata.AnnData(layout(landmark))
+    adata.var_names, adata.obs_names = list(genes), [f"s{row}" for row in range(9)]
+    adata.obs["tissue"] = ["liver", "lung", "skin"] * 3
+    found = small_model.predict(adata, interval=0.9)
+    assert isinstance(found, anndata.AnnData)
+    np.testing.assert_array_equal(found.X, whole[1])
+    assert tuple(found.var_names) == whole[0].row_id and list(found.obs_names) == list(adata.obs_names)
+    assert found.obs["tissue"].tolist() == ["liver", "lung", "skin"] * 3
+    np.testing.assert_array_equal(found.obs["distance"], whole[0].sample_metadata["distance"])
+    assert found.obs["distance"].notna().all()
+    for name, column in whole[0].row_metadata.items():
+        np.testing.assert_array_equal(found.var[name].to_numpy(), column)
+    assert "interval_90_half_width" in found.var
+
+
+def test_genes_of_an_anndata_by_a_column_of_var(small_model, landmark, whole):
+    adata = anndata.AnnData(landmark, var=pd.DataFrame({"symbol": small_model.reference.landmark_genes.symbol},
+                                                       [f"gene-{row}" for row in range(24)]))  # fmt: skip
+    np.testing.assert_array_equal(small_model.predict(adata).X, whole[1])
+
+
+def test_out_of_range_is_warned_of(small_model, landmark):
+    strangers = landmark[:, np.random.default_rng(0).permutation(24)]
+    with pytest.warns(UserWarning, match="9 of 9 profiles, such as 0, are out of range"):
+        small_model.predict(strangers)
+
+
+def test_gaps_are_warned_of(small_model, landmark):
+    gaps = landmark.copy()
+    gaps[4, :3] = NAN
+    with pytest.warns(UserWarning, match=r"1 of 9 profiles lack landmarks \(up to 3\)"):
+        found = small_model.predict(gaps)
+    assert np.isfinite(found).all()
+
+
+def test_no_warning_without_reason(small_model, landmark):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        small_model.predict(landmark[:1])
+
+
+@pytest.mark.parametrize("shape", [(24,), (9, 23), (24, 9), (0, 24), (1, 9, 24), ()])
+def test_arrays_of_another_shape(small_model, shape):
+    with pytest.raises(DgexError, match=r"is not \[profiles, 24 landmarks\]; order its columns as"):
+        small_model.predict(np.ones(shape, np.float32))
+
+
+def test_infinity(small_model, landmark, frame):
+    infinite = landmark.copy()
+    infinite[2, 2] = np.inf
+    frame.iloc[2, 2] = -np.inf
+    for data in (infinite, frame):
+        with pytest.raises(DgexError, match="infinite values; use NaN for values not measured"):
+            small_model.predict(data)
+
+
+def test_labels_twice(small_model, frame):
+    for again in (frame.iloc[[0, 1, 1]], frame.iloc[:, [0, 1, 1]]):
+        with pytest.raises(DgexError, match=r"the DataFrame holds the label (s1|ENSG90000000001) twice"):
+            small_model.predict(again)
+
+
+def test_what_is_empty(small_model, frame):
+    for empty in (frame.iloc[:0], frame.astype(str), pd.DataFrame(), anndata.AnnData(frame.iloc[:0])):
+        with pytest.raises(DgexError, match="holds .* rows and .* columns of numbers, is empty"):
+            small_model.predict(empty)
+
+
+def test_unknown_genes_are_told_of(small_model, frame):
+    with pytest.raises(DgexError, match="^<DataFrame>: the landmarks are not recognised"):
+        small_model.predict(frame.set_axis([f"gene-{row}" for row in range(24)], axis=1))
+
+
+def test_arrays_need_neither_pandas_nor_anndata(small_model, tmp_path):
+    """Both are extras; what was not imported made no argument."""
+    save_model(tmp_path / "model", small_model)
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).normal(9, 2, (1, 24)).astype(np.float32))
+    code = (
+        "import sys, warnings; warnings.simplefilter('ignore'); sys.modules['pandas'] = sys.modules['anndata'] = None; "
+        "import numpy as np, dgex; del sys.modules['pandas'], sys.modules['anndata']; "
+        "print(dgex.load_model('model').predict(np.load('x.npy')).shape, 'pandas' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert done.stdout.strip() == "(1, 76) False", done.stderr
