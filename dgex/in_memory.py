@@ -20,6 +20,8 @@ def predict_data(model: Model, data: Any, **request: Any) -> Any:
     asked = Request(**request)
     table = _table(model, data)
     name = Path(f"<{type(data).__name__}>")
+    if not all(table.shape):
+        raise DgexError(f"{name}: holds {table.shape[0]} rows and {table.shape[1]} columns of numbers, is empty")
     with predict(model, name, table, asked, parallel.devices(), Path(tempfile.gettempdir())) as prediction:
         values = prediction.expression.load()
     for told in prediction.warnings():
