@@ -81,7 +81,7 @@ def measure(error: np.ndarray, scores: GeneScores, distance: np.ndarray) -> Reli
 def half_widths(error: np.ndarray) -> np.ndarray:
     """Split conformal half widths of ``LEVELS``: from errors ``[profiles, targets]`` to f4 ``[levels, targets]``."""
     profiles, targets = error.shape
-    ranks = [math.ceil(round((profiles + 1) * level, 9)) for level in LEVELS]  # 0.95 * 20 is a bit more than 19
+    ranks = [math.ceil((profiles + 1) * level) for level in LEVELS]
     result = np.full((len(LEVELS), targets), np.inf, np.float32)
     for first in range(0, targets, 256):  # a sorted copy of all errors may not fit
         genes = slice(first, first + 256)
