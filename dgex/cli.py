@@ -166,7 +166,7 @@ def predict_command(
         def counted(most: int) -> Iterator[Block]:
             for block in whole.blocks(most):
                 yield block
-                bar.advance(task, len(block[2]))
+                bar.update(task, completed=block[0].stop)
 
         write_expression(output, replace(whole, blocks=counted))
     for warning in prediction.warnings():

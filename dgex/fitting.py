@@ -45,7 +45,8 @@ def train_model(
 ) -> Model:
     """Trains a network on the training split and measures on the others what it is worth.
 
-    Everything is fitted on the training split. The validation split chooses the best epoch, the number of factors and
+    Everything that is fitted here is fitted on the training split (the targets' scaler is the file's, which with
+    ``legacy`` was fitted on all samples). The validation split chooses the best epoch, the number of factors and
     ridge regression's penalty, and calibrates the intervals; the test split is scored once, at the end.
 
     Args:

@@ -280,6 +280,8 @@ def _check_profiles(name: Path, sample_id: tuple[str, ...], values: np.ndarray, 
 
 
 def _check_missing(name: Path, which: str, missing: int, of: int, most: float) -> None:
+    if missing == of:
+        raise DgexError(f"{name}: {which} has no value of any landmark; leave it out")
     if missing > most * of:
         raise DgexError(
             f"{name}: {which} lacks {missing} of the {of} landmarks, more than {most:.0%}; use a fuller table, or "
