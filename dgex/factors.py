@@ -64,7 +64,7 @@ def complete(zscores: np.ndarray, factors: Factors) -> tuple[np.ndarray, np.ndar
     distance = np.empty(len(zscores))
     for rows, lacking in _patterns(np.isnan(zscores)):
         # float64, so that what a product of another number of profiles adds up in another order is lost in rounding.
-        measured = zscores[np.ix_(rows, ~lacking)].astype(np.float64)
+        measured = zscores[rows].astype(np.float64)[:, ~lacking]
         own = factors.loadings[~lacking].astype(np.float64)
         projection = measured @ own
         precision = own.T @ own + factors.noise * np.eye(own.shape[1])

@@ -54,13 +54,16 @@ def average(values: np.ndarray, genes: GeneRows) -> np.ndarray:
       float32 [samples, genes]; NaN where the source has none of the gene's rows, or the profile measured none.
     """
     found = genes.count > 0
+    result = np.full((len(values), len(found)), np.nan, np.float32)
+    if genes.count.max() == 1:
+        result[:, found] = values[:, genes.members]
+        return result
     by_gene = values[:, genes.members].astype(np.float64)
     unmeasured = np.isnan(by_gene)
     count = genes.count[found]
     if unmeasured.any():
         count = np.add.reduceat(~unmeasured, genes.starts, axis=1, dtype=np.int64)
         by_gene[unmeasured] = 0
-    result = np.full((len(values), len(found)), np.nan, np.float32)
     with np.errstate(invalid="ignore"):  # 0 / 0: a gene of which the profile measured nothing
         result[:, found] = np.add.reduceat(by_gene, genes.starts, axis=1) / count
     return result
