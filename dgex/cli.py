@@ -6,6 +6,7 @@ What a command needs is imported when it runs: help is there at once.
 import shutil
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
@@ -38,6 +39,7 @@ def train_command(
     protocol: Annotated[str, typer.Option(help="How to train: quick, example, example-scheduled, dgex, ...")] = "quick",
     epochs: Annotated[int | None, typer.Option(min=1, help="Instead of the protocol's number.")] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of everything random.")] = 0,
+    note: Annotated[Path | None, typer.Option(help="Text file that ends the model card.")] = None,
     devices: Devices = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue a training that was stopped.")] = False,
 ) -> None:
@@ -47,10 +49,11 @@ def train_command(
     checkpoints lie in OUTPUT.training meanwhile.
     """
     from dgex import parallel
-    from dgex.dataset import read_dataset, sha256_of
+    from dgex.dataset import read_dataset, read_shape, sha256_of
     from dgex.fitting import Scores, train_model
     from dgex.log import Epoch
     from dgex.model_directory import check_new, save_model
+    from dgex.networks import NetworkConfig
     from dgex.protocols import PROTOCOLS
 
     check_new(output)
@@ -58,7 +61,8 @@ def train_command(
         raise DgexError(f"unknown protocol {protocol!r}; known: {', '.join(PROTOCOLS)}")
     chosen = PROTOCOLS[protocol]
     chosen = replace(chosen, epochs=epochs or chosen.epochs)
-    network = {"hidden": _units(hidden), "activation": activation, "taaf": taaf, "dropout": dropout}
+    shape, told = read_shape(prepared), _text(note)
+    config = NetworkConfig(shape.landmarks, shape.targets, _units(hidden), activation, taaf, dropout=dropout)
     over = parallel.devices(devices)
     data = {"file": prepared.name, "sha256": sha256_of(prepared)}
     run = output.with_name(f"{output.name}.training")
@@ -75,11 +79,11 @@ def train_command(
             bar.update(task, completed=row.epoch, status=status)
 
         model = train_model(
-            read_dataset(prepared), data, network, chosen, seed, over, run, resume=resume, on_epoch=on_epoch,
+            read_dataset(prepared), data, config, chosen, seed, over, run, resume=resume, on_epoch=on_epoch,
             on_ridge=on_ridge,
         )  # fmt: skip
-    save_model(output, model)
-    shutil.rmtree(run)
+    save_model(output, replace(model, provenance=model.provenance | told))
+    _remove_run(run)
     _print_scores(model.provenance["scores"])
     print(
         f"{output}: best epoch {model.provenance['best_epoch']} of {chosen.epochs}; `dgex info {output}` has its card"
@@ -100,9 +104,14 @@ def evaluate_command(
     from dgex.fitting import evaluate_model
     from dgex.model_directory import load_model
 
-    loaded = load_model(model)
-    with console.stderr.status("reading and scoring"):
-        scores = evaluate_model(loaded, str(prepared), read_dataset(prepared), parallel.devices(devices))
+    scores: dict[str, dict] = {}
+    with console.progress() as bar:
+        task = bar.add_task("reading", total=None)
+        loaded, dataset = load_model(model), read_dataset(prepared)
+        bar.update(task, description="scoring splits", total=len(set(dataset.split.tolist())))
+        for split, found in evaluate_model(loaded, str(prepared), dataset, parallel.devices(devices)):
+            scores[split] = found
+            bar.advance(task)
     _print_scores(scores)
 
 
@@ -153,15 +162,15 @@ def predict_command(
     request = Request(input_scale, output_scale, all_targets, interval, max_missing)
     loaded = load_model(model)
     started = time.monotonic()
-    with (
-        open_expression(table) as expression,
-        predict(loaded, table, expression, request, parallel.devices(devices), folder) as prediction,
-        console.progress() as bar,
-    ):
+    with ExitStack() as stack:
+        bar = stack.enter_context(console.progress())
+        task = bar.add_task("reading", total=None)
+        expression = stack.enter_context(open_expression(table))
+        prediction = stack.enter_context(predict(loaded, table, expression, request, parallel.devices(devices), folder))
         how = "taken" if input_scale == "auto" else "given"
         print(f"{table}: {expression.kind}, {prediction.match.report()}\n{how} as {prediction.scale}", flush=True)
         whole = prediction.expression
-        task = bar.add_task("profiles", total=len(whole.sample_id))
+        bar.update(task, description="profiles", total=len(whole.sample_id))
 
         def counted(most: int) -> Iterator[Block]:
             for block in whole.blocks(most):
@@ -178,16 +187,34 @@ def predict_command(
 
 def _units(text: str) -> tuple[int, ...]:
     try:
-        return tuple(int(units) for units in text.split(",") if units.strip())
+        return tuple(int(units) for units in text.split(","))
     except ValueError as error:
-        raise DgexError(f"--hidden {text}: give whole numbers, such as 300 or 3000,3000,3000") from error
+        raise DgexError(f"--hidden {text!r}: give whole numbers, such as 300 or 3000,3000,3000") from error
+
+
+def _text(note: Path | None) -> dict[str, str]:
+    """The note for a card, if there is one."""
+    try:
+        return {"note": note.read_text(encoding="utf-8").strip()} if note else {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise DgexError(f"{note}: cannot be read ({error}); give a text file in UTF-8") from error
+
+
+def _remove_run(run: Path) -> None:
+    """Takes away what training left, and nothing else; last the file that says whose it is."""
+    shutil.rmtree(run / "checkpoints", ignore_errors=True)
+    for name in ("log.csv", "lock", "fit.json"):
+        (run / name).unlink(missing_ok=True)
+    with suppress(OSError):  # it is not empty, or a link
+        run.rmdir()
 
 
 def _print_scores(scores: dict[str, dict]) -> None:
-    """A table of a model's scores: a line for each split and predictor, and one for each split's intervals."""
+    """A table of a model's scores: a line for each split and predictor, and two on what each split says of trust."""
     from rich.console import Console
     from rich.table import Table
 
+    roles = {"train": "train (seen)", "validation": "validation (chose the epoch)"}
     fields = {"z-score MAE": "zscore_mae", "log2 MAE": "log2_mae", "Pearson r": "pearson", "R2": "r2"}
     drawn = Table("split", "predictor", *fields, "z-score MAE without overlap", show_edge=False)
     lines = []
@@ -196,9 +223,18 @@ def _print_scores(scores: dict[str, dict]) -> None:
             if name in found:
                 means = found[name]
                 cells = [f"{means[field]:.4f}" if field in means else "–" for field in fields.values()]
-                drawn.add_row(split, name, *cells, f"{means['without_overlap']['zscore_mae']:.4f}")
-        covered = ", ".join(f"{float(level):.0%}: {share:.1%}" for level, share in found["coverage"].items())
-        lines.append(f"{split}: share of values in the intervals {covered}; {found['out_of_range']:.1%} out of range")
+                label = roles.get(split, split)
+                drawn.add_row(label, name, *cells, f"{means['without_overlap']['zscore_mae']:.4f}")
+        if split in roles:
+            continue  # there the intervals hold what they promise, and the range is what it is, by construction
+        covered = (
+            f"{share['all']:.1%} in the {float(level):.0%} interval ({share['lowest']:.1%} to {share['highest']:.1%} "
+            "by study)"
+            for level, share in found["coverage"].items()
+        )
+        well = ", ".join(f"{share:.1%} of {name}" for name, share in found["well_inferred"].items())
+        lines.append(f"{split}, of the values: {', '.join(covered)}")
+        lines.append(f"{split}, genes well inferred here: {well}; profiles out of range: {found['out_of_range']:.1%}")
     screen = Console(width=max(100, shutil.get_terminal_size().columns), highlight=False)
     screen.print(drawn)
     print(*lines, sep="\n")

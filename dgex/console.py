@@ -4,6 +4,7 @@ The commands use typer because a command is then a typed function whose signatur
 rich, which typer brings along, draws the progress bars and tables.
 """
 
+import io
 import sys
 from collections.abc import Callable
 
@@ -23,6 +24,9 @@ def command_line(help: str) -> typer.Typer:
 
 def run(app: Callable[[], object]) -> None:
     """Runs a typer application; a ``DgexError`` becomes one line on stderr and exit status 2."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without Greek letters is no reason to fail
     try:
         app()
     except DgexError as error:

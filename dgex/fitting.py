@@ -2,7 +2,7 @@
 
 import importlib.metadata
 import platform
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from dgex.networks import NetworkConfig, Params
 from dgex.normalization import fit_quantiles, fit_scaler, standardize, to_quantiles
 from dgex.products import products
 from dgex.protocols import Protocol
-from dgex.reliability import LEVELS, covered, measure
+from dgex.reliability import agreement, coverage, is_well_inferred, measure
 from dgex.training import evaluate, fit
 
 Scores = dict[str, Any]
@@ -33,7 +33,7 @@ Scores = dict[str, Any]
 def train_model(
     dataset: Dataset,
     data: Mapping[str, str],
-    network: Mapping[str, Any],
+    config: NetworkConfig,
     protocol: Protocol,
     seed: int,
     devices: tuple[jax.Device, ...],
@@ -45,25 +45,29 @@ def train_model(
 ) -> Model:
     """Trains a network on the training split and measures on the others what it is worth.
 
-    Everything that is fitted here is fitted on the training split (the targets' scaler is the file's, which with
-    ``legacy`` was fitted on all samples). The validation split chooses the best epoch, the number of factors and
+    Everything is fitted on the training split. The validation split chooses the best epoch, the number of factors and
     ridge regression's penalty, and calibrates the intervals; the test split is scored once, at the end.
 
     Args:
       dataset: with all three splits.
       data: "file" and "sha256" of it, for the provenance.
-      network: fields of ``NetworkConfig`` but for the numbers of genes.
+      config: the network, for as many genes as the data set has.
       protocol, seed, directory, resume, on_epoch: as in ``dgex.training.fit``.
       devices: to train on.
       on_ridge: called before training with the validation scores that there are by then: ridge regression's and the
         mean predictor's.
 
     Raises:
-      DgexError: as ``fit``; the data set has no training samples.
+      DgexError: as ``fit``; the data set has no training samples, or was fitted on its test samples too.
     """
-    if "onto" in dataset.provenance["preparation"]:
+    preparation = dataset.provenance["preparation"]
+    if "onto" in preparation:
         raise DgexError(f"{data['file']}: has no train samples, it was mapped onto another data set; train on that one")
-    config = NetworkConfig(dataset.landmark.shape[1], dataset.target.shape[1], **network)
+    if preparation.get("legacy"):
+        raise DgexError(
+            f"{data['file']}: was prepared with --legacy, whose quantiles and scaler are fitted on the test samples "
+            "too; prepare it without"
+        )
     check_devices(len(devices), protocol.batch)
     train = dataset.split == SPLITS.index("train")
     quantiles = fit_quantiles(dataset.landmark[train])
@@ -84,11 +88,9 @@ def train_model(
 
     validation = parts["validation"]
     factors = fit_factors(parts["train"].landmark, validation.landmark)
-    reliability = measure(
-        np.concatenate(list(_errors(config, params, validation))),
-        finalize(evaluate(params, validation, config)),
-        complete(validation.landmark, factors)[1],
-    )
+    distance = complete(validation.landmark, factors)[1]
+    inferred = _infer(config, params, validation)
+    reliability = measure(inferred, validation.target, _studies(dataset, "validation"), distance)
     parts["test"] = samples("test")  # opened here, once, with every choice made
     model = Model(config, params, reference, factors, reliability, {})
     networks = {"ridge regression": ridge, "network": (config, params)}
@@ -98,7 +100,7 @@ def train_model(
         "seed": seed,
         "best_epoch": best.best_epoch,
         "scores": {
-            split: _scores(reference, parts[split], networks) | _trust(model, parts[split])
+            split: _scores(reference, parts[split], networks) | _trust(model, parts[split], _studies(dataset, split))
             for split in ("validation", "test")
         },
         "versions": _versions(),
@@ -107,7 +109,9 @@ def train_model(
     return replace(model, provenance=provenance)
 
 
-def evaluate_model(model: Model, name: str, dataset: Dataset, devices: tuple[jax.Device, ...]) -> dict[str, Scores]:
+def evaluate_model(
+    model: Model, name: str, dataset: Dataset, devices: tuple[jax.Device, ...]
+) -> Iterator[tuple[str, Scores]]:
     """A model's scores on every split of a prepared file; on train they are too good, on validation a bit.
 
     Args:
@@ -116,10 +120,11 @@ def evaluate_model(model: Model, name: str, dataset: Dataset, devices: tuple[jax
         scored.
       devices: to work on.
 
-    Returns:
-      By split: "profiles", "studies" (their names), "targets" (how many are scored); "mean predictor" and "network",
-      as ``dgex.metrics.summarize`` gives them, and without the overlap genes; "coverage" by level, and "out_of_range",
-      the share of the profiles.
+    Yields:
+      Split by split: "profiles", "studies" (their names), "targets" (how many are scored); "mean predictor" and
+      "network", as ``dgex.metrics.summarize`` gives them, and without the overlap genes; "coverage" (as
+      ``dgex.reliability.coverage``); "well_inferred", the share of targets that meet its criterion here, of those
+      "flagged" and of the "others"; "out_of_range", the share of the profiles.
 
     Raises:
       DgexError: the file has other genes, or was normalised otherwise.
@@ -134,14 +139,13 @@ def evaluate_model(model: Model, name: str, dataset: Dataset, devices: tuple[jax
     preparation = dataset.provenance["preparation"]
     lacking = preparation.get("targets_missing", ()) if "onto" in preparation else ()
     measured = ~np.isin(own.target_genes.ensembl, list(lacking))
-    found = {}
     for split, size in _sizes(dataset).items():
         rows = dataset.split == SPLITS.index(split)
         target = standardize(dataset.target[rows], own.target_scaler)
         part = place(model.standardize(dataset.landmark[rows]), target, devices)
         scores = _scores(own, part, {"network": (model.config, model.params)}, measured)
-        found[split] = size | {"targets": int(measured.sum())} | scores | _trust(model, part, measured)
-    return found
+        trust = _trust(model, part, _studies(dataset, split), measured)
+        yield split, size | {"targets": int(measured.sum())} | scores | trust
 
 
 def _scores(
@@ -167,30 +171,30 @@ def _shown(scores: GeneScores, sd: np.ndarray, genes: np.ndarray) -> dict[str, f
     return {name: value for name, value in summarize(scores, sd, genes).items() if not np.isnan(value)}
 
 
-def _trust(model: Model, part: Samples, measured: np.ndarray | None = None) -> Scores:
-    """What share of the values the intervals of each level cover, and what share of the profiles is out of range."""
+def _trust(model: Model, part: Samples, study: Sequence[str], measured: np.ndarray | None = None) -> Scores:
+    """What intervals, ``well_inferred`` and the range of the training data are worth here."""
     genes = slice(None) if measured is None else measured
-    counts = [covered(error, model.reliability) for error in _errors(model.config, model.params, part)]
-    shares = np.sum(counts, axis=0)[:, genes].mean(axis=1) / len(part)
+    inferred, target = _infer(model.config, model.params, part)[:, genes], part.target[:, genes]
+    half_width = model.reliability.half_width[:, genes]
     distance = complete(part.landmark, model.factors)[1]
+    flagged = model.reliability.well_inferred[genes]
+    well = is_well_inferred(*agreement(inferred, target, study))
+    shares = {name: well[chosen] for name, chosen in (("flagged", flagged), ("others", ~flagged))}
     return {
-        "coverage": {
-            str(level): float(share)
-            for level, share, width in zip(LEVELS, shares, model.reliability.half_width, strict=True)
-            if np.isfinite(width).all()  # not where validation had too few profiles
-        },
+        "coverage": coverage(inferred - target, half_width, study),
+        "well_inferred": {name: float(own.mean()) for name, own in shares.items() if len(own)},
         "out_of_range": float((distance > model.reliability.farthest).mean()),
     }
 
 
-def _errors(config: NetworkConfig, params: Params, part: Samples) -> Iterator[np.ndarray]:
-    """Inferred minus measured z-scores, in blocks of profiles."""
+def _infer(config: NetworkConfig, params: Params, part: Samples) -> np.ndarray:
+    """z-scores ``[profiles, targets]``."""
+    inferred = np.empty(part.target.shape, np.float32)
     run = inference(config, params, None, part.devices)
     for first in range(0, len(part), PROFILES):
         rows = slice(first, first + PROFILES)
-        error = np.empty(part.target[rows].shape, np.float32)
-        run(part.landmark[rows])(error)
-        yield error - part.target[rows]
+        run(part.landmark[rows])(inferred[rows])
+    return inferred
 
 
 def _equal(one: object, other: object) -> bool:
@@ -206,6 +210,12 @@ def _sizes(dataset: Dataset) -> dict[str, Scores]:
         for split, own in rows.items()
         if own.any()
     }
+
+
+def _studies(dataset: Dataset, split: str) -> list[str]:
+    """The study of each sample of a split."""
+    code = SPLITS.index(split)
+    return [study for study, of in zip(dataset.study, dataset.split, strict=True) if of == code]
 
 
 def _versions() -> dict[str, str]:

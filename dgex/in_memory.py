@@ -11,6 +11,7 @@ import numpy as np
 from dgex import parallel
 from dgex.errors import DgexError
 from dgex.formats.matrix import Expression, first_repeated, in_memory
+from dgex.formats.table import ENTREZ
 from dgex.model import Model
 from dgex.prediction import Request, predict
 
@@ -36,7 +37,8 @@ def predict_data(model: Model, data: Any, **request: Any) -> Any:
     if _is(data, "pandas", "DataFrame"):
         import pandas
 
-        frame = pandas.DataFrame(values, whole.sample_id, whole.row_id)
+        profiles = _numbers(data).axes[prediction.match.transposed]  # with labels of their own kind
+        frame = pandas.DataFrame(values, profiles, whole.row_id)
         return frame.T if prediction.match.transposed else frame
     if _is(data, "anndata", "AnnData"):
         from dgex.formats.h5ad import to_anndata
@@ -52,13 +54,15 @@ def _table(model: Model, data: Any) -> Expression:
 
         return from_anndata(data)
     if _is(data, "pandas", "DataFrame"):
-        numbers = data.select_dtypes("number")
+        numbers = _numbers(data)
         ids = [tuple(map(str, axis)) for axis in (numbers.columns, numbers.index)]
         for axis in ids:
             if repeated := first_repeated(axis):
                 raise DgexError(f"the DataFrame holds the label {repeated} twice; make its labels unique")
-        text = {str(name): np.array(data[name], np.str_) for name in data.columns.difference(numbers.columns)}
-        return in_memory(_finite(numbers.to_numpy(np.float32)), ids[0], ids[1], {}, text)
+        others = data.drop(columns=numbers.columns)
+        text = {str(name): column.astype(object).where(column.notna(), "") for name, column in others.items()}
+        metadata = {name: column.astype(str).to_numpy(np.str_) for name, column in text.items()}
+        return in_memory(_finite(numbers.to_numpy(np.float32)), ids[0], ids[1], {}, metadata)
     values = np.asarray(data, np.float32)
     genes = model.reference.landmark_genes.ensembl
     if values.ndim != 2 or values.shape[1] != len(genes) or not len(values):
@@ -67,6 +71,12 @@ def _table(model: Model, data: Any) -> Expression:
             "model.reference.landmark_genes, or give a DataFrame with the genes' names"
         )
     return in_memory(_finite(values), genes, [str(number) for number in range(len(values))])
+
+
+def _numbers(frame: Any) -> Any:
+    """The columns of a DataFrame that are measurements."""
+    numbers = frame.select_dtypes("number")
+    return numbers.drop(columns=[name for name in numbers.columns if str(name).lower() in ENTREZ])
 
 
 def _finite(values: np.ndarray) -> np.ndarray:

@@ -111,7 +111,8 @@ def match_genes(path: Path, expression: Expression, genes: Genes) -> Match:
     Of equals, Ensembl ids come before probe sets, Entrez ids and symbols; ids before metadata; rows before columns.
 
     - Ensembl ids count with or without version. Where Ensembl has retired a gene's id, its present one counts too.
-    - Probe sets of a gene are averaged.
+    - Probe sets of a gene are averaged, and so are rows of one symbol or Entrez id, which an array's probes have in
+      metadata.
     - Symbols: the model's own and the current one come first, then the same in capitals (C1ORF43; other differences of
       case are those between species), then aliases. An alias that is another gene's current symbol is none.
     - A gene is *ambiguous*, and none of its rows is used, where several rows have equal claim to it (two versions of an
@@ -215,9 +216,10 @@ def _resolve(
         for gene, names in named.items():
             if gene == FOREIGN or rows[gene] or gene in unclear:
                 continue
-            once = all(len(hits[name]) == 1 for name in names)
-            if once and (naming == "probe set" or len(names) == len(tier[names[0]]) == 1):
-                rows[gene] = [hits[name][0] for name in names]
+            # Several rows of one symbol or Entrez id are an array's probes; of one Ensembl id they are its versions.
+            once = naming != "Ensembl id" or len(hits[names[0]]) == 1
+            if naming == "probe set" or (once and len(names) == len(tier[names[0]]) == 1):
+                rows[gene] = [row for name in names for row in hits[name]]
             else:
                 unclear[gene] = ", ".join(_claim(name, len(hits[name]), len(tier[name])) for name in names)
     return rows, unclear

@@ -18,6 +18,7 @@ def model_card(model: Model) -> str:
     kind = config.activation if config.taaf == "none" else f"TAAF of {config.activation} ({config.taaf} layers)"
     parameters = sum(count for *_, count in layer_table(config))
     well = int(model.reliability.well_inferred.sum())
+    test = made["scores"]["test"]
     return "\n".join(
         [
             f"# dgex model: {config.landmarks} landmark genes to {config.targets:,} target genes",
@@ -43,7 +44,7 @@ def model_card(model: Model) -> str:
             *_table(
                 ["split", "profiles", "studies", ""],
                 [
-                    [split, f"{size['profiles']:,}", str(len(size["studies"])), _names(size["studies"])]
+                    [split, f"{size['profiles']:,}", str(len(size["studies"]) or "unknown"), _names(size["studies"])]
                     for split, size in splits.items()
                 ],
             ),
@@ -71,31 +72,37 @@ def model_card(model: Model) -> str:
                 ],
             ),
             "",
-            *_better_ridge(made["scores"]["test"]),
+            *_remarks(made),
             "## Reliability",
             "",
-            f"{well:,} of {config.targets:,} targets are *well inferred*: validation r of at least {LEAST_PEARSON:g} "
-            "and R2 above 0. Every row of a prediction carries its gene's validation r, R2 and MAE.",
+            f"{well:,} of {config.targets:,} targets are *well inferred*: on the validation studies r is at least "
+            f"{LEAST_PEARSON:g} within studies (each study's means taken away) and R2 above 0. On the test studies "
+            f"{_share(test['well_inferred'], 'flagged')} of these genes meet that again, and "
+            f"{_share(test['well_inferred'], 'others')} of the others.",
             "",
-            "Intervals are split conformal, per gene, calibrated on the validation profiles. They hold what they "
-            "promise for profiles like these; of the test profiles' values they hold:",
+            "Intervals are split conformal, per gene, calibrated on the validation profiles, which chose the best "
+            "epoch too. Profiles of new studies are less like these than these are like each other. Of the test values "
+            "there are",
             "",
             *_table(
-                ["interval", "share of the test values in it"],
+                ["in the interval", "of all", "of the study with fewest", "of the study with most"],
                 [
-                    [f"{float(level):.0%}", f"{share:.1%}"]
-                    for level, share in made["scores"]["test"]["coverage"].items()
+                    [f"{float(level):.0%}", *(f"{share[of]:.1%}" for of in ("all", "lowest", "highest"))]
+                    for level, share in test["coverage"].items()
                 ],
             ),
             "",
             "A profile is *out of range* where it lies farther from the training data than 99 % of the validation "
             f"profiles do: at a distance above {model.reliability.farthest:.2f} in landmark space, where training "
-            f"profiles have about 1. Of the test profiles {made['scores']['test']['out_of_range']:.1%} are.",
+            f"profiles have about 1. Of the test profiles {test['out_of_range']:.1%} are. The validation profiles are "
+            f"{splits['validation']['profiles']:,} of {len(splits['validation']['studies']) or 'unknown'} studies: few "
+            "studies make this a coarse measure.",
             "",
             "## Versions",
             "",
             ", ".join(f"{name} {version}" for name, version in made["versions"].items()),
             "",
+            *(["## Notes", "", made["note"], ""] if "note" in made else []),
         ]
     )
 
@@ -103,23 +110,37 @@ def model_card(model: Model) -> str:
 def _size_of(train: dict[str, Any]) -> str:
     """How much it was trained on, and whether that is little."""
     profiles, studies = train["profiles"], len(train["studies"])
-    size = f"Trained on {profiles:,} profiles of {studies} studies."
+    size = f"Trained on {profiles:,} profiles of {studies or 'an unknown number of'} studies."
     if profiles >= FEW_PROFILES and studies >= FEW_STUDIES:
         return size
-    return (
-        f"{size} **That is little**: D-GEX was trained on 88,807 profiles. Expect the test errors below on new studies "
-        "of similar samples and platforms, and larger ones elsewhere."
-    )
+    return f"{size} **That is little**: D-GEX was trained on 88,807 profiles."
 
 
-def _better_ridge(scores: dict[str, Any]) -> list[str]:
+def _remarks(made: dict[str, Any]) -> list[str]:
+    """What is to be kept in mind of the scores."""
+    splits, scores = made["data"]["splits"], made["scores"]["test"]
+    test, train = (set(splits[split]["studies"]) for split in ("test", "train"))
     ridge, network = (scores[name]["zscore_mae"] for name in ("ridge regression", "network"))
-    if network <= ridge:
-        return []
-    return [
-        f"On these test profiles ridge regression has a lower error than the network ({ridge:.4f} to {network:.4f}).",
-        "",
-    ]
+    lines = []
+    if ridge < network:
+        lines += [f"On these test profiles ridge regression has a lower error ({ridge:.4f} to {network:.4f}).", ""]
+    if test - train and not test & train:
+        lines += [
+            f"The network saw none of the {len(test)} test studies. Others differ, by as much as these do from the "
+            "validation studies or more; other platforms and tissues differ further.",
+            "",
+        ]
+    else:
+        lines += [
+            "**The test profiles are not of new studies**: some of their studies, or all for aught that is known, were "
+            "trained on. On new studies errors are much larger.",
+            "",
+        ]
+    return lines
+
+
+def _share(shares: dict[str, float], name: str) -> str:
+    return f"{shares[name]:.0%}" if name in shares else "none"
 
 
 def _score_row(split: str, name: str, scores: dict[str, Any]) -> list[str]:

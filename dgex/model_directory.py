@@ -56,7 +56,7 @@ ARRAYS: Mapping[str, tuple[str, ...]] = {
     "reliability/pearson": ("targets",), "reliability/zscore_mae": ("targets",), "reliability/r2": ("targets",),
     "reliability/half_width": ("levels", "targets"), "reliability/farthest": (),
 }  # fmt: skip
-MAY_BE_NAN = ("reliability/pearson", "reliability/r2", "reliability/half_width")
+NOT_FINITE = ("reliability/pearson", "reliability/r2", "reliability/half_width")
 AGAIN = "fetch or make the model again"
 
 
@@ -121,7 +121,11 @@ def load_model(path: str | os.PathLike[str] | None = None) -> Model:
 
 def read_card(path: str | os.PathLike[str] | None = None) -> str:
     """The model card of a directory, whose checksums are right; errors as ``load_model``."""
-    return _verified(Path(path) if path is not None else pretrained())[CARD].decode()
+    folder = Path(path) if path is not None else pretrained()
+    try:
+        return _verified(folder)[CARD].decode()
+    except UnicodeDecodeError:
+        _refuse(folder, f"{CARD} is not UTF-8 text")
 
 
 def pretrained() -> Path:
@@ -206,9 +210,11 @@ def _check_arrays(folder: Path, arrays: dict[str, np.ndarray], config: NetworkCo
         values = arrays[name]
         if values.dtype != np.float32 or values.shape != tuple(lengths[axis] for axis in axes):
             _refuse(folder, f"{ARRAYS_FILE}: {name} is {values.dtype} {values.shape}, not float32 [{', '.join(axes)}]")
-        if name not in MAY_BE_NAN and not np.isfinite(values).all():
+        if name not in NOT_FINITE and not np.isfinite(values).all():
             _refuse(folder, f"{ARRAYS_FILE}: {name} is not finite")
     positive = ("landmark/sd", "target/sd", "factors/noise")
+    if not (arrays["reliability/half_width"] >= 0).all():
+        _refuse(folder, f"{ARRAYS_FILE}: reliability/half_width is negative or NaN")
     if not all((arrays[name] > 0).all() for name in positive) or (np.diff(arrays["quantiles"]) < 0).any():
         _refuse(folder, f"{ARRAYS_FILE} holds an SD or variance that is not positive, or quantiles out of order")
 

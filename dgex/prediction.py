@@ -5,9 +5,9 @@ rank, to z-scores; missing landmarks are filled in from the others; the network 
 other profiles are changes nothing, except that the scale is told from up to ``PROFILES`` of them where it is not given.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, TypeVar, get_args
@@ -24,7 +24,7 @@ from dgex.matching import Match, average, match_genes
 from dgex.model import Model
 from dgex.networks import take_targets
 from dgex.normalization import Scaler, to_log2
-from dgex.scale import LARGEST_LOG2, intensity_scale, log2_of_linear, reach_of
+from dgex.scale import LARGEST_LOG2, CentredError, intensity_scale, log2_of_linear, reach_of
 
 Item = TypeVar("Item")
 
@@ -89,7 +89,7 @@ class Prediction:
         if len(imputed):
             lines.append(
                 f"{len(imputed):,} of {profiles:,} profiles lack landmarks (up to {told['landmarks_imputed'].max()}), "
-                "which were filled in from their others"
+                "which were filled in from their others; scores and intervals are those of complete profiles"
             )
         if len(strangers):
             first = self.expression.sample_id[strangers[0]]
@@ -119,7 +119,8 @@ def predict(
     """
     row_id, row_metadata = rows_of(model, request)
     match = match_genes(name, table, model.reference.landmark_genes)
-    _check_missing(name, "every profile", len(match.missing), len(match.rows.count), request.max_missing)
+    unclear = f", of which {len(match.ambiguous)} are ambiguous ({match.ambiguous[0]}, ...)" if match.ambiguous else ""
+    _check_missing(name, "every profile", len(match.missing), len(match.rows.count), request.max_missing, unclear)
     oriented = table.transposed() if match.transposed else table
     if len(match.missing):
         lacking = match.rows.count == 0
@@ -131,7 +132,8 @@ def predict(
         "out_of_range": np.zeros(samples, np.int8),
         "landmarks_imputed": np.zeros(samples, np.int32),
     }
-    with profiles_of(oriented, match.rows.members, folder) as profiles:
+    most = max(PROFILES, ROWS * len(devices))
+    with profiles_of(oriented, match.rows.members, most, folder) as profiles:
         # Rows are by now in the order of ``members``.
         genes = replace(match.rows, members=np.arange(len(match.rows.members)))
         scale = _scale(name, oriented, profiles, request.input_scale)
@@ -145,9 +147,9 @@ def predict(
             _check_missing(name, oriented.sample_id[where][worst], missing[worst], log2.shape[1], request.max_missing)
             return log2 if scale == "zscore" else model.standardize(log2)
 
-        def started() -> Iterator[Callable[[], Block]]:
+        def started() -> Generator[Callable[[], Block]]:
             start = _assembly(model, request, devices)
-            for where, values in profiles(max(PROFILES, ROWS * len(devices))):
+            for where, values in profiles():
                 zscores = landmarks(where, values)
                 filled, distance = complete(zscores, model.factors)
                 told["distance"][where] = distance
@@ -156,8 +158,9 @@ def predict(
                 yield start(where, filled)
 
         def blocks(most: int) -> Iterator[Block]:
-            for finish in _ahead(started()):
-                yield finish()
+            with closing(started()) as items:
+                for finish in _ahead(items):
+                    yield finish()
 
         whole = Expression(
             row_id, oriented.sample_id, blocks, row_metadata, {**oriented.sample_metadata, **told}, "prediction"
@@ -168,10 +171,11 @@ def predict(
 def rows_of(model: Model, request: Request) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:
     """The rows of a prediction, landmarks and then targets: their ids, and what is said of each.
 
-    Metadata: symbol; kind ("measured", "imputed", "inferred"); validation_pearson, validation_r2,
-    validation_zscore_mae, validation_log2_mae (NaN where measured); well_inferred (1 or 0; 1 where measured, as the
-    Connectivity Map counts landmarks among its best inferred genes); with an interval its half width, on the output's
-    scale (0 where measured).
+    Metadata: symbol; kind ("measured", "inferred", or "imputed" where the table lacks the landmark; where some profiles
+    do, it is filled in there and stays "measured"); validation_pearson (within studies), validation_r2,
+    validation_zscore_mae, validation_log2_mae; well_inferred (1 or 0; 1 where measured, as the Connectivity Map counts
+    landmarks among its best inferred genes); with an interval its half width, on the output's scale. Of landmarks these
+    numbers are NaN.
 
     Raises:
       DgexError: the model has no such interval.
@@ -199,7 +203,7 @@ def rows_of(model: Model, request: Request) -> tuple[tuple[str, ...], dict[str, 
     if request.interval is not None:
         width = reliability.half_width_at(request.interval)
         name = f"interval_{request.interval * 100:g}_half_width"
-        metadata[name] = column(0, width * sd if request.output_scale == "log2" else width)
+        metadata[name] = column(np.nan, width * sd if request.output_scale == "log2" else width)
     return landmark.ensembl + tuple(ids), metadata
 
 
@@ -241,14 +245,13 @@ def _ahead(items: Iterator[Item]) -> Iterator[Item]:
 
 def _scale(name: Path, table: Expression, profiles: Profiles, asked: InputScale) -> InputScale:
     """The scale of the table: the one asked for, if its first profiles do not speak against it, or what they show."""
-    where, values = next(profiles(PROFILES))
+    where, values = next(profiles())
     ids = table.sample_id[where]
     if asked == "auto":
         try:
             return intensity_scale(name, ids, reach_of(values), lambda rows: values[rows])
-        except DgexError as error:
-            hint = "; for z-scores of each gene, say --input-scale zscore" if "centred" in str(error) else ""
-            raise DgexError(f"{error}{hint}") from error
+        except CentredError as error:
+            raise DgexError(f"{error}; for z-scores of each gene, say --input-scale zscore") from error
     known = values[~np.isnan(values)]
     if asked == "log2" and (known > LARGEST_LOG2).any():
         raise DgexError(
@@ -279,11 +282,11 @@ def _check_profiles(name: Path, sample_id: tuple[str, ...], values: np.ndarray, 
             raise DgexError(f"{name}: the profile {sample_id[first]} {problem}")
 
 
-def _check_missing(name: Path, which: str, missing: int, of: int, most: float) -> None:
+def _check_missing(name: Path, which: str, missing: int, of: int, most: float, remark: str = "") -> None:
     if missing == of:
         raise DgexError(f"{name}: {which} has no value of any landmark; leave it out")
     if missing > most * of:
         raise DgexError(
-            f"{name}: {which} lacks {missing} of the {of} landmarks, more than {most:.0%}; use a fuller table, or "
-            "allow more with --max-missing"
+            f"{name}: {which} lacks {missing} of the {of} landmarks{remark}, more than {most:.0%}; use a fuller table, "
+            "name its genes otherwise, or allow more (--max-missing)"
         )

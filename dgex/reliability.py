@@ -1,22 +1,24 @@
-"""How far the inferred value of each gene can be trusted, from validation profiles that no training saw.
+"""How far the inferred value of each gene can be trusted, from the validation profiles.
 
 All of it is per gene. Intervals are those of split conformal prediction (Lei et al., JASA 113:1094, 2018): of n
-absolute errors the ceil((n + 1) level)-th smallest. They hold the promised share of values for profiles like the
-validation ones. Profiles of a new study are less alike than those of one study are, so there the share is
-smaller, and it is measured, not assumed (``dgex evaluate``, and the model's card).
+absolute errors the ceil((n + 1) level)-th smallest. That holds the promised share of values for profiles like the
+validation ones, had these chosen nothing; they chose the best epoch, which makes it a little less. Profiles of a new
+study are less alike than those of one study are, so there the share is smaller: it is measured, not assumed (``dgex
+evaluate``, and the model's card).
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from dgex.errors import DgexError
-from dgex.metrics import GeneScores
 
 LEVELS = (0.5, 0.8, 0.9, 0.95)
+GENES = 256  # worked on at once, as float64 copies of all may not fit
 
-# A gene counts as well inferred where its inferred values tell a quarter of the variance between validation profiles
+# A gene counts as well inferred where its inferred values tell a quarter of the variance among the profiles of a study
 # (r >= 0.5) and beat its mean. The Connectivity Map asks of its best inferred genes (BING) that an inferred gene
 # resemble itself more than 95 % of all others do (Subramanian et al., Cell 171:1437, 2017), which genes that go
 # together fail however well they are inferred.
@@ -28,9 +30,11 @@ class Reliability:
     """What validation showed of every target; z-scores are in units of a gene's training SD.
 
     Attributes:
-      pearson: correlation of inferred and measured values, f4 ``[targets]``; NaN where either is constant.
-      zscore_mae: mean absolute error, f4 ``[targets]``.
+      pearson: correlation of inferred and measured values within studies, f4 ``[targets]``: each study's means are
+        taken away, since that studies differ is easy to infer and of no use to who has one. NaN where either is
+        constant.
       r2: against the mean predictor, f4 ``[targets]``; NaN where that makes no error.
+      zscore_mae: mean absolute error, f4 ``[targets]``.
       half_width: how far from the inferred value the ends of the intervals of ``LEVELS`` lie, z-scores f4
         ``[levels, targets]``; infinite where there are too few validation profiles for the level.
       farthest: a profile at a greater distance from the training data than this (``dgex.factors.complete``) is out of
@@ -38,15 +42,15 @@ class Reliability:
     """
 
     pearson: np.ndarray
-    zscore_mae: np.ndarray
     r2: np.ndarray
+    zscore_mae: np.ndarray
     half_width: np.ndarray
     farthest: float
 
     @property
     def well_inferred(self) -> np.ndarray:
         """Which targets are inferred well: validation r of 0.5 or more, and R2 above 0; bool ``[targets]``."""
-        return (np.nan_to_num(self.pearson) >= LEAST_PEARSON) & (np.nan_to_num(self.r2) > 0)
+        return is_well_inferred(self.pearson, self.r2)
 
     def half_width_at(self, level: float) -> np.ndarray:
         """The half widths of one of ``LEVELS``: z-scores f4 ``[targets]``.
@@ -64,18 +68,48 @@ class Reliability:
         return chosen
 
 
-def measure(error: np.ndarray, scores: GeneScores, distance: np.ndarray) -> Reliability:
+def is_well_inferred(pearson: np.ndarray, r2: np.ndarray) -> np.ndarray:
+    """The criterion for ``well_inferred``, of values ``[targets]``; NaN does not meet it."""
+    return (np.nan_to_num(pearson) >= LEAST_PEARSON) & (np.nan_to_num(r2) > 0)
+
+
+def measure(inferred: np.ndarray, target: np.ndarray, study: Sequence[str], distance: np.ndarray) -> Reliability:
     """The reliability that validation shows.
 
     Args:
-      error: inferred minus measured z-scores ``[profiles, targets]``.
-      scores: of the same predictions.
-      distance: of the same profiles from the training data ``[profiles]``.
+      inferred, target: z-scores ``[profiles, targets]``.
+      study: of each profile.
+      distance: of each profile from the training data ``[profiles]``.
     """
-    numbers = (scores.pearson, scores.mae, scores.r2)
-    pearson, mae, r2 = (values.astype(np.float32) for values in numbers)
+    error = inferred - target
     farthest = float(np.float32(np.quantile(distance, 0.99)))  # a model directory keeps float32
-    return Reliability(pearson, mae, r2, half_widths(error), farthest)
+    mae = np.abs(error).mean(axis=0, dtype=np.float64).astype(np.float32)
+    return Reliability(*agreement(inferred, target, study), mae, half_widths(error), farthest)
+
+
+def agreement(inferred: np.ndarray, target: np.ndarray, study: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Within-study correlation, and R2 against the mean predictor, of z-scores ``[profiles, targets]``.
+
+    Returns:
+      Two arrays f4 ``[targets]``; NaN where a gene does not vary.
+    """
+    _, number = np.unique(np.asarray(study), return_inverse=True)
+    size = np.bincount(number)
+    pearson, r2 = np.empty((2, target.shape[1]), np.float32)
+
+    def centred(values: np.ndarray) -> np.ndarray:
+        sums = np.zeros((len(size), values.shape[1]))
+        np.add.at(sums, number, values)
+        return values - (sums / size[:, None])[number]
+
+    for first in range(0, target.shape[1], GENES):
+        genes = slice(first, first + GENES)
+        x, y = inferred[:, genes].astype(np.float64), target[:, genes].astype(np.float64)
+        with np.errstate(invalid="ignore", divide="ignore"):  # 0 / 0: a gene that does not vary
+            r2[genes] = 1 - ((x - y) ** 2).sum(axis=0) / (y**2).sum(axis=0)
+            x, y = centred(x), centred(y)
+            pearson[genes] = (x * y).sum(axis=0) / np.sqrt((x**2).sum(axis=0) * (y**2).sum(axis=0))
+    return pearson, r2
 
 
 def half_widths(error: np.ndarray) -> np.ndarray:
@@ -83,8 +117,8 @@ def half_widths(error: np.ndarray) -> np.ndarray:
     profiles, targets = error.shape
     ranks = [math.ceil((profiles + 1) * level) for level in LEVELS]
     result = np.full((len(LEVELS), targets), np.inf, np.float32)
-    for first in range(0, targets, 256):  # a sorted copy of all errors may not fit
-        genes = slice(first, first + 256)
+    for first in range(0, targets, GENES):
+        genes = slice(first, first + GENES)
         ascending = np.sort(np.abs(error[:, genes]), axis=0)
         for level, rank in enumerate(ranks):
             if rank <= profiles:
@@ -92,11 +126,21 @@ def half_widths(error: np.ndarray) -> np.ndarray:
     return result
 
 
-def covered(error: np.ndarray, reliability: Reliability) -> np.ndarray:
-    """How many of each target's values lie within its interval of each level: int ``[levels, targets]``.
+def coverage(error: np.ndarray, half_width: np.ndarray, study: Sequence[str]) -> dict[str, dict[str, float]]:
+    """What share of the values lies within the intervals, by level: of "all" and in the studies with least and most.
 
     Args:
       error: inferred minus measured z-scores ``[profiles, targets]``.
+      half_width: as in ``Reliability``, ``[levels, targets]``.
+      study: of each profile.
+
+    Levels for which validation had too few profiles are left out.
     """
-    absolute = np.abs(error)
-    return np.stack([np.count_nonzero(absolute <= width, axis=0) for width in reliability.half_width])
+    of = np.asarray(study)
+    shares = {}
+    for level, width in zip(LEVELS, half_width, strict=True):
+        if np.isfinite(width).all():
+            inside = (np.abs(error) <= width).mean(axis=1)
+            by_study = [float(inside[of == name].mean()) for name in np.unique(of)]
+            shares[str(level)] = {"all": float(inside.mean()), "lowest": min(by_study), "highest": max(by_study)}
+    return shares

@@ -17,6 +17,10 @@ FEW = 5  # profiles: two or three may agree, or disagree, by chance
 Scale = Literal["log2", "linear", "centred"]
 
 
+class CentredError(DgexError):
+    """Values are on no scale of intensities."""
+
+
 def scale_of(values: np.ndarray) -> Scale:
     """Tells intensities from their logarithms, and both from differences to some baseline.
 
@@ -86,7 +90,7 @@ def intensity_scale(
         raise DgexError(f"{path}: reaches {smallest.min():g}, which is no log2 value; write NaN where not measured")
     some = measured[np.linspace(0, len(measured) - 1, min(len(measured), PROFILES)).astype(int)]
     if scale_of(read(some)) == "centred":
-        raise DgexError(
+        raise CentredError(
             f"{path}: its values are centred gene by gene, so they say changes and not intensities; use values that "
             "keep each gene's level"
         )

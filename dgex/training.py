@@ -300,6 +300,8 @@ def fit_many(
             }  # fmt: skip
             for directory in directories:  # all of them or none
                 check_claim(directory / "fit.json", identity, resume)
+                if (directory / "checkpoints").exists() and not (directory / "fit.json").exists():
+                    raise DgexError(f"{directory}: has checkpoints of an unknown run; delete it or move it away")
             for directory in directories:
                 claim(directory / "fit.json", identity, resume)
                 stack.enter_context(sole_use(directory))

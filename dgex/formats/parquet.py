@@ -61,8 +61,8 @@ def write_parquet(path: Path, expression: Expression) -> None:
     schema = _schema(arrow, dict.fromkeys(expression.row_id, arrow.float32()))
     group = max(1, BLOCK // len(expression.row_id))
     with _output(path, schema) as file:
-        with profiles_of(expression, np.arange(len(expression.row_id)), path.parent) as profiles:
-            for where, block in profiles(group):
+        with profiles_of(expression, np.arange(len(expression.row_id)), group, path.parent) as profiles:
+            for where, block in profiles():
                 ids = arrow.array(expression.sample_id[where], arrow.string())
                 values = map(arrow.array, np.ascontiguousarray(block.T))
                 file.write_table(arrow.Table.from_arrays([ids, *values], schema=schema))

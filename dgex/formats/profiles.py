@@ -9,13 +9,13 @@ import numpy as np
 from dgex.formats.matrix import BLOCK, Expression
 from dgex.scratch import Scratch
 
-# Gives the profiles in order, at most so many a time: which they are, and float32 [profiles, rows].
-Profiles = Callable[[int], Iterator[tuple[slice, np.ndarray]]]
+# Gives the profiles from the first one on, in blocks: which they are, and float32 [profiles, rows].
+Profiles = Callable[[], Iterator[tuple[slice, np.ndarray]]]
 
 
 @contextmanager
-def profiles_of(table: Expression, rows: np.ndarray, folder: Path) -> Iterator[Profiles]:
-    """The profiles of a table, with the values of the positions ``rows`` and in their order.
+def profiles_of(table: Expression, rows: np.ndarray, most: int, folder: Path) -> Iterator[Profiles]:
+    """The profiles of a table, at most so many a block, with the values of the positions ``rows`` and in their order.
 
     What comes profile by profile, as from HDF5, passes through; what comes gene by gene, as from text, waits in a
     scratch file in ``folder``, with those rows alone.
@@ -24,10 +24,9 @@ def profiles_of(table: Expression, rows: np.ndarray, folder: Path) -> Iterator[P
       DgexError: there is too little room for that; whatever ``table.blocks`` raises.
     """
     samples, width = table.shape
-    first_rows = next(table.blocks(width))[1]
-    if first_rows == slice(0, width):
+    if next(table.blocks(most * width))[1] == slice(0, width):
 
-        def pass_through(most: int) -> Iterator[tuple[slice, np.ndarray]]:
+        def pass_through() -> Iterator[tuple[slice, np.ndarray]]:
             for where, _, values in table.blocks(most * width):
                 for first in range(0, len(values), most):  # compressed chunks may be larger
                     part = values[first : first + most]
@@ -43,7 +42,7 @@ def profiles_of(table: Expression, rows: np.ndarray, folder: Path) -> Iterator[P
             left, right = np.searchsorted(ascending, [block.start, block.stop])
             scratch.write(where, slice(left, right), values[:, ascending[left:right] - block.start])
 
-        def from_scratch(most: int) -> Iterator[tuple[slice, np.ndarray]]:
+        def from_scratch() -> Iterator[tuple[slice, np.ndarray]]:
             for start in range(0, samples, most):
                 where = slice(start, min(start + most, samples))
                 yield where, scratch.read(np.arange(where.start, where.stop))[:, back]
