@@ -24,7 +24,7 @@ from dgex.matching import Match, average, match_genes
 from dgex.model import Model
 from dgex.networks import take_targets
 from dgex.normalization import Scaler, to_log2
-from dgex.scale import LARGEST_LOG2, CentredError, intensity_scale, log2_of_linear, reach_of
+from dgex.scale import LARGEST_LOG2, NoIntensitiesError, intensity_scale, log2_of_linear, reach_of
 
 Item = TypeVar("Item")
 
@@ -250,7 +250,7 @@ def _scale(name: Path, table: Expression, profiles: Profiles, asked: InputScale)
     if asked == "auto":
         try:
             return intensity_scale(name, ids, reach_of(values), lambda rows: values[rows])
-        except CentredError as error:
+        except NoIntensitiesError as error:
             raise DgexError(f"{error}; for z-scores of each gene, say --input-scale zscore") from error
     known = values[~np.isnan(values)]
     if asked == "log2" and (known > LARGEST_LOG2).any():

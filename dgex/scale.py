@@ -17,7 +17,7 @@ FEW = 5  # profiles: two or three may agree, or disagree, by chance
 Scale = Literal["log2", "linear", "centred"]
 
 
-class CentredError(DgexError):
+class NoIntensitiesError(DgexError):
     """Values are on no scale of intensities."""
 
 
@@ -87,10 +87,12 @@ def intensity_scale(
             f"{LARGEST_LOG2:g}) and the others log2; bring all to one scale"
         )
     if not len(linear) and smallest.min() < -LARGEST_LOG2:
-        raise DgexError(f"{path}: reaches {smallest.min():g}, which is no log2 value; write NaN where not measured")
+        raise NoIntensitiesError(
+            f"{path}: reaches {smallest.min():g}, which is no log2 value; write NaN where not measured"
+        )
     some = measured[np.linspace(0, len(measured) - 1, min(len(measured), PROFILES)).astype(int)]
     if scale_of(read(some)) == "centred":
-        raise CentredError(
+        raise NoIntensitiesError(
             f"{path}: its values are centred gene by gene, so they say changes and not intensities; use values that "
             "keep each gene's level"
         )

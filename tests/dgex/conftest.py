@@ -12,12 +12,13 @@ from dgex.dataset import Dataset, read_dataset
 from dgex.fitting import train_model
 from dgex.genes import Genes
 from dgex.model import Model
+from dgex.networks import NetworkConfig
 from dgex.normalization import fit_scaler
 from dgex.protocols import Protocol
 
 LANDMARKS, TARGETS, BOTH = 24, 60, 8
 SPLIT_SIZES = (120, 60, 60)
-SMALL_NETWORK = {"hidden": (16,), "taaf": "hidden", "dropout": 0.1}
+SMALL_NETWORK = NetworkConfig(LANDMARKS, TARGETS, (16,), taaf="hidden", dropout=0.1)
 SMALL_PROTOCOL = Protocol("keras_nadam", "mae", 2e-2, batch=16, epochs=3)
 
 

@@ -12,12 +12,13 @@ from dgex.dataset import Dataset, read_dataset
 from dgex.errors import DgexError
 from dgex.fitting import evaluate_model, train_model
 from dgex.model import Model
+from dgex.networks import NetworkConfig
 from dgex.normalization import Scaler, fit_scaler
 from dgex.protocols import QUICK, Protocol
 from dgex.reliability import LEVELS
 
 DATA = {"file": "made-up.h5", "sha256": "0123"}
-NETWORK = {"hidden": (16,), "taaf": "hidden", "dropout": 0.1}
+NETWORK = NetworkConfig(24, 60, (16,), taaf="hidden", dropout=0.1)
 PROTOCOL = Protocol("keras_nadam", "mae", 2e-2, batch=16, epochs=3)  # those of ``small_model``
 
 
@@ -26,7 +27,7 @@ def train(dataset: Dataset, directory: Path | None = None, devices: int = 1, **o
 
 
 def evaluated(model: Model, dataset: Dataset) -> dict:
-    return evaluate_model(model, "other.h5", dataset, parallel.devices(1))
+    return dict(evaluate_model(model, "other.h5", dataset, parallel.devices(1)))
 
 
 def assert_same(model: Model, other: Model) -> None:
