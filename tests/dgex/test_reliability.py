@@ -1,5 +1,6 @@
-"""Split conformal intervals against their textbook, and the other marks of a gene."""
+"""Split conformal intervals against their textbook, correlations within studies, and the other marks of a gene."""
 
+import dataclasses
 import math
 from fractions import Fraction
 
@@ -7,8 +8,7 @@ import numpy as np
 import pytest
 
 from dgex.errors import DgexError
-from dgex.metrics import GeneScores
-from dgex.reliability import LEVELS, Reliability, covered, half_widths, measure
+from dgex.reliability import GENES, LEVELS, Reliability, agreement, coverage, half_widths, is_well_inferred, measure
 
 NAN = np.nan
 
@@ -47,27 +47,98 @@ def test_intervals_hold_their_share_of_values_like_these(profiles):
     random = np.random.default_rng(profiles)
     genes, new = 4000, 10
     error = (random.gamma(1.0, 1.0, (profiles + new, genes)) - 0.4) * random.gamma(2.0, 1.0, genes)
-    calibrated = reliability(half_width=half_widths(error[:profiles]))
-    shares = covered(error[profiles:], calibrated).sum(axis=1) / (new * genes)
-    for level, share in zip(LEVELS, shares, strict=True):
-        exact = math.ceil((profiles + 1) * Fraction(str(level))) / (profiles + 1)
-        assert exact >= level
-        assert share == pytest.approx(exact, abs=0.008)  # five standard errors
+    shares = coverage(error[profiles:], half_widths(error[:profiles]), ["one"] * new)
+    assert len(shares) == 4
+    for level, share in shares.items():
+        exact = Fraction(math.ceil((profiles + 1) * Fraction(level)), profiles + 1)
+        assert exact >= Fraction(level)
+        assert share["all"] == pytest.approx(float(exact), abs=0.008)  # five standard errors
 
 
-def test_covered_counts_each_gene_and_level():
-    half_width = np.array([[0, 1, 2], [1, 2, 3], [2, 3, math.inf], [2, 3, math.inf]], np.float32)
-    error = np.array([[1, -1, 9], [-1.5, 2.5, -3]], np.float32)
-    counts = covered(error, reliability(half_width=half_width))
-    assert counts.tolist() == [[0, 1, 0], [1, 1, 1], [2, 2, 2], [2, 2, 2]]
+def test_coverage_of_all_and_of_the_studies_with_least_and_most():
+    """Of two genes: the ends of an interval lie in it; studies need not lie side by side, nor be of one size."""
+    half_width = np.array([[0, 1], [1, 2], [2, 3], [3, 9]], np.float32)
+    error = np.array([[1, -1], [-1.5, 2.5], [0, 0], [-3, 8], [2, 3]], np.float32)
+    shares = coverage(error, half_width, ["b", "a", "b", "c", "b"])
+    assert {level: list(share) for level, share in shares.items()} == {
+        str(level): ["all", "lowest", "highest"] for level in (0.5, 0.8, 0.9, 0.95)
+    }
+    # Values inside, by profile: of "b" the first, third and fifth, of "a" the second, of "c" the fourth.
+    inside = {"0.5": [1, 0, 2, 0, 0], "0.8": [2, 0, 2, 0, 0], "0.9": [2, 2, 2, 0, 2], "0.95": [2, 2, 2, 2, 2]}
+    for level, counts in inside.items():
+        by_study = [(counts[0] + counts[2] + counts[4]) / 6, counts[1] / 2, counts[3] / 2]
+        expected = {"all": sum(counts) / 10, "lowest": min(by_study), "highest": max(by_study)}
+        assert shares[level] == pytest.approx(expected)
+
+
+def test_levels_with_infinite_widths_have_no_coverage():
+    half_width = np.array([[1, 1], [1, 1], [1, math.inf], [math.inf, math.inf]], np.float32)
+    shares = coverage(np.zeros((2, 2), np.float32), half_width, ["a", "b"])
+    assert shares == dict.fromkeys(["0.5", "0.8"], {"all": 1, "lowest": 1, "highest": 1})
+
+
+def within_studies(inferred, target, study):
+    """Pearson's r of one gene, in numpy, its study means taken away."""
+    x, y = np.array(inferred, np.float64), np.array(target, np.float64)
+    for name in set(study):
+        own = np.array(study) == name
+        x[own] -= x[own].mean()
+        y[own] -= y[own].mean()
+    return np.corrcoef(x, y)[0, 1]
+
+
+def test_agreement():
+    """More genes than are worked on at once, studies of all sizes in any order."""
+    random = np.random.default_rng(0)
+    study = random.choice(["GSE1", "GSE2", "GSE30", ""], 50, p=[0.5, 0.3, 0.1, 0.1]).tolist() + ["alone"]
+    levels = {name: random.normal(0, 3, GENES + 9) for name in set(study)}
+    target = np.array([levels[name] for name in study]) + random.normal(size=(51, GENES + 9))
+    inferred = (0.6 * target + random.normal(size=target.shape)).astype(np.float32)
+    target = target.astype(np.float32)
+    pearson, r2 = agreement(inferred, target, study)
+    assert pearson.dtype == r2.dtype == np.float32
+    expected = [within_studies(x, y, study) for x, y in zip(inferred.T, target.T, strict=True)]
+    np.testing.assert_allclose(pearson, expected, atol=1e-6)
+    wrong = np.square(inferred.astype(np.float64) - target).sum(axis=0)
+    np.testing.assert_allclose(r2, 1 - wrong / np.square(target.astype(np.float64)).sum(axis=0), atol=1e-6)
+
+
+def test_what_differs_between_studies_alone_is_not_inferred():
+    """A first gene whose studies are told apart and nothing else; a second of the same pooled r within studies."""
+    random = np.random.default_rng(1)
+    study, level = ["a"] * 40 + ["b"] * 40, np.repeat([-3.0, 3.0], 40)
+    noise, shared = random.normal(size=(2, 80)), random.normal(size=80) * 3
+    target = np.stack([level + noise[0], shared + noise[0]], axis=1).astype(np.float32)
+    inferred = np.stack([level + noise[1], shared + noise[1]], axis=1).astype(np.float32)
+    pooled = [np.corrcoef(x, y)[0, 1] for x, y in zip(inferred.T, target.T, strict=True)]
+    assert min(pooled) > 0.85
+    pearson, r2 = agreement(inferred, target, study)
+    assert abs(pearson[0]) < 0.3 and pearson[1] > 0.85 and (r2 > 0.7).all()
+    assert is_well_inferred(pearson, r2).tolist() == [False, True]
+
+
+def test_genes_that_do_not_vary_have_no_agreement():
+    """Of the columns: no value differs; none within its study; the inferred ones alone are constant; all is well."""
+    study = ["a", "a", "b", "b"]
+    target = np.array([[0, 1, 1, 1], [0, 1, 2, 2], [0, 5, 3, 3], [0, 5, 5, 5]], np.float32)
+    inferred = np.array([[0, 1, 2, 1], [0, 2, 2, 2], [0, 5, 2, 3], [0, 6, 2, 5]], np.float32)
+    pearson, r2 = agreement(inferred, target, study)
+    np.testing.assert_allclose(pearson, [NAN, NAN, NAN, 1], atol=1e-6)
+    np.testing.assert_allclose(r2, [NAN, 1 - 2 / 52, 1 - 11 / 39, 1], atol=1e-6)
+    assert is_well_inferred(pearson, r2).tolist() == [False, False, False, True]
 
 
 def test_well_inferred():
-    found = reliability(
-        pearson=np.array([0.5, 0.49, 0.9, 0.9, NAN, 0.9], np.float32),
-        r2=np.array([0.01, 0.2, 0.0, -1, 0.5, NAN], np.float32),
-    )
-    assert found.well_inferred.tolist() == [True, False, False, False, False, False]
+    pearson = np.array([0.5, 0.49, 0.9, 0.9, NAN, 0.9], np.float32)
+    r2 = np.array([0.01, 0.2, 0.0, -1, 0.5, NAN], np.float32)
+    expected = [True, False, False, False, False, False]
+    assert is_well_inferred(pearson, r2).tolist() == reliability(pearson=pearson, r2=r2).well_inferred.tolist()
+    assert is_well_inferred(pearson, r2).tolist() == expected
+
+
+def test_fields_in_the_order_in_which_a_prediction_tells_them():
+    names = [field.name for field in dataclasses.fields(Reliability)]
+    assert names == ["pearson", "r2", "zscore_mae", "half_width", "farthest"]
 
 
 def test_half_width_of_a_level():
@@ -91,11 +162,16 @@ def test_levels_with_too_few_profiles_are_refused():
 
 
 def test_measure():
-    scores = GeneScores(np.array([1.0, 2]), np.array([7.0, 8]), np.array([0.3, NAN]), np.array([0.1, NAN]))
+    target = np.array([[1, 0], [2, 0], [-4, 0]], np.float32)
     error = np.array([[1, -2], [3, 4], [-2, 0]], np.float32)
-    found = measure(error, scores, np.arange(101.0))
-    assert found.zscore_mae.tolist() == [1, 2]
-    np.testing.assert_array_equal(found.pearson, np.float32([0.3, NAN]), strict=True)
-    np.testing.assert_array_equal(found.r2, np.float32([0.1, NAN]), strict=True)
+    found = measure(target + error, target, ["a", "a", "a"], np.arange(101.0))
+    assert found.zscore_mae.tolist() == [2, 2]
+    r = np.corrcoef([2, 5, -6], [1, 2, -4])[0, 1]
+    np.testing.assert_allclose(found.pearson, [r, NAN], rtol=1e-6)
+    np.testing.assert_allclose(found.r2, [1 - 14 / 21, -np.inf], rtol=1e-6)
+    assert found.well_inferred.tolist() == [True, False]
     assert found.half_width[0].tolist() == [2, 2]  # the second smallest of three
     assert found.farthest == 99
+    assert all(getattr(found, name).dtype == np.float32 for name in ("pearson", "r2", "zscore_mae", "half_width"))
+    apart = measure(target + error, target, ["a", "a", "b"], np.arange(101.0))
+    assert apart.pearson[0] == pytest.approx(1)  # two profiles of one study, whose r is 1 or -1, and one alone
