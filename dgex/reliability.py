@@ -105,8 +105,9 @@ def agreement(inferred: np.ndarray, target: np.ndarray, study: Sequence[str]) ->
     for first in range(0, target.shape[1], GENES):
         genes = slice(first, first + GENES)
         x, y = inferred[:, genes].astype(np.float64), target[:, genes].astype(np.float64)
-        with np.errstate(invalid="ignore", divide="ignore"):  # 0 / 0: a gene that does not vary
-            r2[genes] = 1 - ((x - y) ** 2).sum(axis=0) / (y**2).sum(axis=0)
+        with np.errstate(invalid="ignore", divide="ignore"):  # by 0: a gene that does not vary
+            squares = (y**2).sum(axis=0)
+            r2[genes] = np.where(squares > 0, 1 - ((x - y) ** 2).sum(axis=0) / squares, np.nan)
             x, y = centred(x), centred(y)
             pearson[genes] = (x * y).sum(axis=0) / np.sqrt((x**2).sum(axis=0) * (y**2).sum(axis=0))
     return pearson, r2

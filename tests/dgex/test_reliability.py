@@ -168,7 +168,7 @@ def test_measure():
     assert found.zscore_mae.tolist() == [2, 2]
     r = np.corrcoef([2, 5, -6], [1, 2, -4])[0, 1]
     np.testing.assert_allclose(found.pearson, [r, NAN], rtol=1e-6)
-    np.testing.assert_allclose(found.r2, [1 - 14 / 21, -np.inf], rtol=1e-6)
+    np.testing.assert_allclose(found.r2, [1 - 14 / 21, NAN], rtol=1e-6)
     assert found.well_inferred.tolist() == [True, False]
     assert found.half_width[0].tolist() == [2, 2]  # the second smallest of three
     assert found.farthest == 99
