@@ -13,7 +13,7 @@ from dgex.errors import DgexError
 from dgex.fitting import evaluate_model, train_model
 from dgex.model import Model
 from dgex.networks import NetworkConfig
-from dgex.normalization import Scaler, fit_scaler
+from dgex.normalization import Scaler
 from dgex.protocols import QUICK, Protocol
 from dgex.reliability import LEVELS
 
@@ -65,6 +65,17 @@ def errors(model: Model, dataset: Dataset, split: str) -> tuple[np.ndarray, np.n
     return inferred(model, dataset)[rows] - measured, measured
 
 
+def studies_of(dataset: Dataset, split: str) -> np.ndarray:
+    return np.array(dataset.study)[split_of(dataset, split)]
+
+
+def within_studies(inferred: np.ndarray, measured: np.ndarray, study: np.ndarray) -> np.ndarray:
+    """Each gene's r, the means of the studies taken away."""
+    own = np.eye(len(set(study)))[np.unique(study, return_inverse=True)[1]]
+    centred = [values - own @ (np.linalg.pinv(own) @ values) for values in (inferred, measured)]
+    return np.array([np.corrcoef(x, y)[0, 1] for x, y in zip(centred[0].T, centred[1].T, strict=True)])
+
+
 def test_quantiles_and_scaler_are_of_the_training_landmarks(small_data, small_model):
     ascending = np.sort(small_data.landmark[split_of(small_data, "train")].astype(np.float64), axis=1)
     quantiles = small_model.reference.quantiles
@@ -87,6 +98,7 @@ def test_nothing_is_fitted_on_test_profiles(small_data, small_model):
     assert_same(other, small_model)
     scores = [model.provenance["scores"] for model in (small_model, other)]
     assert scores[0]["validation"] == scores[1]["validation"]
+    assert scores[0]["test"]["coverage"]["0.9"]["all"] > 0.8 > scores[1]["test"]["coverage"]["0.9"]["all"]
     assert scores[0]["test"]["network"]["zscore_mae"] + 1 < scores[1]["test"]["network"]["zscore_mae"]
 
 
@@ -119,18 +131,43 @@ def test_scores_are_those_of_the_predictions(small_data, small_model):
         assert scores["network"]["r2"] == pytest.approx(r2.mean(), abs=1e-4)
         assert set(scores["mean predictor"]) == {"zscore_mae", "log2_mae", "without_overlap"}
         assert scores["network"]["zscore_mae"] < 0.8 * scores["mean predictor"]["zscore_mae"]
-        half = small_model.reliability.half_width
-        shares = [(np.abs(error) <= width + 1e-5).mean() for width in half]  # a validation profile lies on each end
+        study = studies_of(small_data, split)
         assert list(scores["coverage"]) == ["0.5", "0.8", "0.9", "0.95"]
-        np.testing.assert_allclose(list(scores["coverage"].values()), shares, atol=1e-3)
+        for width, share in zip(small_model.reliability.half_width, scores["coverage"].values(), strict=True):
+            inside = np.abs(error) <= width + 1e-5  # a validation profile lies on each end
+            by_study = [inside[study == name].mean() for name in set(study)]
+            expected = {"all": inside.mean(), "lowest": min(by_study), "highest": max(by_study)}
+            assert share == pytest.approx(expected, abs=2e-3)
+            assert share["lowest"] < share["all"] < share["highest"]
+
+
+def test_shares_of_genes_that_prove_well_inferred(small_data, small_model):
+    """Of a model that thinks well of the odd genes alone, on test profiles whose every third gene is of another."""
+    trusted, odd = small_model.reliability, np.arange(60) % 2 == 1
+    assert trusted.well_inferred.all()
+    doubting = replace(trusted, pearson=np.where(odd, trusted.pearson, 0))
+    test, target = split_of(small_data, "test"), small_data.target.copy()
+    target[np.ix_(test, np.arange(0, 60, 3))] = np.random.default_rng(0).permuted(target[test, ::3], axis=0)
+    data = replace(small_data, target=target)
+    found = evaluated(replace(small_model, reliability=doubting), data)["test"]["well_inferred"]
+    error, measured = errors(small_model, data, "test")
+    r = within_studies(error + measured, measured, studies_of(data, "test"))
+    well = (r >= 0.5) & (np.square(error).sum(axis=0) < np.square(measured).sum(axis=0))
+    assert 0.5 < well[odd].mean() < 0.9
+    assert found == pytest.approx({"flagged": well[odd].mean(), "others": well[~odd].mean()})
+    assert small_model.provenance["scores"]["validation"]["well_inferred"] == {"flagged": 1}  # there are no others
 
 
 def test_reliability_is_that_of_the_validation_profiles(small_data, small_model):
     error, measured = errors(small_model, small_data, "validation")
     found = small_model.reliability
     np.testing.assert_allclose(found.zscore_mae, np.abs(error).mean(axis=0), atol=1e-5)
-    pearson = [np.corrcoef(gene)[0, 1] for gene in np.stack([error.T + measured.T, measured.T], axis=1)]
-    np.testing.assert_allclose(found.pearson, pearson, atol=1e-4)
+    study = studies_of(small_data, "validation")
+    assert set(study) == {"GSE4", "GSE5"}
+    np.testing.assert_allclose(found.pearson, within_studies(error + measured, measured, study), atol=1e-4)
+    pooled = [np.corrcoef(gene)[0, 1] for gene in np.stack([error.T + measured.T, measured.T], axis=1)]
+    assert np.abs(found.pearson - pooled).max() > 1e-3
+    np.testing.assert_allclose(found.r2, 1 - np.square(error).sum(axis=0) / np.square(measured).sum(axis=0), atol=1e-4)
     ranks = [int(np.ceil(61 * level)) for level in LEVELS]
     np.testing.assert_allclose(found.half_width, np.sort(np.abs(error), axis=0)[np.array(ranks) - 1], atol=1e-5)
     assert 30 < found.well_inferred.sum() <= 60
@@ -186,7 +223,7 @@ def test_devices_agree(small_data, small_model):
     assert other.provenance["devices"] == "3 x cpu"
     for one, same in zip(*(jax.tree.leaves(model.params) for model in (small_model, other)), strict=True):
         np.testing.assert_allclose(one, same, atol=5e-4)  # Nadam magnifies rounding
-    scores = [evaluate_model(small_model, "it", small_data, parallel.devices(count)) for count in (1, 4)]
+    scores = [dict(evaluate_model(small_model, "it", small_data, parallel.devices(count))) for count in (1, 4)]
     assert scores[0]["test"]["coverage"] == scores[1]["test"]["coverage"]
     assert scores[0]["test"]["network"]["zscore_mae"] == pytest.approx(scores[1]["test"]["network"]["zscore_mae"])
 
@@ -226,9 +263,23 @@ def cohort_of(dataset: Dataset, missing: tuple[str, ...] = ()) -> Dataset:
 
 
 def test_a_cohort_has_test_profiles_alone(small_data, small_model):
+    """What is said of studies is said of this one."""
     scores = evaluated(small_model, cohort_of(small_data))
     whole = evaluated(small_model, small_data)["test"]
-    assert scores == {"test": whole | {"studies": ["COHORT"]}}
+    assert list(scores) == ["test"] and scores["test"]["studies"] == ["COHORT"]
+    by_study = ("studies", "coverage", "well_inferred")
+    assert {name: whole[name] for name in whole if name not in by_study} == {
+        name: found for name, found in scores["test"].items() if name not in by_study
+    }
+    for level, share in scores["test"]["coverage"].items():
+        assert share == dict.fromkeys(["all", "lowest", "highest"], pytest.approx(whole["coverage"][level]["all"]))
+
+
+def test_splits_are_scored_as_they_are_asked_for(small_data, small_model):
+    """A command tells how far it is."""
+    scores = evaluate_model(small_model, "other.h5", small_data, parallel.devices(1))
+    assert next(scores)[0] == "train" and next(scores)[0] == "validation"
+    assert [split for split, _ in scores] == ["test"]
 
 
 def test_targets_that_a_cohort_lacks_are_not_scored(small_data, small_model):
@@ -243,7 +294,7 @@ def test_targets_that_a_cohort_lacks_are_not_scored(small_data, small_model):
     assert scores["network"]["zscore_mae"] == pytest.approx(np.abs(error[:, ~lacking]).mean(), abs=1e-5)
     assert scores["mean predictor"]["zscore_mae"] == pytest.approx(np.abs(measured[:, ~lacking]).mean(), abs=1e-5)
     share = (np.abs(error[:, ~lacking]) <= small_model.reliability.half_width[2, ~lacking]).mean()
-    assert scores["coverage"]["0.9"] == pytest.approx(share, abs=1e-3)
+    assert scores["coverage"]["0.9"]["all"] == pytest.approx(share, abs=1e-3)
     others = ~lacking & (np.arange(60) >= 8)
     without = scores["network"]["without_overlap"]["zscore_mae"]
     assert without == pytest.approx(np.abs(error[:, others]).mean(), abs=1e-5)
@@ -254,15 +305,13 @@ def test_a_cohort_is_not_trained_on(small_data):
         train(cohort_of(small_data))
 
 
-def test_a_legacy_file_keeps_its_target_scaler(small_data):
-    """The originals' SDs are of all samples, and so the file's z-scores are; the landmarks' scaler is the model's."""
-    scaler = fit_scaler(small_data.target, legacy=True)
+def test_a_legacy_file_is_not_trained_on(small_data, tmp_path):
+    """The originals' quantiles and SDs are of all samples, so no test split of theirs is one."""
     preparation = {"split": "study", "legacy": True}
-    legacy = replace(small_data, target_scaler=scaler, provenance=small_data.provenance | {"preparation": preparation})
-    model = train(legacy)
-    assert model.reference.target_scaler is scaler
-    mae = np.abs(errors(model, legacy, "test")[0]).mean()
-    assert evaluated(model, legacy)["test"]["network"]["zscore_mae"] == pytest.approx(mae, abs=1e-5)
+    legacy = replace(small_data, provenance=small_data.provenance | {"preparation": preparation})
+    with pytest.raises(DgexError, match="^made-up.h5: was prepared with --legacy, .*; prepare it without$"):
+        train(legacy, tmp_path / "run")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
@@ -293,6 +342,7 @@ def test_intervals_that_few_validation_profiles_do_not_give(small_data):
     assert list(model.provenance["scores"]["test"]["coverage"]) == ["0.5", "0.8", "0.9"]
 
 
+@pytest.mark.slow
 def test_the_real_compendium(prepared_compendium):
     """A few epochs beat the mean predictor on studies never seen, for landmarks on their own quantiles."""
     whole = read_dataset(prepared_compendium)
@@ -300,12 +350,16 @@ def test_the_real_compendium(prepared_compendium):
     scaler = Scaler(whole.target_scaler.mean[some], whole.target_scaler.sd[some])
     genes = whole.target_genes.take(some)
     dataset = replace(whole, target=whole.target[:, some], target_genes=genes, target_scaler=scaler)
-    network = {"hidden": (30,), "taaf": "hidden", "activation": "tanh"}
+    network = NetworkConfig(943, len(some), (30,), "tanh", taaf="hidden")
     model = train_model(dataset, DATA, network, replace(QUICK, epochs=8), 0, parallel.devices(2))
     assert model.reference.quantiles.shape == (943,) and model.reliability.half_width.shape == (4, len(some))
     scores = model.provenance["scores"]
     assert scores["test"]["network"]["zscore_mae"] < 0.95 * scores["test"]["mean predictor"]["zscore_mae"]
     own = model.provenance["data"]["splits"]["validation"]["profiles"]
     shares = [np.ceil((own + 1) * level) / own for level in LEVELS]  # of the profiles that calibrated it
-    np.testing.assert_allclose(list(scores["validation"]["coverage"].values()), shares, atol=1e-3)
-    assert 0.5 < scores["test"]["coverage"]["0.9"] < 1  # studies never seen: told as it is
+    covered = {split: [share["all"] for share in scores[split]["coverage"].values()] for split in scores}
+    np.testing.assert_allclose(covered["validation"], shares, atol=1e-3)
+    share = scores["test"]["coverage"]["0.9"]  # studies never seen: told as it is
+    assert 0.3 < share["lowest"] < share["all"] < share["highest"] <= 1
+    well = scores["test"]["well_inferred"]
+    assert well["others"] < well["flagged"] < 1
