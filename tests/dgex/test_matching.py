@@ -202,12 +202,38 @@ def test_what_is_ambiguous_is_not_used(names, gene, claims):
     assert sorted(listed.split(", ")) == sorted(claims.split(", "))
 
 
-def test_rows_of_one_name_in_metadata_are_ambiguous():
-    match = match_genes(PATH, table("abc", row_metadata={"gene": ["TP53", "TP53", "C1orf43"]}), GENES)
-    assert rows_of(match) == [[], [], [], [2]]
-    assert match.ambiguous == ("TP53 (ENSG00000141510): TP53 (2 times)",)
-    match = match_genes(PATH, table("abc", row_metadata={"gene": ["201746_at", "201746_at", "202220_at"]}), GENES)
-    assert rows_of(match) == [[], [2], [], []]
+@pytest.mark.parametrize(
+    ("names", "naming"),
+    [
+        (["TP53", "C1orf43", "TP53"], "symbol"),
+        (["P53", "C1orf43", "P53"], "symbol"),
+        (["7157", "25912", "7157.0"], "Entrez id"),
+        ([7157, 25912, 7157], "Entrez id"),
+        (["201746_at", "217492_at", "201746_at"], "probe set"),
+    ],
+)
+def test_rows_of_one_name_in_metadata_are_averaged(names, naming):
+    """As an array's probes have them, in rows or columns."""
+    for given in (table("abc", row_metadata={"gene": names}), table("xy", "abc", sample_metadata={"gene": names})):
+        match = match_genes(PATH, given, GENES)
+        assert (match.naming, match.field) == (naming, "gene")
+        assert rows_of(match) == [[0, 2], [], [], [1]] and match.ambiguous == ()
+        values = np.array([[4, 1, 8], [NAN, 2, 6]], np.float32)
+        np.testing.assert_array_equal(average(values, match.rows)[:, [0, 3]], [[6, 1], [6, 2]])
+
+
+@pytest.mark.parametrize("names", [["ENSG00000141510.16", "ENSG00000141510.17"], ["ENSG00000141510"] * 2])
+def test_rows_of_one_ensembl_id_in_metadata_are_ambiguous(names):
+    match = match_genes(PATH, table("abc", row_metadata={"gene": [*names, "ENSG00000143612"]}), GENES)
+    assert match.naming == "Ensembl id" and rows_of(match) == [[], [], [], [2]]
+    assert match.ambiguous == ("TP53 (ENSG00000141510): ENSG00000141510 (2 times)",)
+
+
+def test_rows_of_two_names_are_ambiguous_however_many_they_are():
+    match = match_genes(PATH, table("abcd", row_metadata={"gene": ["P53", "LFS1", "P53", "C1orf43"]}), GENES)
+    assert rows_of(match) == [[], [], [], [3]]
+    shown, _, listed = match.ambiguous[0].partition(": ")
+    assert shown == "TP53 (ENSG00000141510)" and sorted(listed.split(", ")) == ["LFS1", "P53 (2 times)"]
 
 
 def test_an_alias_of_two_landmarks_is_ambiguous():
@@ -256,11 +282,11 @@ def test_reports():
         match_genes(PATH, table(["TP53", "KHDC4", "JPT2", "C1orf43", "x", "y"]), GENES).report()
         == "4 of 4 landmarks found by symbol (row ids); 2 rows unused"
     )
-    given = table("ab", "abc", sample_metadata={"gene": ["TP53", "TP53", "JPT2"]})
+    given = table("ab", "abc", sample_metadata={"gene": ["P53", "LFS1", "JPT2"]})
     assert match_genes(PATH, given, GENES).report() == (
         "1 of 4 landmarks found by symbol (column metadata gene); 2 columns unused\n"
         "3 missing: TP53 (ENSG00000141510); KIAA0907 (ENSG00000132680); C1orf43 (ENSG00000143612)\n"
-        "1 of these ambiguous: TP53 (ENSG00000141510): TP53 (2 times)"
+        "1 of these ambiguous: TP53 (ENSG00000141510): LFS1, P53"
     )
 
 

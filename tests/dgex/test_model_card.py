@@ -67,11 +67,11 @@ def test_reliability(small_model):
     card = model_card(small_model)
     trusted = small_model.reliability
     well = np.sum((trusted.pearson >= 0.5) & (trusted.r2 > 0))
-    assert f"{well} of 60 targets are *well inferred*: validation r of at least 0.5 and R2 above 0" in card
+    assert f"{well} of 60 targets are *well inferred*: on the validation studies r is at least 0.5 within" in card
     test = small_model.provenance["scores"]["test"]
-    assert row_of(card, "90%") == [f"{test['coverage']['0.9']:.1%}"]
     assert f"at a distance above {trusted.farthest:.2f}" in card
     assert f"Of the test profiles {test['out_of_range']:.1%} are" in card
+    assert "The validation profiles are 60 of 2 studies: few studies make this a coarse measure." in card
     assert "## Versions" in card and f"jax {small_model.provenance['versions']['jax']}" in card
 
 
@@ -89,6 +89,58 @@ def test_little_data_is_called_little(small_model):
     assert "GSE29 and 1204 more" in card and "GSE30," not in card
 
 
+def test_coverage_by_study(small_model):
+    shares = {
+        "0.8": {"all": 0.71234, "lowest": 0.4, "highest": 1},
+        "0.95": {"all": 0.9, "lowest": 0.89, "highest": 0.91},
+    }
+    card = changed(small_model, lambda made: made["scores"]["test"].update(coverage=shares))
+    assert row_of(card, "in the interval") == ["of all", "of the study with fewest", "of the study with most"]
+    assert row_of(card, "80%") == ["71.2%", "40.0%", "100.0%"]
+    assert row_of(card, "95%") == ["90.0%", "89.0%", "91.0%"]
+    assert "| 50% |" not in card and "| 90% |" not in card  # no level that is not known
+
+
+@pytest.mark.parametrize(
+    ("shares", "said"),
+    [
+        ({"flagged": 0.849, "others": 0.12}, "On the test studies 85% of these genes meet that again, and 12% of the"),
+        ({"flagged": 0.5}, "On the test studies 50% of these genes meet that again, and none of the others."),
+        ({"others": 0.5}, "On the test studies none of these genes meet that again, and 50% of the others."),
+    ],
+)
+def test_how_well_inferred_genes_did_on_test(small_model, shares, said):
+    assert said in changed(small_model, lambda made: made["scores"]["test"].update(well_inferred=shares))
+
+
+NEW, OLD = "The network saw none of the 2 test studies.", "**The test profiles are not of new studies**"
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "said"),
+    [
+        (["GSE1", "GSE2"], ["GSE3", "GSE4"], NEW),
+        (["GSE1", "GSE3"], ["GSE3", "GSE4"], OLD),
+        (["GSE1", "GSE3", "GSE4"], ["GSE3", "GSE4"], OLD),
+        (["GSE1"], [], OLD),
+        ([], [], OLD),
+    ],
+)
+def test_whether_the_test_studies_are_new(small_model, train, test, said):
+    def change(made):
+        for split, studies in (("train", train), ("test", test)):
+            made["data"]["splits"][split]["studies"] = studies
+
+    card = changed(small_model, change)
+    assert [line for line in (NEW, OLD) if line in card] == [said]
+
+
+def test_a_note_ends_the_card(small_model):
+    card = changed(small_model, lambda made: made.update(note="Made on a *Sunday*.\n\n- µ"))
+    assert card == model_card(small_model) + "\n## Notes\n\nMade on a *Sunday*.\n\n- µ\n"
+    assert "## Notes" not in model_card(small_model)
+
+
 def test_a_better_ridge_regression_is_not_hidden(small_model):
     def score(network):
         def change(made):
@@ -97,7 +149,7 @@ def test_a_better_ridge_regression_is_not_hidden(small_model):
 
         return changed(small_model, change)
 
-    assert "ridge regression has a lower error than the network (0.4321 to 0.4322)" in score(0.4322)
+    assert "On these test profiles ridge regression has a lower error (0.4321 to 0.4322)." in score(0.4322)
     assert "has a lower error" not in score(0.4321) and "has a lower error" not in score(0.1)
 
 

@@ -149,6 +149,12 @@ def test_the_card_comes_with_checked_files(saved, folder):
         read_card(folder)
 
 
+def test_a_card_that_is_no_text(folder):
+    signed(folder, "MODEL_CARD.md", "Müller".encode("latin-1"))
+    with pytest.raises(DgexError, match=f"^{folder}: MODEL_CARD.md is not UTF-8 text; fetch or make the model again$"):
+        read_card(folder)
+
+
 def remove(path: Path) -> None:
     path.unlink()
 
@@ -279,6 +285,8 @@ def test_other_weights(folder, change, said):
         lambda arrays: arrays["target/mean"].__setitem__(5, np.inf),
         lambda arrays: arrays["reliability/zscore_mae"].__setitem__(5, np.nan),
         lambda arrays: arrays.update({"reliability/half_width": arrays["reliability/half_width"][:3].copy()}),
+        lambda arrays: arrays["reliability/half_width"].__setitem__((1, 5), np.nan),
+        lambda arrays: arrays["reliability/half_width"].__setitem__((1, 5), -0.1),
         lambda arrays: arrays.update({"reliability/farthest": np.zeros(1, np.float32)}),
         lambda arrays: arrays.update({"factors/noise": np.zeros((), np.float32)}),
         lambda arrays: arrays.update({"factors/loadings": np.zeros((), np.float32)}),

@@ -2,11 +2,14 @@
 
 from types import SimpleNamespace
 
+import h5py
 import numpy as np
 import pytest
 
 from dgex.errors import DgexError
+from dgex.formats.gctx import write_gctx
 from dgex.formats.matrix import Expression, in_memory
+from dgex.formats.opening import open_expression
 from dgex.formats.profiles import profiles_of
 
 SAMPLES, WIDTH = 7, 5
@@ -33,9 +36,9 @@ def source(values, by, at_least=1):
 
 
 def read(table, rows, folder, most):
-    with profiles_of(table, np.array(rows, int), folder) as profiles:
-        blocks = list(profiles(most))
-        again = list(profiles(most))
+    with profiles_of(table, np.array(rows, int), most, folder) as profiles:
+        blocks = list(profiles())
+        again = list(profiles())
     for (where, values), (same, too) in zip(blocks, again, strict=True):
         assert where == same
         np.testing.assert_array_equal(values, too)
@@ -79,7 +82,7 @@ def test_no_room_for_a_scratch_file(tmp_path, monkeypatch):
     monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=0))
     assert len(read(source(VALUES, "sample"), [0], tmp_path, 100)) == 1  # needs none
     with pytest.raises(DgexError, match="make room"):
-        read(source(VALUES, "row"), [0], tmp_path, 100)
+        read(source(VALUES, "row"), [0], tmp_path, 3)
 
 
 def test_errors_of_the_source_pass(tmp_path):
@@ -91,3 +94,21 @@ def test_errors_of_the_source_pass(tmp_path):
     with pytest.raises(DgexError, match="line 3"):
         read(table, [0, 4], tmp_path, 3)
     assert not list(tmp_path.iterdir())
+
+
+def test_chunks_that_are_less_wide_than_a_profile(tmp_path):
+    """As cmapPy may write: 3,000 profiles of 978 genes in chunks of 2,000 by 100, read in blocks that hold few of them."""
+    values = np.random.default_rng(0).normal(8, 2, (3000, 978)).astype(np.float32)
+    path = tmp_path / "level3.gctx"
+    write_gctx(path, in_memory(values[:1], [f"g{row}" for row in range(978)], ["s0"]))
+    with h5py.File(path, "r+") as file:
+        del file["0/DATA/0/matrix"], file["0/META/COL/id"]
+        file["0/META/COL/id"] = [f"s{row}" for row in range(3000)]
+        matrix = file.create_dataset("0/DATA/0/matrix", data=values, chunks=(2000, 100))
+        assert matrix.compression is None
+    rows = np.array([977, 0, 100, 99, 500])
+    with open_expression(path) as table:
+        blocks = read(table, rows, tmp_path, 1024)
+    assert max(len(part) for _, part in blocks) <= 1024 and blocks[-1][0].stop == 3000
+    np.testing.assert_array_equal(np.vstack([part for _, part in blocks]), values[:, rows])
+    assert [file.name for file in tmp_path.iterdir()] == ["level3.gctx"]
