@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import shutil
 from dataclasses import replace
 
 import jax
@@ -11,6 +12,7 @@ import pytest
 
 from dgex import parallel, training
 from dgex.batches import Samples, place
+from dgex.errors import DgexError
 from dgex.log import read_log
 from dgex.metrics import finalize
 from dgex.networks import PRESETS, NetworkConfig
@@ -250,3 +252,18 @@ def test_nothing_before_it_diverged(train, validation, monkeypatch):
     with pytest.raises(DivergedError) as stopped:
         fit(NETWORK, PROTOCOL, train, validation, 0)
     assert [found.log for found in stopped.value.fits] == [[]]
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_checkpoints_of_nobody_are_not_taken_for_its_own(run, train, validation, tmp_path, resume):
+    """What a killed removal of a finished run may leave; of several folders none is begun."""
+    left = tmp_path / "1"
+    shutil.copytree(run[1], left)
+    (left / "fit.json").unlink()
+    before = {path: path.read_bytes() for path in left.rglob("*") if path.is_file()}
+    assert len(before) > 5
+    for seeds, directories in ((0,), [left]), ((0, 1), [tmp_path / "0", left]):
+        with pytest.raises(DgexError, match=f"^{left}: has checkpoints of an unknown run; delete it or move it away$"):
+            fit_many(NETWORK, PROTOCOL, train, validation, seeds, directories, resume=resume)
+    assert {path: path.read_bytes() for path in left.rglob("*") if path.is_file()} == before
+    assert not (tmp_path / "0").exists()
