@@ -1,9 +1,14 @@
 """How a command ends: exit status and what stands on stderr."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 from dgex import console
 from dgex.errors import DgexError
+from dgex.model_directory import read_card, save_model
 
 
 def test_an_error_for_the_user_is_one_line(capsys):
@@ -48,3 +53,18 @@ def test_typer_application(capsys, arguments, status):
     assert "Traceback" not in captured.err
     if arguments == ["0"]:
         assert captured.err == "error: 0: cannot divide by it; give another number\n"
+
+
+def test_what_a_terminal_cannot_show_is_no_error(small_model, tmp_path):
+    """A card has arrows, and file names may have anything, in an encoding that has neither."""
+    save_model(tmp_path / "model", small_model)
+    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
+    card = read_card(tmp_path / "model")
+    assert "→" in card
+    for name, code, out, err in (
+        ("model", 0, card, ""),
+        ("modèle", 2, "", "error: mod?le: there is no such directory; make a model with `dgex train`\n"),
+    ):
+        command = [sys.executable, "-m", "dgex", "info", name]
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True)
+        assert (done.returncode, done.stdout, done.stderr.decode()) == (code, out.encode("ascii", "replace"), err)
