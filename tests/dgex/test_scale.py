@@ -1,11 +1,14 @@
 """Scales told from values: of real studies, and of values made to one scale."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from dgex.errors import DgexError
 from dgex.formats.gct import open_gct
 from dgex.formats.opening import open_expression
-from dgex.scale import _mean_correlation, log2_of_linear, scale_of
+from dgex.scale import NoIntensitiesError, _mean_correlation, intensity_scale, log2_of_linear, reach_of, scale_of
 
 RNG = np.random.default_rng(0)
 LEVELS = RNG.uniform(2, 14, 500)  # log2, of genes
@@ -71,6 +74,24 @@ def test_gaps_do_not_matter():
     assert scale_of(gappy - np.nanmean(gappy, axis=0)) == "centred"
     with pytest.raises(ValueError, match="no value is measured"):
         scale_of(np.full((2, 3), np.nan, np.float32))
+
+
+@pytest.mark.parametrize(
+    ("values", "said", "kind"),
+    [
+        (LOG2 - LOG2.mean(axis=0), "are centred gene by gene", NoIntensitiesError),
+        (np.where(np.arange(500) == 3, -999, LOG2), "reaches -999, which is no log2 value", NoIntensitiesError),
+        (np.full_like(LOG2, np.nan), "has no value of any gene", DgexError),
+        (np.ones_like(LOG2), "every profile has one value throughout", DgexError),
+        (np.where(np.arange(20)[:, None] > 4, LOG2, 2**LOG2), "5 of 20 profiles, such as s0, are linear", DgexError),
+    ],
+)
+def test_what_is_on_no_one_scale(values, said, kind):
+    """Those that are on no scale of intensities can be told from the rest, for they may be z-scores."""
+    ids = [f"s{row}" for row in range(20)]
+    with pytest.raises(DgexError, match=f"^table.csv: .*{said}") as refusal:
+        intensity_scale(Path("table.csv"), ids, reach_of(values), lambda rows: values[rows])
+    assert refusal.type is kind
 
 
 def test_mean_correlation_is_that_of_all_pairs():
