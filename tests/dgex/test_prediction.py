@@ -223,7 +223,7 @@ def test_probe_sets_of_a_gene_are_averaged_in_log2(small_model, landmark):
 def test_a_missing_landmark_is_filled_in_and_told(small_model, table, landmark):
     kept = np.delete(np.arange(24), [3, 20])
     fewer = in_memory(landmark[:, kept], [table.row_id[row] for row in kept], table.sample_id)
-    prediction, values = predicted(small_model, fewer)
+    prediction, values = predicted(small_model, fewer, interval=0.9)
     gaps = landmark.copy()
     gaps[:, [3, 20]] = NAN
     np.testing.assert_allclose(values, expected(small_model, gaps)[0], atol=3e-5)
@@ -231,6 +231,8 @@ def test_a_missing_landmark_is_filled_in_and_told(small_model, table, landmark):
     assert told.sample_metadata["landmarks_imputed"].tolist() == [2] * 60
     assert np.flatnonzero(told.row_metadata["kind"] == "imputed").tolist() == [3, 20]
     assert np.flatnonzero(told.row_metadata["well_inferred"][:24] == 0).tolist() == [3, 20]
+    # Nobody measured how far off an imputed value is.
+    assert np.isnan(told.row_metadata["interval_90_half_width"]).tolist() == [True] * 24 + [False] * 52
     assert prediction.match.missing == ("MADEUP3 (ENSG90000000003)", "MADEUP20 (ENSG90000000020)")
     assert prediction.warnings()[0].startswith("60 of 60 profiles lack landmarks (up to 2), which were filled in")
 
@@ -260,6 +262,20 @@ def test_too_few_landmarks(small_model, table, landmark, lacking, most, fine):
             said = rf"plate.gct: {which} lacks {lacking} of the 24 landmarks, more than {most:.0%}; .*--max-missing"
             with pytest.raises(DgexError, match=said):
                 values_of(small_model, given, max_missing=most)
+
+
+def test_landmarks_that_are_missing_since_they_are_ambiguous(small_model, table, landmark):
+    """Two versions of each of five ids: the way out is to name them otherwise."""
+    versions = [f"{gene}.{version}" for gene in table.row_id[:5] for version in (1, 2)]
+    twice = in_memory(landmark[:, np.repeat(np.arange(24), [2] * 5 + [1] * 19)], [*versions, *table.row_id[5:]],
+                      table.sample_id)  # fmt: skip
+    gene = r"MADEUP0 \(ENSG90000000000\): ENSG90000000000 \(2 times\)"
+    said = (
+        rf"lacks 5 of the 24 landmarks, of which 5 are ambiguous \({gene}, ...\), more than 20%; .* name its genes oth"
+    )
+    with pytest.raises(DgexError, match=said):
+        values_of(small_model, twice)
+    assert values_of(small_model, twice, max_missing=0.3).shape == (60, 76)
 
 
 def test_an_inferred_twin_of_every_measured_target(small_model, landmark, table, whole):
@@ -294,7 +310,7 @@ def test_what_is_said_of_each_row(small_model, scale, all_targets):
     well = (trusted.pearson >= 0.5) & (trusted.r2 > 0)
     assert told["well_inferred"].tolist() == [1] * 24 + well[kept].astype(int).tolist()
     width = trusted.half_width[2] * (sd if scale == "log2" else 1)
-    assert told["interval_90_half_width"].tolist() == [0] * 24 + width[kept].tolist()
+    np.testing.assert_array_equal(told["interval_90_half_width"], [NAN] * 24 + width[kept].tolist())
     assert "interval_90_half_width" not in rows_of(small_model, Request())[1]
 
 
@@ -367,6 +383,21 @@ def test_nothing_to_warn_of(small_model, landmark):
 def test_values_that_are_refused(small_model, landmark, change, request_, said):
     with pytest.raises(DgexError, match=f"^plate.gct: .*{said}"):
         values_of(small_model, table_of(small_model, change(landmark)), **request_)
+
+
+@pytest.mark.parametrize(
+    ("change", "hinted"),
+    [
+        (lambda x: x - x.mean(axis=0), True),
+        (lambda x: np.where(np.arange(24) == 3, -40, x - x.mean(axis=0)), True),
+        (lambda x: np.where(np.arange(60)[:, None] > 50, np.exp2(x), x), False),
+        (lambda x: np.full_like(x, NAN), False),
+    ],
+)
+def test_zscores_are_hinted_at_where_they_may_be(small_model, landmark, change, hinted):
+    with pytest.raises(DgexError) as refusal:
+        values_of(small_model, table_of(small_model, change(landmark)))
+    assert str(refusal.value).endswith("; for z-scores of each gene, say --input-scale zscore") == hinted
 
 
 def test_later_profiles_of_another_scale_are_refused(small_model, landmark):

@@ -97,7 +97,7 @@ def test_errors_of_the_source_pass(tmp_path):
 
 
 def test_chunks_that_are_less_wide_than_a_profile(tmp_path):
-    """As cmapPy may write: 3,000 profiles of 978 genes in chunks of 2,000 by 100, read in blocks that hold few of them."""
+    """3,000 profiles of 978 genes in uncompressed chunks of 2,000 by 100: a block of profiles holds few of them."""
     values = np.random.default_rng(0).normal(8, 2, (3000, 978)).astype(np.float32)
     path = tmp_path / "level3.gctx"
     write_gctx(path, in_memory(values[:1], [f"g{row}" for row in range(978)], ["s0"]))
