@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import warnings
+from dataclasses import replace
 
 import anndata
 import numpy as np
@@ -13,7 +14,10 @@ from scipy import sparse
 from dgex import parallel
 from dgex.errors import DgexError
 from dgex.formats.matrix import in_memory
+from dgex.genes import Genes
+from dgex.in_memory import _table
 from dgex.model_directory import save_model
+from dgex.nomenclature import read_names
 from dgex.prediction import Request, predict
 
 NAN = np.nan
@@ -74,6 +78,56 @@ def test_a_data_frame(small_model, frame, whole, turned, naming):
     assert isinstance(found, pd.DataFrame)
     assert tuple(found.columns) == whole[0].row_id and list(found.index) == list(frame.index)
     np.testing.assert_array_equal(found.to_numpy(), whole[1])
+
+
+LABELS = {
+    "numbers": pd.RangeIndex(9),
+    "numbers from 5": pd.RangeIndex(5, 23, 2),
+    "dates": pd.date_range("2024-02-27", periods=9, name="taken"),
+    "two levels": pd.MultiIndex.from_product([["A375", "MCF7", "PC3"], [6, 24, 96]], names=["cell", "hours"]),
+    "categories": pd.CategoricalIndex(list("abcdefghi")),
+}
+
+
+@pytest.mark.parametrize("labels", LABELS.values(), ids=LABELS)
+def test_labels_of_profiles_stay_as_they_are(small_model, frame, whole, labels):
+    """So that the result can be joined with what it was made from."""
+    frame = frame.set_axis(labels, axis=0)
+    found = small_model.predict(frame)
+    pd.testing.assert_index_equal(found.index, labels)
+    joined = found.join(frame.add_prefix("given "))
+    assert joined.shape == (9, 76 + 24) and joined.index.names == labels.names
+    np.testing.assert_array_equal(joined.to_numpy(), np.hstack([whole[1], frame.to_numpy()]))
+    turned = small_model.predict(frame.T)
+    pd.testing.assert_index_equal(turned.columns, labels)
+    np.testing.assert_array_equal(turned.to_numpy(), whole[1].T)
+
+
+@pytest.mark.parametrize("name", ["entrez_id", "Entrez_Gene_ID"])
+def test_a_column_of_entrez_ids_names_genes_and_is_no_profile(small_model, frame, name):
+    known = [gene for gene in read_names() if gene.ensembl][500:524]
+    genes = Genes(*zip(*((gene.ensembl[0], gene.symbols[0], f"{gene.entrez}_at") for gene in known), strict=True))
+    model = replace(small_model, reference=replace(small_model.reference, landmark_genes=genes))
+    expected = model.predict(frame.set_axis(list(genes.ensembl), axis=1)).T
+    given = frame.T.set_axis([f"row {number}" for number in range(24)])
+    given.insert(4, name, [gene.entrez for gene in known])
+    pd.testing.assert_frame_equal(model.predict(given.iloc[::-1]), expected)
+
+
+def test_missing_texts_are_empty(small_model, frame):
+    """As everywhere in ``Expression``, and not "nan" or "None", which some gene or tissue might be called."""
+    texts = ["liver", None, NAN, "", "NA", *["skin"] * 4]
+    kept = ["liver", "", "", "", "NA", *["skin"] * 4]
+    given = frame.assign(
+        plain=pd.Series(texts, frame.index, dtype=object),
+        strings=pd.Series(texts, frame.index, dtype="string"),
+        categories=pd.Series(texts, frame.index, dtype="category"),
+        dates=pd.Series([pd.Timestamp("2024-02-27"), pd.NaT, *[pd.Timestamp("2024-03-01")] * 7], frame.index),
+    )
+    told = {name: column.tolist() for name, column in _table(small_model, given).sample_metadata.items()}
+    assert list(told) == ["plain", "strings", "categories", "dates"]
+    assert told["plain"] == told["strings"] == told["categories"] == kept
+    assert told["dates"][0].startswith("2024-02-27") and told["dates"][1] == ""
 
 
 def test_columns_of_text_are_no_genes(small_model, frame, whole):
