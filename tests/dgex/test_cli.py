@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dgex import fitting
+from dgex import dataset, fitting
 from dgex.cli import app
 from dgex.dataset import sha256_of, write_dataset
 from dgex.formats.gct import write_gct
@@ -21,7 +21,7 @@ from dgex.formats.gctx import write_gctx
 from dgex.formats.matrix import in_memory
 from dgex.formats.opening import open_expression
 from dgex.formats.writing import WRITERS
-from dgex.model_directory import load_model, save_model
+from dgex.model_directory import load_model, read_card, save_model
 
 # Those of ``small_model``, but for the protocol.
 TRAIN = ["--hidden", "16", "--taaf", "hidden", "--dropout", "0.1", "--epochs", "3", "--devices", "1"]
@@ -121,6 +121,14 @@ def test_a_stopped_training_goes_on_with_resume(folder, trained, tmp_path, monke
         dgex(*arguments)
     assert names_in(tmp_path) == ["made-up.h5", "model.training"]
     assert "holds a run already" in refused(lambda: dgex(*arguments))
+    run = tmp_path / "model.training"
+    shutil.copytree(run, tmp_path / "other.training")
+    (tmp_path / "other.training" / "fit.json").unlink()  # as if its removal had been killed
+    for more in ([], ["--resume"]):
+        said = refused(lambda more=more: dgex(*arguments[:3], tmp_path / "other", *TRAIN, *more))
+        assert "other.training: has checkpoints of an unknown run; delete it or move it away" in said
+        assert names_in(tmp_path / "other.training") == sorted({*names_in(run)} - {"fit.json"})
+    shutil.rmtree(tmp_path / "other.training")
     dgex(*arguments, "--resume")
     assert epochs[0] == 1 and epochs[-1] == 3 and epochs.count(1) == 1
     assert names_in(tmp_path) == ["made-up.h5", "model"]
@@ -132,17 +140,68 @@ def test_a_stopped_training_goes_on_with_resume(folder, trained, tmp_path, monke
     ("arguments", "said"),
     [
         (["--protocol", "slow"], "unknown protocol 'slow'; known: example, "),
-        (["--hidden", "many"], "--hidden many: give whole numbers, such as 300 or 3000,3000,3000"),
-        (["--hidden", "3.5"], "--hidden 3.5: give whole numbers"),
+        (["--hidden", "many"], "--hidden 'many': give whole numbers, such as 300 or 3000,3000,3000"),
+        (["--hidden", "3.5"], "--hidden '3.5': give whole numbers"),
+        (["--hidden", ""], "--hidden '': give whole numbers"),
+        (["--hidden", "16,"], "--hidden '16,': give whole numbers"),
         (["--hidden", "16,0"], "every layer needs at least one unit"),
         (["--activation", "step"], "unknown activation 'step'"),
+        (["--activation", "pau"], "is learnt already; a TAAF needs one of"),
         (["--dropout", "1"], "dropout must lie in"),
         (["--devices", "100"], "100 devices asked for"),
+        (["--note", "none.txt"], "none.txt: cannot be read ("),
+        (["--note", "."], ".: cannot be read ("),
     ],
 )
-def test_trainings_that_are_refused(folder, tmp_path, refused, arguments, said):
+def test_trainings_that_are_refused(folder, tmp_path, monkeypatch, refused, arguments, said):
+    """Before the data are read, which may take minutes."""
+    for name in ("read_dataset", "sha256_of"):
+        monkeypatch.setattr(dataset, name, lambda path: pytest.fail("the data are read"))
     assert said in refused(lambda: dgex("train", folder / "made-up.h5", "-o", tmp_path / "model", *arguments))
     assert names_in(tmp_path) == []
+
+
+def test_a_note_ends_the_card(folder, tmp_path, refused):
+    """The card of a training is that of the one without, and the note."""
+    note = tmp_path / "note.md"
+    note.write_text("\nTrained on a *Sunday*, at 30 °C.\n\n\n")
+    arguments = ["train", folder / "made-up.h5", *TRAIN]
+    for name, more in (("plain", []), ("noted", ["--note", note])):
+        dgex(*arguments, "-o", tmp_path / name, *more)
+    plain, noted = (read_card(tmp_path / name) for name in ("plain", "noted"))
+    assert noted == plain + "\n## Notes\n\nTrained on a *Sunday*, at 30 °C.\n"
+    note.write_bytes("30 °C".encode("latin-1"))
+    said = refused(lambda: dgex(*arguments, "-o", tmp_path / "other", "--note", note))
+    assert "note.md: cannot be read (" in said and "give a text file in UTF-8" in said
+    assert names_in(tmp_path) == ["note.md", "noted", "plain"]
+
+
+def test_what_others_put_beside_a_training_is_left(folder, tmp_path):
+    run = tmp_path / "model.training"
+    run.mkdir()
+    (run / "notes.txt").write_text("mine")
+    dgex("train", folder / "made-up.h5", "-o", tmp_path / "model", *TRAIN)
+    assert names_in(tmp_path) == ["model", "model.training"]
+    assert names_in(run) == ["notes.txt"] and (run / "notes.txt").read_text() == "mine"
+
+
+def test_a_training_in_a_folder_that_is_a_link(folder, tmp_path):
+    """To a larger disk, say: the link and what it leads to stay, without what training left."""
+    (tmp_path / "large").mkdir()
+    (tmp_path / "large" / "other.txt").write_text("mine")
+    (tmp_path / "model.training").symlink_to("large")
+    dgex("train", folder / "made-up.h5", "-o", tmp_path / "model", *TRAIN)
+    assert names_in(tmp_path) == ["large", "model", "model.training"]
+    assert (tmp_path / "model.training").is_symlink() and names_in(tmp_path / "large") == ["other.txt"]
+
+
+def test_a_training_where_no_folder_can_be(folder, tmp_path, refused):
+    (tmp_path / "a.training").symlink_to("nowhere")
+    (tmp_path / "b.training").write_text("mine")
+    for name in "ab":
+        line = refused(partial(dgex, "train", folder / "made-up.h5", "-o", tmp_path / name, *TRAIN))
+        assert f"{name}.training" in line and "cannot be written" in line
+    assert names_in(tmp_path) == ["a.training", "b.training"] and (tmp_path / "b.training").read_text() == "mine"
 
 
 def test_train_does_not_write_over(folder, tmp_path, refused):
@@ -171,9 +230,17 @@ def test_evaluate(folder, small_model, capsys):
         means = [scores["network"][field] for field in ("zscore_mae", "log2_mae", "pearson", "r2")]
         without = scores["network"]["without_overlap"]["zscore_mae"]
         assert row_of(printed, split) == [f"{value:.4f}" for value in (*means, without)]
-        assert f"{split}: share of values in the intervals 50%: {scores['coverage']['0.5']:.1%}, " in printed
-        assert f"{scores['out_of_range']:.1%} out of range" in printed
-    assert "train: share of values" in printed
+    assert "train: trained the network, and says too much of new profiles\n" in printed
+    assert "validation: chose the epoch and calibrated intervals and range, and says too much" in printed
+    share, others = scores["coverage"]["0.5"], scores["coverage"]["0.8"]
+    assert (
+        f"test, of the values: {share['all']:.1%} in the 50% interval ({share['lowest']:.1%} to {share['highest']:.1%} "
+        f"by study), {others['all']:.1%} in the 80% interval ("
+    ) in printed
+    flagged = scores["well_inferred"]["flagged"]
+    assert (
+        f"test, genes well inferred here: {flagged:.1%} of flagged; profiles out of range: {scores['out_of_range']:.1%}"
+    ) in printed
 
 
 def test_evaluate_on_other_genes(folder, small_data, tmp_path, refused):
@@ -381,7 +448,7 @@ def test_an_altered_model(folder, tmp_path, refused):
     assert names_in(tmp_path) == ["model"]
 
 
-@pytest.mark.parametrize("extension", [".gctx", ".gct", ".csv", ".parquet", ".h5ad"])
+@pytest.mark.parametrize("extension", [".gctx", ".gct", ".csv", ".h5ad"])  # of Parquet nobody knows the size before
 def test_a_full_disk(folder, tmp_path, monkeypatch, refused, extension):
     monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=2**20))
     output = tmp_path / f"out{extension}"
