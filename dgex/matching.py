@@ -13,14 +13,13 @@ from typing import get_args
 import numpy as np
 
 from dgex.errors import DgexError
-from dgex.formats.matrix import Expression
+from dgex.formats.matrix import Expression, is_text, pieces
 from dgex.genes import Genes
 from dgex.nomenclature import FOREIGN, Naming, Tier, namings
 
 Column = Sequence[str] | np.ndarray  # what may name the genes: ids, or a column of metadata
 
 LEAST_FOUND = 0.01  # of the landmarks; a sample's age or dose is some gene's Entrez id too
-CHUNK = 2**16  # entries of a metadata column that are Python strings at a time
 SHOWN = 10  # names of a list in a report
 
 
@@ -162,7 +161,7 @@ def _fields(expression: Expression) -> Iterator[tuple[bool, str | None, Column]]
     for transposed, (ids, metadata) in zip((False, True), axes, strict=True):
         yield transposed, None, ids
         for field, column in metadata.items():
-            if column.dtype.kind in "Uiuf":
+            if is_text(column) or column.dtype.kind in "iuf":
                 yield transposed, field, column
 
 
@@ -171,8 +170,8 @@ def _texts(column: Column) -> Iterator[str]:
     if not isinstance(column, np.ndarray):
         yield from column
         return
-    for start in range(0, len(column), CHUNK):
-        chunk = column[start : start + CHUNK]
+    for where in pieces(len(column)):
+        chunk = column[where]
         if chunk.dtype.kind == "f":
             yield from (f"{value:.0f}" if value.is_integer() else "" for value in chunk.tolist())
         else:

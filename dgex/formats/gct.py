@@ -6,16 +6,18 @@ samples and, in both, a line for each row. -666 means missing in metadata.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
 
+from dgex.atomic import replacing
 from dgex.errors import DgexError
-from dgex.formats.lines import metadata_texts, one_line, row_blocks, text_output, value_texts
-from dgex.formats.matrix import Expression
+from dgex.formats.lines import is_packed, metadata_texts, row_blocks, text_output, value_texts
+from dgex.formats.matrix import Expression, ending
+from dgex.formats.names import one_line
 from dgex.formats.text import leading_fields, metadata_column, read_lines, unique_ids, value_blocks
 
 COUNTS = {"#1.2": 2, "#1.3": 4}  # on line 2
@@ -41,22 +43,24 @@ def open_gct(path: Path) -> Iterator[Expression]:
         counts = next(lines, (2, ""))[1].split()
         if len(counts) != COUNTS[version] or not all(map(COUNT.fullmatch, counts)):
             raise DgexError(f"{path}: line 2 does not hold {COUNTS[version]} counts; fetch or make it again")
-        rows, samples, row_fields, sample_fields = map(int, counts + ["1", "0"] * (version == "#1.2"))
+        rows, samples, row_fields, extra_lines = map(int, counts + ["1", "0"] * (version == "#1.2"))
         if not rows * samples:
             raise DgexError(f"{path}: announces {rows} rows and {samples} samples, is empty; check how it was made")
         width = 1 + row_fields + samples
-        head = [leading_fields(path, *line, width, width) for line in islice(lines, 1 + sample_fields)]
+        head = (leading_fields(path, *line, width, width) for line in islice(lines, 1 + extra_lines))
+        names = next(head, [])
+        # One by one, since of millions of samples the fields take far more memory than columns.
+        sample_columns = [(name, metadata_column(entries[row_fields:])) for name, *entries in head]
         body = [(number, leading_fields(path, number, line, 1 + row_fields, width)) for number, line in lines]
     if len(body) != rows:
         raise DgexError(f"{path}: announces {rows} rows and holds {len(body)}; is truncated or damaged, fetch it again")
-    names, *sample_lines = head
     row_id, *row_columns = zip(*(fields for _, fields in body), strict=True)
     yield Expression(
         unique_ids(path, "row", row_id),
         unique_ids(path, "sample", names[1 + row_fields :]),
         value_blocks(path, body[0][0], 1 + row_fields, samples, rows),
-        _metadata(path, names[1 : 1 + row_fields], row_columns),
-        _metadata(path, [line[0] for line in sample_lines], [line[1 + row_fields :] for line in sample_lines]),
+        _metadata(path, zip(names[1 : 1 + row_fields], map(metadata_column, row_columns), strict=True)),
+        _metadata(path, sample_columns),
         f"GCT {version[1:]}",
     )
 
@@ -71,8 +75,11 @@ def write_gct(path: Path, expression: Expression) -> None:
     """
     samples, rows = expression.shape
     row_columns = [metadata_texts(column, MISSING) for column in expression.row_metadata.values()]
-    with text_output(path) as file:
-        blocks = row_blocks(expression, path.parent)
+    with (
+        replacing(path) as partial,
+        text_output(partial, is_packed(path)) as file,
+        ending(row_blocks(expression, path.parent)) as blocks,
+    ):
         first = next(blocks)  # for which all values have been read: see ``Expression``
         file.write(f"#1.3\n{rows}\t{samples}\t{len(row_columns)}\t{len(expression.sample_metadata)}\n")
         file.write("\t".join(one_line(["id", *expression.row_metadata, *expression.sample_id])) + "\n")
@@ -85,6 +92,7 @@ def write_gct(path: Path, expression: Expression) -> None:
                 file.write("\t".join([*next(names), *value_texts(values, "NaN")]) + "\n")
 
 
-def _metadata(path: Path, names: list[str], columns: Sequence[Sequence[str]]) -> dict[str, np.ndarray]:
-    fields = zip(unique_ids(path, "metadata field", names), columns, strict=True)
-    return {name: metadata_column(column) for name, column in fields if name != "id"}
+def _metadata(path: Path, columns: Iterable[tuple[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    fields = list(columns)
+    unique_ids(path, "metadata field", [name for name, _ in fields])
+    return {name: column for name, column in fields if name != "id"}

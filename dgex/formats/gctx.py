@@ -14,8 +14,9 @@ import numpy as np
 
 from dgex.errors import DgexError
 from dgex.formats.content import reading
-from dgex.formats.hdf5 import create_hdf5, dataset_at, matrix_blocks, read_column, stream_hdf5
-from dgex.formats.matrix import BLOCK, Expression, first_repeated
+from dgex.formats.hdf5 import create_hdf5, dataset_at, matrix_blocks, read_column, stream_hdf5, write_texts
+from dgex.formats.matrix import BLOCK, Expression, ending, first_repeated, is_text
+from dgex.formats.names import column_names
 
 MATRIX, ROWS, SAMPLES = "0/DATA/0/matrix", "0/META/ROW", "0/META/COL"
 MISSING = -666
@@ -67,24 +68,25 @@ def write_gctx(path: Path, expression: Expression) -> None:
         file.attrs["version"] = "GCTX1.0"
         file.attrs["src"] = path.name
         matrix = file.create_dataset(MATRIX, expression.shape, "f4")
-        for sample_slice, row_slice, values in expression.blocks(BLOCK):
-            matrix[sample_slice, row_slice] = values
-        for group, ids, metadata in (
+        with ending(expression.blocks(BLOCK)) as blocks:
+            for sample_slice, row_slice, values in blocks:
+                matrix[sample_slice, row_slice] = values
+        for name, ids, metadata in (
             (ROWS, expression.row_id, expression.row_metadata),
             (SAMPLES, expression.sample_id, expression.sample_metadata),
         ):
-            for name, column in {"id": np.array(ids), **metadata}.items():
-                where = f"{group}/{name.replace('/', '|')}"  # a slash would open a group
-                if column.dtype.kind == "U":
-                    strings = np.where(column == "", str(MISSING), column).astype(object)
-                    file.create_dataset(where, data=strings, dtype=h5py.string_dtype())
+            group = file.create_group(name)
+            write_texts(group, "id", ids)
+            for field, column in zip(column_names(metadata, {"id"}, slash="|"), metadata.values(), strict=True):
+                if is_text(column):
+                    write_texts(group, field, column, str(MISSING))
                 else:
-                    file.create_dataset(where, data=np.where(np.isnan(column), MISSING, column))
+                    group.create_dataset(field, data=np.where(np.isnan(column), MISSING, column))
 
 
 def _read_metadata(file: h5py.File, group: str) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:
     """The ids and the other metadata fields of one axis."""
-    ids = tuple(read_column(file, f"{group}/id").astype(str).tolist())
+    ids = tuple(map(str, read_column(file, f"{group}/id").tolist()))
     if repeated := first_repeated(ids):
         raise DgexError(f"{file.filename}: /{group}/id holds {repeated} twice; make the ids unique")
     metadata = {}
@@ -93,8 +95,8 @@ def _read_metadata(file: h5py.File, group: str) -> tuple[tuple[str, ...], dict[s
             column = read_column(file, f"{group}/{name}")
             if column.shape != (len(ids),):
                 raise DgexError(f"{file.filename}: /{group}/{name} has shape {column.shape} for {len(ids)} ids")
-            missing = column == (str(MISSING) if column.dtype.kind == "U" else MISSING)
+            missing = column == (str(MISSING) if is_text(column) else MISSING)
             if missing.any():
-                column = np.where(missing, "" if column.dtype.kind == "U" else np.nan, column)
+                column = np.where(missing, "" if is_text(column) else np.nan, column)
             metadata[name] = column
     return ids, metadata

@@ -7,10 +7,8 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-import numpy as np
-
 from dgex.errors import DgexError
-from dgex.formats.matrix import Expression
+from dgex.formats.matrix import Expression, text_column
 from dgex.formats.text import leading_fields, metadata_column, read_lines, unique_ids, value_blocks
 
 FIELDS = ("TargetID", "Gene_Symbol", "Chr", "Coord")
@@ -38,8 +36,8 @@ def open_geuvadis(path: Path) -> Iterator[Expression]:
         unique_ids(path, "sample", sample_id),
         value_blocks(path, body[0][0], len(FIELDS), len(sample_id), len(body)),
         {
-            "Gene_Symbol": np.array(symbol, np.str_),
-            "Chr": np.array(chromosome, np.str_),  # a name, though most are numbers
+            "Gene_Symbol": text_column(symbol),
+            "Chr": text_column(chromosome),  # a name, though most are numbers
             "Coord": metadata_column(coordinate),
         },
         kind="GEUVADIS table",

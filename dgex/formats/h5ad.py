@@ -1,6 +1,7 @@
 """h5ad, the HDF5 form of an AnnData, and AnnData itself: samples are its observations, rows its variables.
 
-``obs`` and ``var`` are read and written by anndata, X by h5py in blocks, so that no file has to fit into memory.
+``obs`` and ``var`` are read by anndata. X is read, and all of a file written, by h5py and in pieces, so that no file
+has to fit into memory; https://anndata.readthedocs.io/en/stable/fileformat-prose.html says how.
 """
 
 import warnings
@@ -16,11 +17,15 @@ from scipy import sparse
 from dgex.errors import DgexError
 from dgex.extras import load_extra
 from dgex.formats.content import reading
-from dgex.formats.hdf5 import create_hdf5, dataset_at, matrix_blocks, stream_hdf5
-from dgex.formats.matrix import BLOCK, Block, Expression
+from dgex.formats.hdf5 import create_hdf5, dataset_at, matrix_blocks, stream_hdf5, write_texts
+from dgex.formats.matrix import BLOCK, Block, Expression, ending, finite, is_text, text_column
+from dgex.formats.names import column_names
 from dgex.formats.text import unique_ids
 
 KIND = "h5ad"
+INDEX = "_index"  # the name of the ids
+NUMBERS = {"encoding-type": "array", "encoding-version": "0.2.0"}
+STRINGS = {"encoding-type": "string-array", "encoding-version": "0.2.0"}
 EMPTY = ("layers", "obsm", "obsp", "uns", "varm", "varp")  # what an AnnData has besides
 
 
@@ -70,11 +75,12 @@ def write_h5ad(path: Path, expression: Expression) -> None:
     with create_hdf5(path, 4 * samples * rows) as file:
         file.attrs.update({"encoding-type": "anndata", "encoding-version": "0.1.0"})
         matrix = file.create_dataset("X", expression.shape, "f4")
-        matrix.attrs.update({"encoding-type": "array", "encoding-version": "0.2.0"})
-        for sample_slice, row_slice, values in expression.blocks(BLOCK):
-            matrix[sample_slice, row_slice] = values
-        write_elem(file, "obs", _frame(path, expression.sample_id, expression.sample_metadata))
-        write_elem(file, "var", _frame(path, expression.row_id, expression.row_metadata))
+        matrix.attrs.update(NUMBERS)
+        with ending(expression.blocks(BLOCK)) as blocks:
+            for sample_slice, row_slice, values in blocks:
+                matrix[sample_slice, row_slice] = values
+        _write_axis(file.create_group("obs"), expression.sample_id, expression.sample_metadata)
+        _write_axis(file.create_group("var"), expression.row_id, expression.row_metadata)
         for name in EMPTY:
             write_elem(file, name, {})
 
@@ -97,7 +103,7 @@ def from_anndata(adata: Any) -> Expression:
             part = slice(start, min(start + group, len(sample_id)))
             values = adata.X[part]
             values = np.asarray(values.toarray() if sparse.issparse(values) else values, np.float32)
-            yield part, slice(0, len(row_id)), _finite(source, values)
+            yield part, slice(0, len(row_id)), finite(f"{source}: X", values)
 
     return Expression(row_id, sample_id, blocks, row_metadata, sample_metadata, "AnnData")
 
@@ -132,28 +138,47 @@ def _read_axis(path: Path, file: h5py.File, name: str, what: str) -> tuple[tuple
 def _columns(source: Path, frame: Any, what: str) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:
     """The ids of one axis and its metadata, from a pandas frame."""
     ids = unique_ids(source, what, frame.index.astype(str).tolist())
-    return ids, {str(name): _plain(column) for name, column in frame.items()}
+    names = column_names(map(str, frame.columns), ())
+    return ids, {name: _plain(column) for name, (_, column) in zip(names, frame.items(), strict=True)}
 
 
 def _plain(column: Any) -> np.ndarray:
-    """A pandas series as integers, floats with NaN, booleans or strings with "" where missing."""
+    """A pandas series as integers, floats with NaN, booleans or texts with "" where missing."""
     gaps = column.isna().to_numpy()
     values = column.to_numpy()
     if values.dtype.kind in "iub" or (values.dtype.kind == "f" and not column.dtype == object):
         return values
     if getattr(column.dtype, "kind", "O") in "iufb":  # pandas' own integers, which may be missing
         return column.to_numpy(np.float64, na_value=np.nan) if gaps.any() else column.to_numpy(column.dtype.kind)
-    return np.where(gaps, "", column.astype(str).to_numpy(object)).astype(np.str_)
+    return text_column(np.where(gaps, "", column.astype(str).to_numpy(object)).tolist())
 
 
 def _frame(source: Path | str, ids: tuple[str, ...], metadata: dict[str, np.ndarray]) -> Any:
     """A pandas frame of ids and metadata, strings as objects: anndata refuses some of pandas' own kinds of string."""
     pandas = load_extra(source, "pandas", "anndata")
     frame = pandas.DataFrame(index=pandas.Index(ids, dtype=object))
-    for name, column in metadata.items():
-        values = column.astype(object) if column.dtype.kind == "U" else column
-        frame[name.replace("/", "|")] = pandas.Series(values, frame.index, values.dtype)  # / would open a group
-    return frame.rename(columns={"_index": "index"})  # a name that anndata keeps for itself
+    for name, column in _named(metadata).items():
+        values = column.astype(object) if is_text(column) else column
+        frame[name] = pandas.Series(values, frame.index, values.dtype)
+    return frame
+
+
+def _named(metadata: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The same columns under names that anndata writes."""
+    return dict(zip(column_names(metadata, {INDEX}, slash="|"), metadata.values(), strict=True))
+
+
+def _write_axis(group: h5py.Group, ids: tuple[str, ...], metadata: dict[str, np.ndarray]) -> None:
+    """Writes obs or var as anndata does a data frame, column by column: a frame has a Python object for every text."""
+    columns = _named(metadata)
+    group.attrs.update({"encoding-type": "dataframe", "encoding-version": "0.2.0"})
+    group.attrs.update({"_index": INDEX, "column-order": list(columns)})
+    write_texts(group, INDEX, ids).attrs.update(STRINGS)
+    for name, column in columns.items():
+        if is_text(column):
+            write_texts(group, name, column).attrs.update(STRINGS)
+        else:
+            group.create_dataset(name, data=column).attrs.update(NUMBERS)
 
 
 def _sparse_blocks(
@@ -181,14 +206,8 @@ def _sparse_blocks(
             if len(values) != len(places) or (places >= width).any() or (places < 0).any():
                 raise DgexError(f"{path}: /X/indices points beyond its {width} entries; write the file again")
             block = sparse.csr_array((values, places, start[top : part.stop + 1] - first), (part.stop - top, width))
-            dense = _finite(path, block.toarray())
+            dense = finite(f"{path}: X", block.toarray())
             whole = slice(0, width)
             yield (part, whole, dense) if by_samples else (whole, part, dense.T)
 
     return blocks
-
-
-def _finite(source: Path, values: np.ndarray) -> np.ndarray:
-    if np.isinf(values).any():
-        raise DgexError(f"{source}: X holds infinite values; use NaN for values not measured")
-    return values

@@ -2,7 +2,7 @@
 
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO
@@ -13,7 +13,7 @@ import numpy as np
 from dgex.atomic import SLACK, need_room, replacing, reserve
 from dgex.errors import DgexError
 from dgex.formats.content import first_bytes, is_gzip, open_content, reading
-from dgex.formats.matrix import Block
+from dgex.formats.matrix import Block, finite, pieces, text_column
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 LARGEST_CHUNK = 2**28  # bytes; HDF5 unpacks a compressed chunk whole, whatever part of it is asked for
@@ -116,10 +116,18 @@ def read_column(group: h5py.Group, name: str) -> np.ndarray:
     member = dataset_at(group, name, 1)
     if h5py.check_string_dtype(member.dtype):
         # Files of the field mix encodings; a title with an odd letter must not make the values unreadable.
-        return member.asstr("utf-8", "replace")[:].astype(str)
+        return text_column(member.asstr("utf-8", "replace"))
     if member.dtype.kind not in "fiub":
         raise DgexError(f"{group.file.filename}: {member.name} holds {member.dtype}; store numbers or strings")
     return member[:]
+
+
+def write_texts(group: h5py.Group, name: str, texts: Sequence[str] | np.ndarray, missing: str = "") -> h5py.Dataset:
+    """Makes the data set ``name`` of texts, without NUL, and with ``missing`` in place of those that are empty."""
+    member = group.create_dataset(name, len(texts), h5py.string_dtype())
+    for where in pieces(len(texts)):
+        member[where] = np.array([text.replace("\0", "") or missing for text in texts[where]], object)
+    return member
 
 
 def matrix_blocks(path: Path, matrix: h5py.Dataset) -> Callable[[int], Iterator[Block]]:
@@ -146,9 +154,7 @@ def matrix_blocks(path: Path, matrix: h5py.Dataset) -> Callable[[int], Iterator[
         for samples, rows in _tiles(matrix.shape, chunk, most):
             with reading(path):
                 values = matrix.astype(np.float32)[samples, rows]
-            if np.isinf(values).any():
-                raise DgexError(f"{path}: {matrix.name} holds infinite values; use NaN for values not measured")
-            yield samples, rows, values
+            yield samples, rows, finite(f"{path}: {matrix.name}", values)
 
     return blocks
 

@@ -1,41 +1,35 @@
-"""What writers of text share: the file, gzipped or not, its companions, and the values of one row after the other."""
+"""What writers of text share: the file, gzipped or not, and the values of one row after the other."""
 
 import gzip
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, TextIO
 
 import numpy as np
 
-from dgex.atomic import replacing
-from dgex.formats.matrix import BLOCK, Expression
+from dgex.formats.matrix import BLOCK, Expression, ending, pieces
+from dgex.formats.names import one_line
 from dgex.scratch import Scratch
 
-BREAKS = str.maketrans("\t\n\r", "   ")  # what would break a line into two, or a field
+
+def is_packed(path: Path) -> bool:
+    """Whether a file of this name is to be gzipped."""
+    return path.name.lower().endswith(".gz")
 
 
 @contextmanager
-def text_output(path: Path) -> Iterator[TextIO]:
-    """A text file that becomes ``path`` when it is whole, gzipped where the name ends in .gz.
+def text_output(path: Path, packed: bool) -> Iterator[TextIO]:
+    """A new text file, gzipped where ``packed``.
 
     Equal contents give equal bytes: gzip's header has neither name nor time.
-
-    Raises:
-      DgexError: as ``dgex.atomic.replacing``.
     """
-    with replacing(path) as partial, ExitStack() as stack:
-        content: IO[bytes] | gzip.GzipFile = stack.enter_context(partial.open("wb"))
-        if path.name.lower().endswith(".gz"):
+    with ExitStack() as stack:
+        content: IO[bytes] | gzip.GzipFile = stack.enter_context(path.open("wb"))
+        if packed:
             content = stack.enter_context(gzip.GzipFile("", "wb", compresslevel=4, fileobj=content, mtime=0))
         yield stack.enter_context(io.TextIOWrapper(content, "utf-8", newline=""))
-
-
-def companion(path: Path, axis: str) -> Path:
-    """Where the metadata of an axis lie: NAME.genes.csv.gz beside NAME.csv.gz."""
-    stem, *extensions = path.name.rsplit(".", 2 if path.suffix.lower() == ".gz" else 1)
-    return path.with_name(".".join([stem, axis, *extensions]))
 
 
 def row_blocks(expression: Expression, folder: Path) -> Iterator[np.ndarray]:
@@ -45,8 +39,9 @@ def row_blocks(expression: Expression, folder: Path) -> Iterator[np.ndarray]:
     """
     samples, rows = expression.shape
     with Scratch(folder, (rows, samples)) as scratch:
-        for sample_slice, row_slice, values in expression.blocks(BLOCK):
-            scratch.write(row_slice, sample_slice, values.T)
+        with ending(expression.blocks(BLOCK)) as blocks:
+            for sample_slice, row_slice, values in blocks:
+                scratch.write(row_slice, sample_slice, values.T)
         group = max(1, BLOCK // max(1, samples))
         for start in range(0, rows, group):
             yield scratch.read(np.arange(start, min(start + group, rows)))
@@ -60,13 +55,10 @@ def value_texts(values: np.ndarray, missing: str) -> list[str]:
     return texts
 
 
-def one_line(texts: Iterable[str]) -> list[str]:
-    """Names without tabs and line ends, in place of which they have spaces."""
-    return [text.translate(BREAKS) for text in texts]
-
-
-def metadata_texts(column: np.ndarray, missing: str) -> list[str]:
+def metadata_texts(column: np.ndarray, missing: str) -> Iterator[str]:
     """A metadata column as texts on one line each; NaN and "" as ``missing``."""
-    if column.dtype.kind == "f":
-        return value_texts(column, missing)
-    return [text or missing for text in one_line(map(str, column))]
+    for where in pieces(len(column)):
+        if column.dtype.kind == "f":
+            yield from value_texts(column[where], missing)
+        else:
+            yield from (text or missing for text in one_line(map(str, column[where])))

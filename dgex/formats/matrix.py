@@ -1,24 +1,34 @@
 """What every reader of expression tables gives, and every writer takes."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
+
+from dgex.errors import DgexError
+
+Item = TypeVar("Item")
 
 # Samples, rows, and their values, float32 [samples, rows]. Text has its rows one by one, HDF5 whole profiles: a block
 # is whatever piece of the matrix comes cheaply, so that no file has to fit into memory.
 Block = tuple[slice, slice, np.ndarray]
 
 BLOCK = 2**24  # values in a block, 64 MiB, unless the reader is told otherwise
+PIECE = 2**16  # entries of a metadata column that are Python objects at a time
+# NumPy's other strings give every entry the room of the longest, at four bytes a character.
+TEXT = np.dtypes.StringDType()
 
 
 @dataclass(frozen=True)
 class Expression:
     """An expression table as it lies in a file: nothing matched, normalised or filled in.
 
-    Metadata columns are one-dimensional arrays by name. A missing entry is NaN among numbers and "" among strings. The
-    samples' are final once the blocks have been read, which may tell something of each: writers read the blocks first.
+    Metadata columns are one-dimensional arrays by name: numbers, or texts as ``text_column`` makes them or as NumPy's
+    ``str_``. A missing entry is NaN among numbers and "" among texts. The samples' are final once the blocks have been
+    read, which may tell something of each: writers read the blocks first.
     """
 
     row_id: tuple[str, ...]  # probe sets or genes, unique
@@ -35,25 +45,27 @@ class Expression:
         return len(self.sample_id), len(self.row_id)
 
     def sample_text(self, name: str) -> np.ndarray:
-        """A field of the samples as strings [samples]: numbers without a needless point, "" where missing."""
-        column = self.sample_metadata.get(name, np.full(len(self.sample_id), ""))
+        """A field of the samples as texts [samples]: numbers without a needless point, "" where missing."""
+        column = self.sample_metadata.get(name, np.zeros(len(self.sample_id), TEXT))
         if column.dtype.kind != "f":
-            return column.astype(str)
-        return np.array(["" if np.isnan(value) else f"{value:.15g}" for value in column])
+            return column.astype(TEXT)
+        return text_column(["" if np.isnan(value) else f"{value:.15g}" for value in column])
 
     def load(self) -> np.ndarray:
         """All values at once: float32 [samples, rows]."""
         values = np.empty(self.shape, np.float32)
-        for samples, rows, block in self.blocks(BLOCK):
-            values[samples, rows] = block
+        with ending(self.blocks(BLOCK)) as blocks:
+            for samples, rows, block in blocks:
+                values[samples, rows] = block
         return values
 
     def transposed(self) -> "Expression":
         """The table with samples and rows exchanged, of which no value is read yet."""
 
         def blocks(most: int) -> Iterator[Block]:
-            for samples, rows, values in self.blocks(most):
-                yield rows, samples, values.T
+            with ending(self.blocks(most)) as own:
+                for samples, rows, values in own:
+                    yield rows, samples, values.T
 
         return Expression(self.sample_id, self.row_id, blocks, self.sample_metadata, self.row_metadata, self.kind)
 
@@ -71,6 +83,41 @@ def in_memory(
         yield slice(0, len(values)), slice(0, values.shape[1]), values
 
     return Expression(tuple(row_id), tuple(sample_id), blocks, row_metadata or {}, sample_metadata or {})
+
+
+@contextmanager
+def ending(items: Iterator[Item]) -> Iterator[Iterator[Item]]:
+    """``items`` for a ``with`` block, at whose end, good or bad, the threads and scratch files behind them end too."""
+    try:
+        yield items
+    finally:
+        if isinstance(items, Generator):
+            items.close()
+
+
+def text_column(entries: Sequence[str]) -> np.ndarray:
+    """Texts as a metadata column, of as many bytes as they have; without NUL, which few formats can hold."""
+    column = np.empty(len(entries), TEXT)
+    for where in pieces(len(entries)):
+        column[where] = [entry.replace("\0", "") for entry in entries[where]]
+    return column
+
+
+def is_text(column: np.ndarray) -> bool:
+    """Whether a metadata column is of texts, however NumPy keeps them."""
+    return column.dtype.kind in "TU"
+
+
+def pieces(count: int) -> Iterator[slice]:
+    """Cuts a metadata column of so many entries."""
+    return (slice(start, min(start + PIECE, count)) for start in range(0, count, PIECE))
+
+
+def finite(what: str, values: np.ndarray) -> np.ndarray:
+    """``values``, or a DgexError that ``what`` (the file, and what of it) holds infinite ones."""
+    if np.isinf(values).any():
+        raise DgexError(f"{what} holds infinite values; use NaN for values not measured")
+    return values
 
 
 def first_repeated(ids: Sequence[str]) -> str | None:

@@ -16,7 +16,7 @@ import numpy as np
 from dgex.errors import DgexError
 from dgex.formats.content import reading
 from dgex.formats.hdf5 import dataset_at, open_hdf5, read_column, stream_hdf5
-from dgex.formats.matrix import Expression, first_repeated, in_memory
+from dgex.formats.matrix import Expression, finite, first_repeated, in_memory
 
 
 def read_pandas_hdf(path: Path, key: str = "table") -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -50,15 +50,13 @@ def pandas_table(path: Path, file: h5py.File) -> Expression:
     """As ``open_pandas_hdf``, of a file open already."""
     with reading(path):
         values, samples, genes = _read_frame(path, _frame_at(path, file, "table"))
-    sample_id, row_id = samples.astype(str).tolist(), genes.astype(str).tolist()
+    sample_id, row_id = ([str(label) for label in labels.tolist()] for labels in (samples, genes))
     for ids in (sample_id, row_id):
         if repeated := first_repeated(ids):
             raise DgexError(f"{path}: holds the label {repeated} twice; make the labels unique")
     with np.errstate(over="ignore"):
         values = values.astype(np.float32)
-    if np.isinf(values).any():
-        raise DgexError(f"{path}: holds infinite values; use NaN for values not measured")
-    return replace(in_memory(values, row_id, sample_id), kind="pandas HDF5")
+    return replace(in_memory(finite(f"{path}: the frame", values), row_id, sample_id), kind="pandas HDF5")
 
 
 def _frame_at(path: Path, file: h5py.File, key: str) -> h5py.Group:

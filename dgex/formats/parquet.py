@@ -5,19 +5,19 @@ Parquet stores together, is a gene.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from dgex.atomic import replacing
 from dgex.errors import DgexError
 from dgex.extras import load_extra
+from dgex.formats.companions import Metadata, write_with_companions
 from dgex.formats.content import is_gzip, reading
-from dgex.formats.lines import companion
-from dgex.formats.matrix import BLOCK, Block, Expression
+from dgex.formats.matrix import BLOCK, Block, Expression, ending, finite, is_text, pieces, text_column
+from dgex.formats.names import column_names
 from dgex.formats.profiles import profiles_of
 from dgex.formats.table import ENTREZ
 from dgex.formats.text import unique_ids
@@ -50,32 +50,41 @@ def open_parquet(path: Path) -> Iterator[Expression]:
 def write_parquet(path: Path, expression: Expression) -> None:
     """Writes a sample a line and a gene a column, with the ids as the index that pandas.read_parquet gives back.
 
-    Metadata, where there are any, go into NAME.genes.parquet and NAME.samples.parquet, which are there before the table
-    itself, so that where it is all is. Every file is whole or not there.
+    Metadata, where there are any, go into NAME.genes.parquet and NAME.samples.parquet: see ``write_with_companions``.
 
     Raises:
       DgexError: pyarrow is not installed; the folder cannot be written to, or the disk is full; whatever
         ``expression.blocks`` raises.
     """
     arrow = load_extra(path, "pyarrow", "parquet")
-    schema = _schema(arrow, dict.fromkeys(expression.row_id, arrow.float32()))
-    group = max(1, BLOCK // len(expression.row_id))
-    with _output(path, schema) as file:
-        with profiles_of(expression, np.arange(len(expression.row_id)), group, path.parent) as profiles:
-            for where, block in profiles():
+
+    def write_values(partial: Path) -> None:
+        schema = _schema(arrow, dict.fromkeys(expression.row_id, arrow.float32()))
+        group = max(1, BLOCK // len(expression.row_id))
+        rows = np.arange(len(expression.row_id))
+        with (
+            profiles_of(expression, rows, group, path.parent) as profiles,
+            ending(profiles()) as blocks,
+            _output(partial, schema) as file,
+        ):
+            for where, block in blocks:
                 ids = arrow.array(expression.sample_id[where], arrow.string())
                 values = map(arrow.array, np.ascontiguousarray(block.T))
                 file.write_table(arrow.Table.from_arrays([ids, *values], schema=schema))
-        for axis, names, metadata in (
-            ("genes", expression.row_id, expression.row_metadata),
-            ("samples", expression.sample_id, expression.sample_metadata),
-        ):
-            if metadata:
-                columns = {name: _arrow_column(arrow, column) for name, column in metadata.items()}
-                own = _schema(arrow, {name: column.type for name, column in columns.items()})
-                with _output(companion(path, axis), own) as beside:
-                    ids = arrow.array(names, arrow.string())
-                    beside.write_table(arrow.Table.from_arrays([ids, *columns.values()], schema=own))
+
+    def write_metadata(partial: Path, names: Sequence[str], metadata: Metadata) -> None:
+        types = {
+            name: arrow.string() if is_text(column) else arrow.from_numpy_dtype(column.dtype)
+            for name, column in metadata.items()
+        }
+        schema = _schema(arrow, types)
+        with _output(partial, schema) as file:
+            for where in pieces(len(names)):
+                ids = arrow.array(names[where], arrow.string())
+                columns = [_arrow_column(arrow, column[where]) for column in metadata.values()]
+                file.write_table(arrow.Table.from_arrays([ids, *columns], schema=schema))
+
+    write_with_companions(path, expression, write_values, write_metadata)
 
 
 def _table(path: Path, file: Any) -> Expression:
@@ -114,9 +123,7 @@ def _table(path: Path, file: Any) -> Expression:
                     raise DgexError(f"{path}: does not hold the {lines} lines it announces; make it again")
                 parts = [batch.column(i).cast(arrow.float32(), safe=False) for i in values]
                 block = np.stack([part.to_numpy(zero_copy_only=False) for part in parts])
-            if np.isinf(block).any():
-                raise DgexError(f"{path}: holds infinite values; use NaN for values not measured")
-            yield slice(0, len(values)), slice(start, start + len(batch)), block
+            yield slice(0, len(values)), slice(start, start + len(batch)), finite(f"{path}: the table", block)
             start += len(batch)
 
     return Expression(
@@ -148,27 +155,28 @@ def _numpy_column(arrow: Any, column: Any) -> np.ndarray:
     """A column of metadata: NaN among numbers and "" among strings where it is null."""
     if arrow.types.is_integer(column.type) or arrow.types.is_floating(column.type):
         return column.to_numpy()
-    return np.array(["" if entry is None else entry for entry in column.cast(arrow.string()).to_pylist()], np.str_)
+    return text_column(["" if entry is None else entry for entry in column.cast(arrow.string()).to_pylist()])
 
 
 def _arrow_column(arrow: Any, column: np.ndarray) -> Any:
     """The reverse: a null where an entry is missing."""
-    if column.dtype.kind == "U":
+    if is_text(column):
         return arrow.array(column.astype(object), arrow.string(), mask=column == "")
     return arrow.array(column, from_pandas=True)
 
 
 def _schema(arrow: Any, types: dict[str, Any]) -> Any:
     """The ids and then these columns, with the note by which pandas knows its index."""
-    described = {"name": INDEX, "field_name": INDEX, "pandas_type": "unicode", "numpy_type": "object", "metadata": None}
-    note = {"index_columns": [INDEX], "column_indexes": [], "columns": [described], "pandas_version": "2.0.0"}
-    return arrow.schema([(INDEX, arrow.string()), *types.items()], {b"pandas": json.dumps(note).encode()})
+    (index,) = column_names([INDEX], types)  # a gene may have its name
+    described = {"name": index, "field_name": index, "pandas_type": "unicode", "numpy_type": "object", "metadata": None}
+    note = {"index_columns": [index], "column_indexes": [], "columns": [described], "pandas_version": "2.0.0"}
+    return arrow.schema([(index, arrow.string()), *types.items()], {b"pandas": json.dumps(note).encode()})
 
 
 @contextmanager
 def _output(path: Path, schema: Any) -> Iterator[Any]:
-    """A Parquet file that becomes ``path`` when it is whole."""
+    """A new Parquet file."""
     writer = load_extra(path, "pyarrow.parquet", "parquet").ParquetWriter
     settings = {"use_dictionary": False, "write_statistics": False, "write_page_checksum": True}
-    with replacing(path) as partial, writer(partial, schema, **settings) as file:
+    with writer(path, schema, **settings) as file:
         yield file

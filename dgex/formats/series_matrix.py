@@ -8,10 +8,8 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-import numpy as np
-
 from dgex.errors import DgexError
-from dgex.formats.matrix import Expression
+from dgex.formats.matrix import Expression, text_column
 from dgex.formats.text import leading_fields, read_lines, unique_ids, value_blocks
 
 SERIES_MATRIX = "GEO series matrix"  # the kind of its tables
@@ -58,7 +56,7 @@ def open_series_matrix(path: Path) -> Iterator[Expression]:
         unique_ids(path, "row", [_unquoted(field) for _, field in body]),
         unique_ids(path, "sample", sample_id),
         value_blocks(path, body[0][0], 1, len(sample_id), len(body)),
-        sample_metadata={name: np.array(column, np.str_) for name, column in metadata.items()},
+        sample_metadata={name: text_column(column) for name, column in metadata.items()},
         kind=SERIES_MATRIX,
     )
 

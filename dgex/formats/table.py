@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import TextIO
 
 from dgex.errors import DgexError
-from dgex.formats.lines import companion, metadata_texts, one_line, row_blocks, text_output, value_texts
-from dgex.formats.matrix import Expression
+from dgex.formats.companions import Metadata, write_with_companions
+from dgex.formats.lines import is_packed, metadata_texts, row_blocks, text_output, value_texts
+from dgex.formats.matrix import Expression, ending
+from dgex.formats.names import one_line
 from dgex.formats.text import (
     DECIMAL_COMMA,
     NOT_MEASURED,
@@ -79,8 +81,7 @@ def open_table(path: Path) -> Iterator[Expression]:
 def write_table(path: Path, expression: Expression) -> None:
     """Writes CSV, or TSV where the name says so, a gene a line; values not measured are empty.
 
-    Metadata, where there are any, go into NAME.genes.csv and NAME.samples.csv, which are there before the table itself,
-    so that where it is all is. Every file is whole or not there.
+    Metadata, where there are any, go into NAME.genes.csv and NAME.samples.csv: see ``write_with_companions``.
 
     Raises:
       DgexError: the folder cannot be written to, or the disk is full; whatever ``expression.blocks`` raises.
@@ -92,20 +93,18 @@ def write_table(path: Path, expression: Expression) -> None:
         writer.writerow(["id", *one_line(header)])
         writer.writerows(lines)
 
-    with text_output(path) as file:
+    def write_values(partial: Path) -> None:
         genes = iter(one_line(expression.row_id))
-        values = (
-            [next(genes), *value_texts(row, "")] for block in row_blocks(expression, path.parent) for row in block
-        )
-        write(file, expression.sample_id, values)
-        for axis, ids, metadata in (
-            ("genes", expression.row_id, expression.row_metadata),
-            ("samples", expression.sample_id, expression.sample_metadata),
-        ):
-            if metadata:
-                columns = [one_line(ids), *(metadata_texts(column, "") for column in metadata.values())]
-                with text_output(companion(path, axis)) as beside:
-                    write(beside, metadata, zip(*columns, strict=True))
+        with ending(row_blocks(expression, path.parent)) as blocks, text_output(partial, is_packed(path)) as file:
+            lines = ([next(genes), *value_texts(row, "")] for block in blocks for row in block)
+            write(file, expression.sample_id, lines)
+
+    def write_metadata(partial: Path, ids: Sequence[str], metadata: Metadata) -> None:
+        columns = [one_line(ids), *(metadata_texts(column, "") for column in metadata.values())]
+        with text_output(partial, is_packed(path)) as file:
+            write(file, metadata, zip(*columns, strict=True))
+
+    write_with_companions(path, expression, write_values, write_metadata)
 
 
 def _separator(path: Path) -> str:

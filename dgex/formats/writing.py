@@ -1,15 +1,18 @@
 """Writes an expression table in the format that the name of the file asks for."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from dgex.atomic import check_writable
 from dgex.errors import DgexError
 from dgex.extras import need
+from dgex.formats.companions import AXES, companion
 from dgex.formats.gct import write_gct
 from dgex.formats.gctx import write_gctx
 from dgex.formats.h5ad import write_h5ad
 from dgex.formats.matrix import Expression
+from dgex.formats.names import column_names
 from dgex.formats.parquet import write_parquet
 from dgex.formats.table import write_table
 
@@ -30,10 +33,17 @@ NEEDED = {write_h5ad: ("anndata", "anndata"), write_parquet: ("pyarrow", "parque
 def write_expression(path: Path, expression: Expression) -> None:
     """Writes a table, whole or not at all, and beside CSV, TSV and Parquet its metadata (see ``write_table``).
 
+    A metadata column called id, the name under which files have the ids, is written as id_2.
+
     Raises:
       DgexError: as ``check_output``; the disk is full; whatever ``expression.blocks`` raises.
     """
-    _writer(path)(path, expression)
+    check_output(path)
+    rows, samples = (
+        dict(zip(column_names(metadata, {"id"}), metadata.values(), strict=True))
+        for metadata in (expression.row_metadata, expression.sample_metadata)
+    )
+    _writer(path)(path, replace(expression, row_metadata=rows, sample_metadata=samples))
 
 
 def check_output(path: Path, *inputs: Path) -> Path:
@@ -46,14 +56,23 @@ def check_output(path: Path, *inputs: Path) -> Path:
       The folder it will lie in, or the nearest above that there is already.
 
     Raises:
-      DgexError: its extension is none of ``WRITERS``; a package for it is not installed; it cannot be written, or is
-        one of the inputs.
+      DgexError: its extension is none of ``WRITERS``; a package for it is not installed; it, or a file for its
+        metadata, cannot be written or is one of the inputs; the latter is there although the output is not.
     """
     writer = _writer(path)
     if writer in NEEDED:
         package, extra = NEEDED[writer]
         need(package, extra=extra, what=str(path))
-    return check_writable(path, *inputs)
+    nearest = check_writable(path, *inputs)
+    if writer in (write_table, write_parquet):
+        for beside in (companion(path, axis) for axis in AXES):
+            check_writable(beside, *inputs)
+            if beside.exists() and not path.exists():
+                raise DgexError(
+                    f"{beside}: is there without {path.name}, whose metadata would replace it; move it away, or give "
+                    "the output another name"
+                )
+    return nearest
 
 
 def _writer(path: Path) -> Callable[[Path, Expression], None]:

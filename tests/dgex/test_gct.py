@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from dgex.formats.gct import open_gct, write_gct
-from dgex.formats.matrix import in_memory
+from dgex.formats.matrix import in_memory, is_text
 
 NAN = np.nan
 TEXT = """#1.3
@@ -84,7 +84,7 @@ def test_cmappy_reads_the_same(shared, name, monkeypatch):
         assert mine.row_metadata.keys() == set(theirs.row_metadata_df.columns)
         for field, column in mine.sample_metadata.items():
             expected = theirs.col_metadata_df[field]
-            if column.dtype.kind == "U":
+            if is_text(column):
                 assert column.tolist() == expected.fillna("").tolist()
             else:
                 np.testing.assert_allclose(column, expected.astype(float), rtol=1e-12)

@@ -58,7 +58,7 @@ def check_metadata(found: Expression) -> None:
     np.testing.assert_array_equal(metadata["day"], [3, NAN])
     assert metadata["well"].dtype.kind == "i" and metadata["well"].tolist() == [1, 2]
     assert metadata["dead"].dtype.kind == "b" and metadata["dead"].tolist() == [True, False]
-    assert metadata["batch"].dtype.kind == metadata["drug"].dtype.kind == "U"
+    assert metadata["batch"].dtype.kind == metadata["drug"].dtype.kind == "T"
 
 
 LAYOUTS = [np.array, sparse.csr_matrix, sparse.csc_matrix, sparse.csr_array]
@@ -106,7 +106,7 @@ def check_anndata(adata, expression: Expression) -> None:
     assert adata.var_names.tolist() == ["g1", "g2", "g3"] and adata.obs_names.tolist() == ["s1", "s2"]
     assert adata.var["symbol"].tolist() == ["A", "", "C"] and adata.var["ok"].tolist() == [True, False, True]
     np.testing.assert_array_equal(adata.var["mae"], [0.25, NAN, 1])
-    assert adata.obs["dose|unit"].tolist() == [1, 10] and adata.obs["index"].tolist() == ["p", "q"]
+    assert adata.obs["dose|unit"].tolist() == [1, 10] and adata.obs["_index_2"].tolist() == ["p", "q"]
 
 
 @pytest.mark.parametrize("backed", [None, "r"])

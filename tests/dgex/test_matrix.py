@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from dgex.formats.matrix import Expression, in_memory
+from dgex.errors import DgexError
+from dgex.formats.matrix import PIECE, TEXT, Expression, ending, finite, in_memory, is_text, text_column
 
 
 @pytest.fixture
@@ -44,3 +45,52 @@ def test_of_an_array():
     table = in_memory(values, "ab", ["s"])
     assert table.shape == (1, 2) and table.kind == "in memory"
     np.testing.assert_array_equal(table.load(), values)
+
+
+def test_text_columns_take_what_their_entries_take():
+    entries = ["x" * 10**6, *map(str, range(2 * PIECE)), "a\0b", ""]
+    column = text_column(entries)
+    assert column.dtype == TEXT and column.nbytes == 16 * len(entries)
+    assert column.tolist() == [*entries[:-2], "ab", ""]
+    assert text_column([]).tolist() == []
+
+
+def test_texts_are_texts_whoever_made_them():
+    assert is_text(text_column(["a"])) and is_text(np.array(["a"]))
+    assert not is_text(np.array([1.5])) and not is_text(np.array([True]))
+
+
+def test_a_field_of_the_samples_as_texts():
+    metadata = {"n": np.array([1, 20]), "x": np.array([0.5, np.nan]), "u": np.array(["a", ""]), "t": text_column("bc")}
+    table = in_memory(np.zeros((2, 1), np.float32), "a", "st", {}, metadata)
+    found = {name: table.sample_text(name) for name in [*metadata, "none"]}
+    assert {name: column.tolist() for name, column in found.items()} == {
+        "n": ["1", "20"], "x": ["0.5", ""], "u": ["a", ""], "t": ["b", "c"], "none": ["", ""]
+    }  # fmt: skip
+    assert {column.dtype for column in found.values()} == {TEXT}
+
+
+def test_blocks_end_with_whoever_reads_them():
+    ended = []
+
+    def blocks(most):
+        try:
+            yield slice(0, 1), slice(0, 1), np.zeros((1, 1), np.float32)
+        finally:
+            ended.append(most)
+
+    table = Expression(("a",), ("s",), blocks)
+    for expression in (table, table.transposed()):
+        with pytest.raises(OSError), ending(expression.blocks(7)) as own:
+            next(own)
+            raise OSError
+        assert ended.pop() == 7
+    with ending(iter([1])) as own:  # what cannot be closed need not
+        assert list(own) == [1]
+
+
+def test_what_is_infinite_is_refused():
+    values = np.array([1, np.nan])
+    assert finite("x", values) is values
+    with pytest.raises(DgexError, match="some.csv: the table holds infinite values; use NaN"):
+        finite("some.csv: the table", np.array([1, -np.inf]))

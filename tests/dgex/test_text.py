@@ -99,7 +99,12 @@ def test_a_line_without_end_is_refused_before_it_fills_the_memory(tmp_path, monk
 
 @pytest.mark.parametrize(
     ("ids", "complaint"),
-    [(["a", "b", "a"], "the row a twice"), (["a", ""], "the row ''"), (["a", "\N{REPLACEMENT CHARACTER}"], "in UTF-8")],
+    [
+        (["a", "b", "a"], "the row a twice"),
+        (["a", ""], "the row ''"),
+        (["a", "\N{REPLACEMENT CHARACTER}"], "in UTF-8"),
+        (["\0"], "without NUL"),
+    ],
 )
 def test_ids_must_be_keys(tmp_path, refused, ids, complaint):
     assert unique_ids(tmp_path, "row", ["b", "a"]) == ("b", "a")
@@ -123,5 +128,5 @@ def test_ids_must_be_keys(tmp_path, refused, ids, complaint):
 )
 def test_metadata_columns_get_the_narrowest_type(entries, expected):
     found = metadata_column(entries)
-    assert found.dtype.kind == expected.dtype.kind
+    assert found.dtype.kind == expected.dtype.kind.replace("U", "T")
     np.testing.assert_array_equal(found, expected)

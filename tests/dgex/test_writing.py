@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,8 +12,8 @@ import numpy as np
 import pytest
 
 from dgex.errors import DgexError
-from dgex.formats.lines import companion
-from dgex.formats.matrix import Block, Expression, in_memory
+from dgex.formats.companions import companion
+from dgex.formats.matrix import Block, Expression, in_memory, is_text, text_column
 from dgex.formats.opening import open_expression
 from dgex.formats.writing import WRITERS, check_output, write_expression
 
@@ -149,6 +150,105 @@ def test_a_package_that_is_absent_is_named_by_readers_too(tmp_path, refused, mon
             pass
 
     assert f'{path}: needs {package}; install it: pip install "dgex[{extra}]"' in refused(read)
+
+
+@pytest.mark.parametrize("axis", ["genes", "samples"])
+@pytest.mark.parametrize("extension", [".csv", ".tsv.gz", ".parquet"])
+def test_files_of_metadata_are_outputs_too(tmp_path, refused, axis, extension):
+    pytest.importorskip("pyarrow")
+    path, beside = tmp_path / f"some{extension}", tmp_path / f"some.{axis}{extension}"
+    beside.write_text("the user's own")
+    assert f"{beside}: is read to make this output" in refused(lambda: check_output(path, beside))
+    table = in_memory(VALUES, "abc", "xy")
+    for command in (lambda: check_output(path), lambda: write_expression(path, table)):
+        assert f"{beside}: is there without some{extension}" in refused(command)
+    path.write_text("then they belong together")
+    check_output(path)
+    beside.unlink()
+    beside.mkdir()
+    assert f"{beside}: cannot be written" in refused(lambda: check_output(path))
+    check_output(tmp_path / "some.gct", beside)
+
+
+@pytest.mark.parametrize("extension", [".csv", ".parquet"])
+def test_where_the_table_is_its_metadata_are(tmp_path, expression, extension, monkeypatch):
+    pytest.importorskip("pyarrow")
+    path = tmp_path / f"some{extension}"
+    write_expression(path, expression)
+    seen: list[tuple[str, bool]] = []
+    rename = os.replace
+
+    def watched(source, target):
+        seen.append((Path(target).name, path.exists()))
+        rename(source, target)
+
+    monkeypatch.setattr("os.replace", watched)
+    write_expression(path, expression)  # over an older one
+    assert sorted(seen[:2]) == [(f"some.genes{extension}", False), (f"some.samples{extension}", False)]
+    assert seen[2:] == [(f"some{extension}", False)] and path.exists()
+
+
+def test_an_older_table_stays_until_all_is_written(tmp_path, expression, monkeypatch):
+    path = tmp_path / "some.csv"
+    write_expression(path, expression)
+    before = {entry.name: entry.read_bytes() for entry in tmp_path.iterdir()}
+    expression.sample_metadata["broken"] = np.array([object()])  # of one entry too few: fails in the last file
+    with pytest.raises(ValueError):
+        write_expression(path, expression)
+    assert {entry.name: entry.read_bytes() for entry in tmp_path.iterdir()} == before
+
+
+NAMES = ["id", "id_2", "a/b", "a|b", ".", "", "_index", "a\tb", "a\0b", "Ä"]
+
+
+def test_any_name_of_a_metadata_column_is_written(path: Path) -> None:
+    columns = {name: np.array([f"{number}\0 of s", "", "t"]) for number, name in enumerate(NAMES)}
+    table = in_memory(np.ones((3, 2), np.float32), "ab", "stu", {}, {**columns, "one more": np.arange(3)})
+    write_expression(path, table)
+    beside = companion(path, "samples")
+    with open_expression(beside if beside.exists() else path) as found:
+        kept = found.row_metadata if beside.exists() else found.sample_metadata
+        assert (found.row_id if beside.exists() else found.sample_id) == ("s", "t", "u")
+    assert len(kept) == len(NAMES) + (not beside.exists()) and {"id_2", "id_3", "ab", "a b", "Ä"} <= kept.keys()
+    assert {column[0] for column in kept.values() if is_text(column)} == {f"{n} of s" for n in range(len(NAMES))}
+
+
+def test_a_gene_called_id_is_written(path: Path) -> None:
+    write_expression(path, in_memory(VALUES, ("id", "b", "c"), ("id", "t")))
+    with open_expression(path) as found:
+        assert {found.row_id, found.sample_id} == {("id", "b", "c"), ("id", "t")}
+
+
+def test_one_long_text_costs_no_more_than_itself(path: Path) -> None:
+    count = 10000
+    titles = text_column(["x" * 40000, *["short"] * (count - 1)])  # of NumPy's str_ it would be 1.6 GB
+    table = in_memory(np.ones((count, 2), np.float32), "ab", list(map(str, range(count))), {}, {"title": titles})
+    tracemalloc.start()
+    try:
+        write_expression(path, table)
+        with open_expression(path) as found:
+            assert not found.sample_metadata or (found.sample_metadata["title"] == titles).all()
+            assert found.transposed().sample_metadata or found.sample_metadata or companion(path, "samples").exists()
+        assert tracemalloc.get_traced_memory()[1] < 2**27
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_writer_that_fails_ends_its_source(path: Path) -> None:
+    running = []
+
+    def blocks(most: int) -> Iterator[Block]:
+        running.append(most)
+        try:
+            yield slice(0, 2), slice(0, 3), VALUES
+            yield slice(0, 2), slice(0, 3), np.full((2, 3), "no number")
+        finally:
+            running.remove(most)
+
+    with pytest.raises((TypeError, ValueError)) as failure:
+        write_expression(path, Expression(("a", "b", "c"), ("s", "t"), blocks))
+    assert failure.tb and not running  # though the traceback still has the writer's variables
+    assert not list(path.parent.iterdir())
 
 
 def test_the_input_and_folders_are_no_output(tmp_path, refused):
