@@ -23,7 +23,7 @@ from benchmarks.train_step import environment
 from dgex import console, parallel
 from dgex.atomic import need_room
 from dgex.formats.gctx import write_gctx
-from dgex.formats.matrix import Block, Expression
+from dgex.formats.matrix import Block, Expression, text_column
 from dgex.inference import ROWS, inference_function
 from dgex.model import Model
 from dgex.model_directory import load_model
@@ -31,6 +31,7 @@ from dgex.networks import take_targets
 
 L1000 = 1_328_098  # profiles
 ROWS_OF_L1000 = 978
+FIELDS = 10  # of text metadata of the samples
 PIECE = 2**26  # bytes written at once to find out the disk's rate
 
 app = console.command_line(__doc__.splitlines()[0])
@@ -52,7 +53,11 @@ def write_input(path: Path, model: Model, profiles: int) -> None:
     genes = model.reference.landmark_genes.ensembl
     rows = (*genes, *(f"other_{number}" for number in range(ROWS_OF_L1000 - len(genes))))
     ids = tuple(f"sample_{number:07}" for number in range(profiles))
-    write_gctx(path, Expression(rows, ids, lambda most: made_up(model, profiles)))
+    metadata = {
+        f"field_{field}": text_column([f"value {number % 1000} of field {field}" for number in range(profiles)])
+        for field in range(FIELDS)
+    }
+    write_gctx(path, Expression(rows, ids, lambda most: made_up(model, profiles), {}, metadata))
 
 
 def predict_rate(source: Path, output: Path, profiles: int) -> tuple[float, float]:

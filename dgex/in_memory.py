@@ -10,7 +10,7 @@ import numpy as np
 
 from dgex import parallel
 from dgex.errors import DgexError
-from dgex.formats.matrix import Expression, first_repeated, in_memory
+from dgex.formats.matrix import Expression, finite, first_repeated, in_memory, text_column
 from dgex.formats.table import ENTREZ
 from dgex.model import Model
 from dgex.prediction import Request, predict
@@ -61,8 +61,8 @@ def _table(model: Model, data: Any) -> Expression:
                 raise DgexError(f"the DataFrame holds the label {repeated} twice; make its labels unique")
         others = data.drop(columns=numbers.columns)
         text = {str(name): column.astype(object).where(column.notna(), "") for name, column in others.items()}
-        metadata = {name: column.astype(str).to_numpy(np.str_) for name, column in text.items()}
-        return in_memory(_finite(numbers.to_numpy(np.float32)), ids[0], ids[1], {}, metadata)
+        metadata = {name: text_column(column.astype(str).tolist()) for name, column in text.items()}
+        return in_memory(finite("the DataFrame", numbers.to_numpy(np.float32)), ids[0], ids[1], {}, metadata)
     values = np.asarray(data, np.float32)
     genes = model.reference.landmark_genes.ensembl
     if values.ndim != 2 or values.shape[1] != len(genes) or not len(values):
@@ -70,19 +70,13 @@ def _table(model: Model, data: Any) -> Expression:
             f"an array of shape {values.shape} is not [profiles, {len(genes)} landmarks]; order its columns as "
             "model.reference.landmark_genes, or give a DataFrame with the genes' names"
         )
-    return in_memory(_finite(values), genes, [str(number) for number in range(len(values))])
+    return in_memory(finite("the array", values), genes, [str(number) for number in range(len(values))])
 
 
 def _numbers(frame: Any) -> Any:
     """The columns of a DataFrame that are measurements."""
     numbers = frame.select_dtypes("number")
     return numbers.drop(columns=[name for name in numbers.columns if str(name).lower() in ENTREZ])
-
-
-def _finite(values: np.ndarray) -> np.ndarray:
-    if np.isinf(values).any():
-        raise DgexError("the data hold infinite values; use NaN for values not measured")
-    return values
 
 
 def _is(data: Any, package: str, name: str) -> bool:

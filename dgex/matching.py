@@ -220,7 +220,7 @@ def _resolve(
             if naming == "probe set" or (once and len(names) == len(tier[names[0]]) == 1):
                 rows[gene] = [row for name in names for row in hits[name]]
             else:
-                unclear[gene] = ", ".join(_claim(name, len(hits[name]), len(tier[name])) for name in names)
+                unclear[gene] = ", ".join(_claim(name, len(hits[name]), len(tier[name])) for name in sorted(names))
     return rows, unclear
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dgex.formats.matrix import BLOCK, Expression
+from dgex.formats.matrix import BLOCK, Expression, ending
 from dgex.scratch import Scratch
 
 # Gives the profiles from the first one on, in blocks: which they are, and float32 [profiles, rows].
@@ -24,14 +24,17 @@ def profiles_of(table: Expression, rows: np.ndarray, most: int, folder: Path) ->
       DgexError: there is too little room for that; whatever ``table.blocks`` raises.
     """
     samples, width = table.shape
-    if next(table.blocks(most * width))[1] == slice(0, width):
+    with ending(table.blocks(most * width)) as blocks:
+        whole = next(blocks)[1] == slice(0, width)
+    if whole:
 
         def pass_through() -> Iterator[tuple[slice, np.ndarray]]:
-            for where, _, values in table.blocks(most * width):
-                for first in range(0, len(values), most):  # compressed chunks may be larger
-                    part = values[first : first + most]
-                    start = where.start + first
-                    yield slice(start, start + len(part)), part[:, rows]
+            with ending(table.blocks(most * width)) as blocks:
+                for where, _, values in blocks:
+                    for first in range(0, len(values), most):  # compressed chunks may be larger
+                        part = values[first : first + most]
+                        start = where.start + first
+                        yield slice(start, start + len(part)), part[:, rows]
 
         yield pass_through
         return
