@@ -110,7 +110,7 @@ def test_a_column_of_entrez_ids_names_genes_and_is_no_profile(small_model, frame
     model = replace(small_model, reference=replace(small_model.reference, landmark_genes=genes))
     expected = model.predict(frame.set_axis(list(genes.ensembl), axis=1)).T
     given = frame.T.set_axis([f"row {number}" for number in range(24)])
-    given.insert(4, name, [gene.entrez for gene in known])
+    given.insert(4, name, [int(gene.entrez) for gene in known])
     pd.testing.assert_frame_equal(model.predict(given.iloc[::-1]), expected)
 
 
