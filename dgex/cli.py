@@ -197,7 +197,8 @@ def _text(note: Path | None) -> dict[str, str]:
     try:
         return {"note": note.read_text(encoding="utf-8").strip()} if note else {}
     except (OSError, UnicodeDecodeError) as error:
-        raise DgexError(f"{note}: cannot be read ({error}); give a text file in UTF-8") from error
+        reason = getattr(error, "strerror", None) or "not UTF-8 text"
+        raise DgexError(f"{note}: cannot be read as a note ({reason})") from error
 
 
 def _remove_run(run: Path) -> None:

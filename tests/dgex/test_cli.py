@@ -149,8 +149,8 @@ def test_a_stopped_training_goes_on_with_resume(folder, trained, tmp_path, monke
         (["--activation", "pau"], "is learnt already; a TAAF needs one of"),
         (["--dropout", "1"], "dropout must lie in"),
         (["--devices", "100"], "100 devices asked for"),
-        (["--note", "none.txt"], "none.txt: cannot be read ("),
-        (["--note", "."], ".: cannot be read ("),
+        (["--note", "none.txt"], "none.txt: cannot be read as a note ("),
+        (["--note", "."], ".: cannot be read as a note ("),
     ],
 )
 def test_trainings_that_are_refused(folder, tmp_path, monkeypatch, refused, arguments, said):
@@ -172,7 +172,7 @@ def test_a_note_ends_the_card(folder, tmp_path, refused):
     assert noted == plain + "\n## Notes\n\nTrained on a *Sunday*, at 30 °C.\n"
     note.write_bytes("30 °C".encode("latin-1"))
     said = refused(lambda: dgex(*arguments, "-o", tmp_path / "other", "--note", note))
-    assert "note.md: cannot be read (" in said and "give a text file in UTF-8" in said
+    assert "note.md: cannot be read as a note (not UTF-8 text)" in said
     assert names_in(tmp_path) == ["note.md", "noted", "plain"]
 
 
