@@ -8,10 +8,13 @@ import pytest
 
 from dgex import parallel
 from dgex.batches import Samples
-from dgex.dataset import Dataset, read_dataset
+from dgex.dataset import Dataset, read_dataset, write_dataset
 from dgex.fitting import train_model
+from dgex.formats.gct import write_gct
+from dgex.formats.matrix import Expression, in_memory
 from dgex.genes import Genes
 from dgex.model import Model
+from dgex.model_directory import save_model
 from dgex.networks import NetworkConfig
 from dgex.normalization import fit_scaler
 from dgex.protocols import Protocol
@@ -83,3 +86,24 @@ def small_model(small_data: Dataset) -> Model:
     """Trained for a moment, enough to be better than the mean predictor."""
     data = {"file": "made-up.h5", "sha256": "0123"}
     return train_model(small_data, data, SMALL_NETWORK, SMALL_PROTOCOL, 0, parallel.devices(1))
+
+
+@pytest.fixture(scope="session")
+def small_plate(small_data: Dataset) -> Expression:
+    """The landmarks of the test profiles, as an expression table."""
+    values = small_data.landmark[small_data.split == 2]
+    names = [f"s{row}" for row in range(len(values))]
+    told = {"drug": np.array(["a", "b"] * 30)}
+    return in_memory(values, small_data.landmark_genes.ensembl, names, {}, told)
+
+
+@pytest.fixture(scope="session")
+def model_files(
+    small_data: Dataset, small_model: Model, small_plate: Expression, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A folder of made-up.h5, a prepared file, model, trained on it, and plate.gct, its test profiles."""
+    folder = tmp_path_factory.mktemp("files")
+    write_dataset(folder / "made-up.h5", small_data)
+    save_model(folder / "model", small_model)
+    write_gct(folder / "plate.gct", small_plate)
+    return folder
