@@ -10,6 +10,7 @@ from pathlib import Path
 
 from dgex.errors import DgexError
 
+LONGEST_NAME = 180  # bytes of a file's, of the 255 that systems allow; temporary names and companions are longer
 SLACK = 2**24  # bytes, for what a file holds besides its arrays
 
 
@@ -51,6 +52,8 @@ def check_writable(path: Path, *inputs: Path) -> Path:
     Raises:
       DgexError: it is a folder or a device, or lies where nothing may be written, or is one of the inputs.
     """
+    if len(os.fsencode(path.name)) > LONGEST_NAME:
+        raise DgexError(f"{path.name[:40]}...: is too long a name; give one of {LONGEST_NAME} bytes at most")
     if any(path.exists() and source.exists() and path.samefile(source) for source in inputs):
         raise DgexError(f"{path}: is read to make this output, which would replace it; give the output another name")
     nearest = next(parent for parent in path.absolute().parents if parent.exists())

@@ -3,20 +3,37 @@
 What a command needs is imported when it runs: help is there at once.
 """
 
+import gc
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from dgex import console
+from dgex import __version__, console
 from dgex.errors import DgexError
 
 app = console.command_line("Infer the expression of 9,520 target genes from landmark genes.")
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"dgex {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Infer the expression of 9,520 target genes from landmark genes."""
+
 
 Model = Annotated[
     Path | None, typer.Option("-m", "--model", help="Model directory.", show_default="the one that comes with dgex")
@@ -71,7 +88,7 @@ def train_command(
         for name, means in scores.items():
             print(f"{name}: validation z-score MAE {means['zscore_mae']:.4f}", flush=True)
 
-    with console.progress("{task.fields[status]}") as bar:
+    with console.progress("{task.fields[status]}") as bar, _enough_memory():
         task = bar.add_task("training", total=chosen.epochs, status="")
 
         def on_epoch(row: Epoch, seconds: float) -> None:
@@ -151,6 +168,7 @@ def predict_command(
     devices: Devices = None,
 ) -> None:
     """Infer whole expression profiles from landmark genes."""
+    gc.disable()  # JAX hooks into it, and an interrupt that comes within the hook is lost
     from dgex import parallel
     from dgex.formats.matrix import Block
     from dgex.formats.opening import open_expression
@@ -199,6 +217,18 @@ def _text(note: Path | None) -> dict[str, str]:
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8 text"
         raise DgexError(f"{note}: cannot be read as a note ({reason})") from error
+
+
+@contextmanager
+def _enough_memory() -> Iterator[None]:
+    import jax
+
+    try:
+        yield
+    except (jax.errors.JaxRuntimeError, MemoryError) as error:
+        if isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        raise DgexError("the network and its data do not fit into memory; use fewer units (--hidden)") from error
 
 
 def _remove_run(run: Path) -> None:

@@ -4,8 +4,11 @@ The commands use typer because a command is then a typed function whose signatur
 rich, which typer brings along, draws the progress bars and tables.
 """
 
+import errno
 import io
+import signal
 import sys
+import threading
 from collections.abc import Callable
 
 import typer
@@ -27,8 +30,17 @@ def run(app: Callable[[], object]) -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal without Greek letters is no reason to fail
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGTERM, signal.SIGHUP):  # of batch systems: what is half written goes, as after Ctrl-C
+            signal.signal(number, lambda number, frame: sys.exit(128 + number))
     try:
         app()
+    except OSError as error:
+        if error.filename is not None or error.errno not in (errno.ENOSPC, errno.EPIPE):
+            raise
+        sys.stdout = None  # which would fail once more on exit
+        print(f"error: standard output: cannot be written ({error.strerror})", file=sys.stderr)
+        sys.exit(2)
     except DgexError as error:
         # Not through rich: it would wrap the line and read [brackets] as markup.
         # Names in damaged files can have line breaks.

@@ -1,5 +1,6 @@
 """Predictions for arrays, DataFrames and AnnData objects."""
 
+import os
 import sys
 import tempfile
 import warnings
@@ -19,6 +20,12 @@ from dgex.prediction import Request, predict
 def predict_data(model: Model, data: Any, **request: Any) -> Any:
     """``Model.predict``."""
     asked = Request(**request)
+    if isinstance(data, str | os.PathLike):
+        raise DgexError(f"{data}: is a path; give what is in it, or use the command `dgex predict`")
+    if asked.interval is not None and not _is(data, "anndata", "AnnData"):
+        raise DgexError(
+            "interval: only an AnnData has a place for the half widths; dgex.prediction.rows_of gives them too"
+        )
     table = _table(model, data)
     name = Path(f"<{type(data).__name__}>")
     if not all(table.shape):

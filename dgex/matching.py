@@ -126,7 +126,7 @@ def match_genes(path: Path, expression: Expression, genes: Genes) -> Match:
     known = namings(genes)
     best = max(_candidates(expression, genes, known), key=_standing)
     if best.found < max(1, LEAST_FOUND * len(genes)):
-        raise DgexError(_unrecognised(path, expression, known))
+        raise DgexError(_unrecognised(path, expression, known, best))
     return best
 
 
@@ -235,12 +235,13 @@ def _listed(names: Sequence[str]) -> str:
     return "; ".join(names[:SHOWN]) + more
 
 
-def _unrecognised(path: Path, expression: Expression, known: Mapping[Naming, list[Tier]]) -> str:
+def _unrecognised(path: Path, expression: Expression, known: Mapping[Naming, list[Tier]], best: Match) -> str:
     def like(ids: Sequence[str]) -> str:
         return ", ".join(repr(name[:40]) for name in ids[:3])
 
     expected = " or ".join(f"{naming}s ({next(iter(tiers[0]))})" for naming, tiers in known.items() if tiers[0])
+    found = f"only {best.found} of the landmarks are" if best.found else "the landmarks are not"
     return (
-        f"{path}: the landmarks are not recognised; its rows are named like {like(expression.row_id)}, its columns "
+        f"{path}: {found} recognised; its rows are named like {like(expression.row_id)}, its columns "
         f"like {like(expression.sample_id)}; name the genes in either, or in a column of metadata, by {expected}"
     )

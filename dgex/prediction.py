@@ -125,11 +125,11 @@ def predict(
     if len(match.missing):
         lacking = match.rows.count == 0
         row_metadata["kind"][: len(lacking)][lacking] = "imputed"
-        row_metadata["well_inferred"][: len(lacking)][lacking] = 0
+        row_metadata["well_inferred"][: len(lacking)][lacking] = False
     samples = len(oriented.sample_id)
     told: dict[str, np.ndarray] = {
         "distance": np.full(samples, np.nan, np.float32),
-        "out_of_range": np.zeros(samples, np.int8),
+        "out_of_range": np.zeros(samples, bool),
         "landmarks_imputed": np.zeros(samples, np.int32),
     }
     most = max(PROFILES, ROWS * len(devices))
@@ -173,7 +173,7 @@ def rows_of(model: Model, request: Request) -> tuple[tuple[str, ...], dict[str, 
 
     Metadata: symbol; kind ("measured", "inferred", or "imputed" where the table lacks the landmark; where some profiles
     do, it is filled in there and stays "measured"); validation_pearson (within studies), validation_r2,
-    validation_zscore_mae, validation_log2_mae; well_inferred (1 or 0; 1 where measured, as the Connectivity Map counts
+    validation_zscore_mae, validation_log2_mae; well_inferred (true where measured too, as the Connectivity Map counts
     landmarks among its best inferred genes); with an interval its half width, on the output's scale. Of landmarks these
     numbers are NaN.
 
@@ -188,7 +188,7 @@ def rows_of(model: Model, request: Request) -> tuple[tuple[str, ...], dict[str, 
     ids = [gene + INFERRED * both for gene, both in zip(inferred.ensembl, twin.tolist(), strict=True)]
     sd = reference.target_scaler.sd
 
-    def column(measured: float, of_target: np.ndarray) -> np.ndarray:
+    def column(measured: float | bool, of_target: np.ndarray) -> np.ndarray:
         return np.concatenate([np.full(len(landmark), measured, of_target.dtype), of_target[kept]])
 
     metadata = {
@@ -198,7 +198,7 @@ def rows_of(model: Model, request: Request) -> tuple[tuple[str, ...], dict[str, 
         "validation_r2": column(np.nan, reliability.r2),
         "validation_zscore_mae": column(np.nan, reliability.zscore_mae),
         "validation_log2_mae": column(np.nan, reliability.zscore_mae * sd),
-        "well_inferred": column(1, reliability.well_inferred.astype(np.int8)),
+        "well_inferred": column(True, reliability.well_inferred),
     }
     if request.interval is not None:
         width = reliability.half_width_at(request.interval)

@@ -10,6 +10,7 @@ from pathlib import Path
 from dgex.errors import DgexError
 
 GZIP = b"\x1f\x8b"
+WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1")  # .xlsx, which is zip, and .xls
 
 
 @contextmanager
@@ -46,8 +47,14 @@ def first_bytes(path: Path) -> bytes:
     Raises:
       DgexError: as ``reading``; the file is empty, or a web page: what servers send instead of a file they lack.
     """
+    if path.is_fifo() or path.is_char_device():
+        raise DgexError(f"{path}: is a pipe or a device, which can be read only once; save it to a file first")
     with reading(path), open_content(path) as content:
         start = content.read(512)
+    if start.startswith(WORKBOOKS):
+        raise DgexError(f"{path}: is an Excel workbook or an archive; save the table as CSV or TSV")
+    if start.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise DgexError(f"{path}: is text in UTF-16; save it as UTF-8")
     if not start.strip():
         raise DgexError(f"{path}: is empty; fetch or make it again")
     if start.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml")):

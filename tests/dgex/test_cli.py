@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dgex import dataset, fitting
+from dgex import __version__, dataset, fitting
 from dgex.cli import app
 from dgex.dataset import sha256_of, write_dataset
 from dgex.model_directory import load_model, read_card
@@ -228,3 +228,8 @@ def test_info(model_files, tmp_path, capsys, refused):
     dgex("info", model_files / "model")
     assert capsys.readouterr().out == (model_files / "model" / "MODEL_CARD.md").read_text()
     assert "there is no such directory" in refused(lambda: dgex("info", tmp_path / "none"))
+
+
+def test_version(capsys):
+    dgex("--version")
+    assert capsys.readouterr().out == f"dgex {__version__}\n"

@@ -1,6 +1,7 @@
 """``dgex predict`` with real files; and bad input, which leaves nothing behind."""
 
 import gzip
+import os
 import shutil
 from functools import partial
 from pathlib import Path
@@ -249,3 +250,23 @@ def test_a_full_disk(model_files, tmp_path, monkeypatch, refused, extension):
     line = refused(lambda: dgex("predict", model_files / "plate.gct", "-m", model_files / "model", "-o", output))
     assert "make room" in line
     assert names_in(tmp_path) == []
+
+
+def test_flags_choose_rows_and_profiles(model_files, tmp_path):
+    dgex("predict", model_files / "plate.gct", "-m", model_files / "model", "-o", tmp_path / "out.h5ad")
+    found = anndata.read_h5ad(tmp_path / "out.h5ad")
+    assert found.var.well_inferred.dtype == bool and found.obs.out_of_range.dtype == bool
+    measured = found.var.kind == "measured"
+    assert found[:, found.var.well_inferred & measured].n_vars == measured.sum()
+
+
+def test_a_pipe_is_no_file(model_files, tmp_path, refused):
+    os.mkfifo(tmp_path / "pipe")
+    arguments = [tmp_path / "pipe", "-m", model_files / "model", "-o", tmp_path / "out.gctx"]
+    assert "save it to a file first" in refused(lambda: dgex("predict", *arguments))
+
+
+def test_a_name_that_is_too_long(model_files, tmp_path, refused):
+    arguments = [model_files / "plate.gct", "-m", model_files / "model", "-o", tmp_path / f"{'x' * 250}.csv"]
+    assert "is too long a name" in refused(lambda: dgex("predict", *arguments))
+    assert not names_in(tmp_path)

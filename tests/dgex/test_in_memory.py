@@ -230,3 +230,13 @@ def test_arrays_need_neither_pandas_nor_anndata(small_model, tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
     assert done.stdout.strip() == "(1, 76) False", done.stderr
+
+
+def test_what_has_no_place_for_intervals(small_model, small_data):
+    with pytest.raises(DgexError, match="^interval: only an AnnData"):
+        small_model.predict(small_data.landmark[:2], interval=0.9)
+
+
+def test_a_path_is_no_data(small_model, tmp_path):
+    with pytest.raises(DgexError, match="plate.gct: is a path"):
+        small_model.predict(tmp_path / "plate.gct")
