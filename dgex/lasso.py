@@ -26,6 +26,7 @@ TOLERANCES = (1e-3, 1e-4, 1e-5)
 STEPS = 20  # between two looks at the gap, each of which costs as much as a step
 LIMIT = 20_000
 ROUNDS = 20  # of ``finish``, which takes few where the start is near
+SOLVED = 1e-9  # of the largest covariance: what Newton's linear equations may leave, far above rounding
 
 
 def soft_threshold(value: jax.Array, threshold: jax.Array) -> jax.Array:
@@ -126,7 +127,11 @@ def finish(gram: np.ndarray, cross: np.ndarray, penalty: float, weights: np.ndar
                 values = np.linalg.solve(gram[np.ix_(chosen, chosen)], cross[chosen, target] - penalty * signs[chosen])
             except np.linalg.LinAlgError:
                 break
-            argument = cross[:, target] - gram[:, chosen] @ values
+            gradient = cross[:, target] - gram[:, chosen] @ values
+            remains = np.abs(gradient[chosen] - penalty * signs[chosen]).max(initial=0)
+            if remains > SOLVED * np.abs(cross[:, target]).max():
+                break  # as good as singular, which the solver did not notice
+            argument = gradient.copy()
             argument[chosen] += values
             before, signs = signs, np.sign(argument) * (np.abs(argument) > penalty)
             if (signs == before).all():

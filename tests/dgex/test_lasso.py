@@ -147,3 +147,23 @@ def test_on_the_compendium(compendium, penalty):
     ((_, model),) = lasso_models(products(few), [penalty])
     expected = scikit_learn(few, penalty).predict(validation.landmark.astype(np.float64))
     np.testing.assert_allclose(model.predict(validation.landmark), expected, atol=1e-5)
+
+
+def test_what_is_called_exact_is_a_minimum():
+    """From afar more landmarks seem to be needed than there are samples: equations as good as singular, with any
+    solution up to 1e16.
+    """
+    random = np.random.default_rng(0)
+    found = 0
+    for _ in range(100):
+        landmark, target = random.normal(size=(8, 20)), random.normal(size=(8, 3))
+        landmark, target = landmark - landmark.mean(axis=0), target - target.mean(axis=0)
+        gram, cross = landmark.T @ landmark / 8, landmark.T @ target / 8
+        near = Lasso(0.02, tol=1e-4, max_iter=100_000, fit_intercept=False).fit(landmark, target).coef_.T
+        start = near if random.random() < 0.5 else 0.1 * random.normal(size=near.shape)
+        weights, exact = finish(gram, cross, 0.02, start)
+        gradient = (cross - gram @ weights)[:, exact]
+        np.testing.assert_array_less(np.abs(gradient), 0.02 + 1e-9)
+        assert np.abs(weights).max() < 100
+        found += exact.sum()
+    assert found > 10
