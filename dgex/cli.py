@@ -26,6 +26,16 @@ def _version(asked: bool) -> None:
         raise typer.Exit
 
 
+@contextmanager
+def _without_collection() -> Iterator[None]:
+    """JAX hooks into garbage collection, and an interrupt that comes within the hook is lost."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
 @app.callback()
 def common(
     version: Annotated[
@@ -141,6 +151,7 @@ def info_command(model: Annotated[Path | None, typer.Argument(help="Model direct
 
 
 @app.command("predict")
+@_without_collection()
 def predict_command(
     table: Annotated[
         Path,
@@ -168,7 +179,6 @@ def predict_command(
     devices: Devices = None,
 ) -> None:
     """Infer whole expression profiles from landmark genes."""
-    gc.disable()  # JAX hooks into it, and an interrupt that comes within the hook is lost
     from dgex import parallel
     from dgex.formats.matrix import Block
     from dgex.formats.opening import open_expression
