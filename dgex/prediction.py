@@ -5,9 +5,9 @@ rank, to z-scores; missing landmarks are filled in from the others; the network 
 other profiles are changes nothing, except that the scale is told from up to ``PROFILES`` of them where it is not given.
 """
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, TypeVar, get_args
@@ -17,7 +17,7 @@ import numpy as np
 
 from dgex.errors import DgexError
 from dgex.factors import complete
-from dgex.formats.matrix import Block, Expression
+from dgex.formats.matrix import Block, Expression, ending
 from dgex.formats.profiles import Profiles, profiles_of
 from dgex.inference import PROFILES, ROWS, inference
 from dgex.matching import Match, average, match_genes
@@ -147,7 +147,7 @@ def predict(
             _check_missing(name, oriented.sample_id[where][worst], missing[worst], log2.shape[1], request.max_missing)
             return log2 if scale == "zscore" else model.standardize(log2)
 
-        def started() -> Generator[Callable[[], Block]]:
+        def started() -> Iterator[Callable[[], Block]]:
             start = _assembly(model, request, devices)
             for where, values in profiles():
                 zscores = landmarks(where, values)
@@ -158,7 +158,7 @@ def predict(
                 yield start(where, filled)
 
         def blocks(most: int) -> Iterator[Block]:
-            with closing(started()) as items:
+            with ending(started()) as items:
                 for finish in _ahead(items):
                     yield finish()
 

@@ -1,6 +1,6 @@
 """Whole profiles, against ranks, quantiles, z-scores and the network's formula in float64; and what must not matter.
 
-What ``dgex predict`` refuses is in ``test_cli``.
+What ``dgex predict`` refuses is in ``test_cli_predict``.
 """
 
 from dataclasses import replace
