@@ -46,6 +46,12 @@ def taaf(
 
     Raises:
       DgexError: no base function has that name.
+
+    Example: tanh is a TAAF of the sigmoid.
+
+      >>> import jax.numpy as jnp
+      >>> taaf(jnp.array([-1.0, 0.0, 1.0]), 2.0, 2.0, 0.0, -1.0)
+      Array([-0.7615942,  0.       ,  0.7615942], dtype=float32)
     """
     return alpha * base_function(base)(beta * z + gamma) + delta
 
@@ -144,6 +150,15 @@ class TAAF(nn.Module):
     Raises:
       DgexError: an unknown base, an unknown name in ``learn``, or an unknown ``share``.
       TypeError: the input is not of a floating dtype.
+
+    Example:
+
+      >>> import jax, jax.numpy as jnp
+      >>> params = TAAF("sigmoid", learn=("alpha", "delta")).init(jax.random.key(0), jnp.ones((1, 3)))["params"]
+      >>> params
+      {'alpha': Array([1., 1., 1.], dtype=float32), 'delta': Array([0., 0., 0.], dtype=float32)}
+      >>> TAAF("sigmoid", learn=("alpha", "delta")).apply({"params": params}, jnp.zeros((2, 3))).shape
+      (2, 3)
     """
 
     base: str | Base = "sigmoid"
