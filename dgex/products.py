@@ -68,8 +68,8 @@ def batch_products(landmark: Array, target: Array, weight: Array) -> Products:
       landmark, target: ``[samples, landmarks]`` and ``[samples, targets]``.
       weight: ``[samples]``, 1 for a sample and 0 for padding.
     """
-    kept = jnp.asarray(weight, jnp.float64)
-    x, y = kept[:, None] * landmark, kept[:, None] * target
+    kept, x, y = (jnp.asarray(values, jnp.float64) for values in (weight, landmark, target))
+    x, y = kept[:, None] * x, kept[:, None] * y
     gram, cross = (jnp.matmul(x.T, other, precision="highest") for other in (x, y))
     return Products(kept.sum(), x.sum(0), y.sum(0), (y * y).sum(0), gram, cross)
 

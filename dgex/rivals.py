@@ -20,7 +20,7 @@ import jax.numpy as jnp
 
 from dgex.activations import linear
 from dgex.errors import DgexError
-from dgex.taaf import Share, parameter_axes
+from dgex.taaf import Share, align, arithmetic_dtype, parameter_axes
 
 
 def prelu(z: jax.Array, slope: jax.Array) -> jax.Array:
@@ -29,7 +29,7 @@ def prelu(z: jax.Array, slope: jax.Array) -> jax.Array:
     Source: He et al., "Delving deep into rectifiers", ICCV 2015, equation 1, where slope starts at 0.25 and each
     channel has its own.
     """
-    return jnp.where(z > 0, z, slope * z)
+    return jnp.where(z > 0, z, align(slope, z) * z)
 
 
 def srelu(
@@ -50,6 +50,9 @@ def srelu(
     t_r is set to a high quantile of the unit's inputs. Here nothing is frozen, and the starts a_l = 0.2 and t_r = 1 are
     this project's choice, not the paper's; with a_r = 1 it starts as a leaky ReLU whatever t_r is.
     """
+    left_threshold, left_slope, right_threshold, right_slope = (
+        align(parameter, z) for parameter in (left_threshold, left_slope, right_threshold, right_slope)
+    )
     right = right_threshold + right_slope * (z - right_threshold)
     left = left_threshold + left_slope * (z - left_threshold)
     return jnp.where(z >= right_threshold, right, jnp.where(z > left_threshold, z, left))
@@ -65,7 +68,7 @@ def abu(z: jax.Array, weight: jax.Array) -> jax.Array:
     Intelligent Computing (SAI 2020), arXiv 1806.10064: the unrestricted form, weights starting at 1/5. There each layer
     has one set of weights, ``share="layer"`` of ``Rival``. The slope inside swish stays 1 here.
     """
-    return sum((weight[..., k] * f(z) for k, f in enumerate(BLENDED)), jnp.zeros_like(z))
+    return sum((align(weight[..., k], z) * f(z) for k, f in enumerate(BLENDED)), jnp.zeros_like(z))
 
 
 def pau(z: jax.Array, numerator: jax.Array, denominator: jax.Array) -> jax.Array:
@@ -92,7 +95,7 @@ def horner(z: jax.Array, coefficients: jax.Array) -> jax.Array:
     """``sum_k coefficients[..., k] z^k``."""
     total = jnp.zeros_like(z)
     for k in reversed(range(coefficients.shape[-1])):
-        total = total * z + coefficients[..., k]
+        total = total * z + align(coefficients[..., k], z)
     return total
 
 
@@ -103,7 +106,7 @@ def swish(z: jax.Array, slope: jax.Array) -> jax.Array:
 
     Source: Ramachandran et al., "Searching for activation functions", 2017, arXiv 1710.05941, slope starting at 1.
     """
-    return z * jax.nn.sigmoid(slope * z)
+    return z * jax.nn.sigmoid(align(slope, z) * z)
 
 
 @dataclass(frozen=True)
@@ -158,7 +161,7 @@ class Rival(nn.Module):
             raise DgexError(f"unknown learnt activation {self.activation!r}; known: {', '.join(sorted(RIVALS))}")
         rival = RIVALS[self.activation]
         axes = parameter_axes(z, self.share)
-        dtype = jnp.promote_types(z.dtype, jnp.float32)
+        dtype = arithmetic_dtype(z)
 
         def parameter(name: str, initial: float | tuple[float, ...]) -> jax.Array:
             one = jnp.asarray(initial, jnp.float32)

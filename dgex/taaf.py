@@ -30,6 +30,12 @@ Share = Literal["unit", "layer"]
 Initializer = jax.nn.initializers.Initializer
 
 
+def align(parameter: jax.Array, z: jax.Array) -> jax.Array:
+    """Gives a parameter ``[units]`` leading axes of length one, as many as ``z`` has, so that no rank is promoted."""
+    missing = jnp.ndim(z) - jnp.ndim(parameter)
+    return jnp.expand_dims(parameter, range(missing)) if jnp.ndim(parameter) and missing > 0 else parameter
+
+
 def taaf(
     z: jax.Array, alpha: jax.Array, beta: jax.Array, gamma: jax.Array, delta: jax.Array, base: str | Base = "sigmoid"
 ) -> jax.Array:
@@ -51,8 +57,9 @@ def taaf(
 
       >>> import jax.numpy as jnp
       >>> taaf(jnp.array([-1.0, 0.0, 1.0]), 2.0, 2.0, 0.0, -1.0)
-      Array([-0.7615942,  0.       ,  0.7615942], dtype=float32)
+      Array([-0.7615942 ,  0.        ,  0.76159406], dtype=float32)
     """
+    alpha, beta, gamma, delta = (align(parameter, z) for parameter in (alpha, beta, gamma, delta))
     return alpha * base_function(base)(beta * z + gamma) + delta
 
 
@@ -119,6 +126,11 @@ def reach(target: np.ndarray | jax.Array, share: float = 0.999) -> float:
     return float(np.quantile(distance, share, method="inverted_cdf"))
 
 
+def arithmetic_dtype(z: jax.Array) -> jnp.dtype:
+    """Returns the dtype that a learnable activation computes in: float64 for float64 input, otherwise float32."""
+    return jnp.dtype(jnp.float64 if z.dtype == jnp.float64 else jnp.float32)
+
+
 def parameter_axes(z: jax.Array, share: Share) -> tuple[int, ...]:
     """The leading axes of a learnt activation's parameters: ``[units]`` of ``z``'s last axis, or none for a layer.
 
@@ -154,11 +166,13 @@ class TAAF(nn.Module):
     Example:
 
       >>> import jax, jax.numpy as jnp
-      >>> params = TAAF("sigmoid", learn=("alpha", "delta")).init(jax.random.key(0), jnp.ones((1, 3)))["params"]
+      >>> module = TAAF("sigmoid", learn=("alpha", "delta"))
+      >>> params = module.init(jax.random.key(0), jnp.ones((1, 3)))["params"]
       >>> params
       {'alpha': Array([1., 1., 1.], dtype=float32), 'delta': Array([0., 0., 0.], dtype=float32)}
-      >>> TAAF("sigmoid", learn=("alpha", "delta")).apply({"params": params}, jnp.zeros((2, 3))).shape
-      (2, 3)
+      >>> module.apply({"params": params}, jnp.zeros((2, 3)))
+      Array([[0.5, 0.5, 0.5],
+             [0.5, 0.5, 0.5]], dtype=float32)
     """
 
     base: str | Base = "sigmoid"
@@ -182,6 +196,6 @@ class TAAF(nn.Module):
                 return self.param(name, init, shape, jnp.float32)
             return init(jax.random.key(0), shape, jnp.float32)
 
-        dtype = jnp.promote_types(z.dtype, jnp.float32)
+        dtype = arithmetic_dtype(z)
         alpha, beta, gamma, delta = (parameter(name).astype(dtype) for name in PARAMETERS)
         return taaf(z.astype(dtype), alpha, beta, gamma, delta, self.base).astype(z.dtype)
