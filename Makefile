@@ -1,4 +1,4 @@
-# make reproduce | test | test-slow | setup | clean; every target sets up what it needs.
+# make reproduce | test | test-slow | docs | setup | clean; every target sets up what it needs.
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -16,7 +16,7 @@ override DATA := $(GEO)
 endif
 RUN ?= $(shell basename "$(DATA)" | sed 's/\.[^.]*$$//')
 
-.PHONY: setup reproduce test test-slow clean
+.PHONY: setup reproduce test test-slow docs clean
 .DELETE_ON_ERROR:
 
 setup: .venv/ready
@@ -59,5 +59,9 @@ test: .venv/ready-dev
 test-slow: .venv/ready-dev
 	$(BIN)/pytest -m slow
 
+# The documentation site; what is missing or does not resolve is an error.
+docs: .venv/ready-dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --site-dir build/site
+
 clean:
-	rm -rf .venv build *.egg-info data/simulated $(SIMULATED) $(dir $(GENES)) data/geo.gctx $(GEO)
+	rm -rf .venv .cache build *.egg-info data/simulated $(SIMULATED) $(dir $(GENES)) data/geo.gctx $(GEO)
