@@ -21,6 +21,7 @@ from dgex.dataset import SPLITS
 from dgex.errors import DgexError
 from dgex.formats.matrix import Expression
 from dgex.formats.opening import open_expression
+from dgex.missing import tally
 from dgex.scale import Scale, intensity_scale, log2_of_linear, reach_of, scale_of
 
 PROFILES = 1000  # to look at closely; fewer where they have more values than
@@ -60,7 +61,7 @@ class Counts:
     def __init__(self, samples: int, rows: int) -> None:
         self.missing_of_sample = np.zeros(samples, int)
         self.missing_of_row = np.zeros(rows, int)
-        self.reach = np.tile([np.inf, -np.inf], (samples, 1))  # smallest and largest value
+        self.reach = np.tile([np.inf, -np.inf, 1], (samples, 1))  # as ``reach_of`` gives it
         # A bin for each setting of a float32's upper 20 bits: sign, exponent, 11 bits of the mantissa. It is at most
         # 1/2048 of its values wide, be these logarithms or counts in the millions, and costs no arithmetic to find.
         self._bins = np.zeros(2**20, int)
@@ -70,9 +71,9 @@ class Counts:
         missing = np.isnan(values)
         self.missing_of_sample[samples] += missing.sum(axis=1)
         self.missing_of_row[rows] += missing.sum(axis=0)
-        smallest, largest = reach_of(values).T
-        self.reach[samples, 0] = np.minimum(self.reach[samples, 0], smallest)
-        self.reach[samples, 1] = np.maximum(self.reach[samples, 1], largest)
+        smallest, largest, whole = reach_of(values).T
+        for column, join, ends in ((0, np.minimum, smallest), (1, np.maximum, largest), (2, np.minimum, whole)):
+            self.reach[samples, column] = join(self.reach[samples, column], ends)
         self._bins += np.bincount(values[~missing].view(np.uint32) >> 12, minlength=len(self._bins))
 
     def median(self) -> float:
@@ -123,7 +124,10 @@ def inspect(path: Path, steps: Steps) -> Inspection:
     else:
         facts |= _axes(expression, naming)
         facts["scale"] = _scale(path, expression.sample_id, counts, values, scale)
-    facts |= _values(counts) | _studies(study, expression)
+    facts |= _values(counts)
+    if expression.stand_ins:
+        facts["taken as missing"] = f"{tally(expression.stand_ins)}, among these"
+    facts |= _studies(study, expression)
     if prepared:
         facts |= _splits(prepared, study) | _preparation(prepared)
     return Inspection(
@@ -225,6 +229,7 @@ def _preparation(prepared: Prepared) -> dict[str, str]:
     if report:
         facts = {
             "prepared from": f"{report.kind}, rows are {report.naming}s, values {report.scale}",
+            "taken as missing": report.taken_as_missing or "no values",
             "samples read": str(report.samples_read),
             "duplicates removed": listed(report.duplicates_removed),
             "incomplete removed": listed(report.incomplete_removed),

@@ -32,6 +32,7 @@ class Report:
     samples_with_gaps: int
     missing_are_filled: bool  # whether a missing gene is in the prepared file for all that
     gaps: str  # what they are filled with
+    taken_as_missing: str = ""  # how many of which values of the source; "" in files from before this was looked for
 
     def __str__(self) -> str:
         samples = sum(self.split_samples.values())
@@ -46,6 +47,7 @@ class Report:
         missing = "missing and filled" if self.missing_are_filled else "missing"
         return (
             f"source              {self.kind}, rows are {self.naming}s, values {scale}\n"
+            f"taken as missing    {self.taken_as_missing or 'no values'}\n"
             f"samples read        {self.samples_read}\n"
             f"duplicates removed  {listed(self.duplicates_removed)}\n"
             f"incomplete removed  {listed(self.incomplete_removed)}\n"

@@ -13,6 +13,7 @@ from dgex import parallel
 from dgex.errors import DgexError
 from dgex.formats.matrix import Expression, finite, first_repeated, in_memory, text_column
 from dgex.formats.table import ENTREZ
+from dgex.missing import without_stand_ins
 from dgex.model import Model
 from dgex.prediction import Request, predict
 
@@ -26,7 +27,7 @@ def predict_data(model: Model, data: Any, **request: Any) -> Any:
         raise DgexError(
             "interval: only an AnnData has a place for the half widths; dgex.prediction.rows_of gives them too"
         )
-    table = _table(model, data)
+    table = without_stand_ins(_table(model, data))
     name = Path(f"<{type(data).__name__}>")
     if not all(table.shape):
         raise DgexError(f"{name}: holds {table.shape[0]} rows and {table.shape[1]} columns of numbers, is empty")

@@ -21,10 +21,19 @@ from dgex.formats.matrix import Block, Expression, ending
 from dgex.formats.profiles import Profiles, profiles_of
 from dgex.inference import PROFILES, ROWS, inference
 from dgex.matching import Match, average, match_genes
+from dgex.missing import tally
 from dgex.model import Model
 from dgex.networks import take_targets
 from dgex.normalization import Scaler, to_log2
-from dgex.scale import LARGEST_LOG2, NoIntensitiesError, intensity_scale, log2_of_linear, reach_of
+from dgex.scale import (
+    LARGEST_LOG2,
+    MixedScalesError,
+    NoIntensitiesError,
+    check_reach,
+    intensity_scale,
+    log2_of_linear,
+    reach_of,
+)
 
 Item = TypeVar("Item")
 
@@ -71,7 +80,8 @@ class Prediction:
 
     Attributes:
       expression: measured landmarks and then inferred targets; the values are inferred as its blocks are read, and only
-        then are the sample metadata "distance", "out_of_range" and "landmarks_imputed" filled in.
+        then are the sample metadata "distance", "out_of_range" and "landmarks_imputed" filled in. Its ``stand_ins`` are
+        the table's.
       match: how the landmarks were found.
       scale: what the input was taken for.
     """
@@ -86,6 +96,8 @@ class Prediction:
         imputed = np.flatnonzero(told["landmarks_imputed"])
         strangers = np.flatnonzero(told["out_of_range"])
         lines = []
+        if self.expression.stand_ins:
+            lines.append(f"values that stand for missing ones are taken as missing: {tally(self.expression.stand_ins)}")
         if len(imputed):
             lines.append(
                 f"{len(imputed):,} of {profiles:,} profiles lack landmarks (up to {told['landmarks_imputed'].max()}), "
@@ -140,7 +152,7 @@ def predict(
 
         def landmarks(where: slice, values: np.ndarray) -> np.ndarray:
             """The measured landmarks as z-scores, NaN where missing."""
-            _check_profiles(name, oriented.sample_id[where], values, scale)
+            _check_profiles(name, oriented.sample_id[where], values, scale, request.input_scale)
             log2 = average(log2_of_linear(values) if scale == "linear" else values, genes)
             missing = np.isnan(log2).sum(axis=1)
             worst = int(missing.argmax())
@@ -163,7 +175,13 @@ def predict(
                     yield finish()
 
         whole = Expression(
-            row_id, oriented.sample_id, blocks, row_metadata, {**oriented.sample_metadata, **told}, "prediction"
+            row_id,
+            oriented.sample_id,
+            blocks,
+            row_metadata,
+            {**oriented.sample_metadata, **told},
+            "prediction",
+            oriented.stand_ins,
         )
         yield Prediction(whole, match, scale)
 
@@ -252,6 +270,8 @@ def _scale(name: Path, table: Expression, profiles: Profiles, asked: InputScale)
             return intensity_scale(name, ids, reach_of(values), lambda rows: values[rows])
         except NoIntensitiesError as error:
             raise DgexError(f"{error}; for z-scores of each gene, say --input-scale zscore") from error
+        except MixedScalesError as error:
+            raise DgexError(f"{error}, or say --input-scale linear if that is what all of them are on") from error
     known = values[~np.isnan(values)]
     if asked == "log2" and (known > LARGEST_LOG2).any():
         raise DgexError(
@@ -266,20 +286,22 @@ def _scale(name: Path, table: Expression, profiles: Profiles, asked: InputScale)
     return asked
 
 
-def _check_profiles(name: Path, sample_id: tuple[str, ...], values: np.ndarray, scale: InputScale) -> None:
+def _check_profiles(
+    name: Path, sample_id: tuple[str, ...], values: np.ndarray, scale: InputScale, asked: InputScale
+) -> None:
     """Refuses profiles that are none on this scale; those of NaN alone are refused for what they lack."""
-    smallest, largest = reach_of(values).T
+    reach = reach_of(values)
+    smallest, largest, whole = reach.T
     measured = largest > -np.inf
-    in_log2 = measured & (scale == "log2")
+    small = measured & (largest <= LARGEST_LOG2) & (whole == 0)
     for wrong, problem in (
         (measured & (smallest == largest), "has one value throughout; leave it out"),
-        (in_log2 & (largest > LARGEST_LOG2), f"reaches beyond {LARGEST_LOG2:g}, which log2 values do not; "
-         "bring all profiles to one scale"),
-        (in_log2 & (smallest < -LARGEST_LOG2), f"reaches below {-LARGEST_LOG2:g}; write NaN where not measured"),
+        (small & (scale == "linear") & (asked == "auto"), f"stays below {LARGEST_LOG2:g}, as log2 values do, and the "
+         "first ones are linear; bring all profiles to one scale, or say --input-scale linear"),
     ):  # fmt: skip
         if wrong.any():
-            first = int(wrong.argmax())
-            raise DgexError(f"{name}: the profile {sample_id[first]} {problem}")
+            raise DgexError(f"{name}: the profile {sample_id[int(wrong.argmax())]} {problem}")
+    check_reach(name, sample_id, reach, scale)
 
 
 def _check_missing(name: Path, which: str, missing: int, of: int, most: float, remark: str = "") -> None:

@@ -21,6 +21,7 @@ from dgex.formats.parquet import SIGNATURE as PARQUET
 from dgex.formats.parquet import open_parquet
 from dgex.formats.series_matrix import open_series_matrix
 from dgex.formats.table import open_table
+from dgex.missing import without_stand_ins
 
 READ = (
     "read are GCTX, GCT 1.2 and 1.3, CSV, TSV, GEO series matrices, GEUVADIS tables, h5ad and pandas HDF5, plain or "
@@ -33,6 +34,8 @@ NO_TEXT = re.compile(rb"[\0-\x08\x0e-\x1f\x7f]")
 def open_expression(path: Path) -> Iterator[Expression]:
     """An expression table of any format that ``dgex.formats`` reads, open for the ``with`` block.
 
+    Values that stand for missing ones come as NaN: see ``dgex.missing``.
+
     Raises:
       DgexError: the file cannot be read, is of no such format, is a prepared data set, or GCT text under the name of a
         GCTX file; whatever its reader raises.
@@ -40,10 +43,10 @@ def open_expression(path: Path) -> Iterator[Expression]:
     start = first_bytes(path)
     if start.startswith(HDF5):
         with stream_hdf5(path) as file:
-            yield _hdf5_table(path, file)
+            yield without_stand_ins(_hdf5_table(path, file))
     else:
         with _reader(path, start) as expression:
-            yield expression
+            yield without_stand_ins(expression)
 
 
 def _reader(path: Path, start: bytes) -> AbstractContextManager[Expression]:
