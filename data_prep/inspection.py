@@ -18,7 +18,7 @@ from data_prep.prepared import Prepared, is_prepared, open_prepared
 from data_prep.report import listed
 from data_prep.steps import Steps
 from dgex.dataset import SPLITS
-from dgex.errors import DgexError
+from dgex.errors import DgexError, visible
 from dgex.formats.matrix import Expression
 from dgex.formats.opening import open_expression
 from dgex.missing import tally
@@ -52,7 +52,7 @@ class Inspection:
     after: dict[str, np.ndarray]  # by study, counts of all values in HISTOGRAM_EDGES; of a prepared file
 
     def __str__(self) -> str:
-        return "\n".join(f"{name:<20}{text}" for name, text in self.facts.items())
+        return "\n".join(visible(f"{name:<20}{text}") for name, text in self.facts.items())
 
 
 class Counts:
@@ -87,7 +87,7 @@ class Counts:
         return float(ascending[np.searchsorted(count, (count[-1] + 1) // 2)]) + 0.0  # no minus before a zero
 
 
-def inspect(path: Path, steps: Steps) -> Inspection:
+def inspect(path: Path, steps: Steps, layer: str | None = None) -> Inspection:
     """Reads any file of expression profiles once, raw or prepared.
 
     What a prepared file promises, such as finite values and a scaler of its training split, is taken as said:
@@ -96,7 +96,7 @@ def inspect(path: Path, steps: Steps) -> Inspection:
     Raises:
       DgexError: as ``open_expression`` and ``open_prepared``; none of the profiles looked at has any value.
     """
-    with _open(path) as (expression, prepared):
+    with _open(path, layer) as (expression, prepared):
         samples, rows = expression.shape
         study = expression.sample_text("study_id")
         chosen = np.unique(np.linspace(0, samples - 1, min(samples, PROFILES, 1 + PROFILE_VALUES // rows)).astype(int))
@@ -146,12 +146,12 @@ def inspect(path: Path, steps: Steps) -> Inspection:
 
 
 @contextmanager
-def _open(path: Path) -> Iterator[tuple[Expression, Prepared | None]]:
-    if is_prepared(path):
+def _open(path: Path, layer: str | None) -> Iterator[tuple[Expression, Prepared | None]]:
+    if layer is None and is_prepared(path):
         with open_prepared(path) as opened:
             yield opened
     else:
-        with open_expression(path) as expression:
+        with open_expression(path, layer) as expression:
             yield expression, None
 
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from dgex.dataset import SPLITS
+from dgex.errors import visible
 
 
 def gap_rule(fitted: str) -> str:
@@ -62,4 +63,4 @@ class Report:
 
 def listed(names: tuple[str, ...]) -> str:
     """Their number, and the names where they are few."""
-    return f"{len(names)} ({', '.join(names)})" if 0 < len(names) <= 10 else str(len(names))
+    return f"{len(names)} ({visible(', '.join(names))})" if 0 < len(names) <= 10 else str(len(names))

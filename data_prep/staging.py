@@ -92,14 +92,16 @@ class Staged:
 
 
 @contextmanager
-def stage(source: Path, landmark: Genes, target: Genes, folder: Path, work: Work) -> Iterator[Staged]:
-    """Reads ``source`` into a scratch file in ``folder``.
+def stage(
+    source: Path, landmark: Genes, target: Genes, folder: Path, work: Work, layer: str | None = None
+) -> Iterator[Staged]:
+    """Reads ``source``, or the ``layer`` of it, into a scratch file in ``folder``.
 
     Raises:
       DgexError: the source is unusable (see ``open_expression``), has less than half of either table's genes, or is on
         no single scale; the memory does not suffice, or the room on the disk.
     """
-    with open_expression(source) as expression:
+    with open_expression(source, layer) as expression:
         if expression.kind == SERIES_MATRIX:
             check_platforms(source, expression.sample_text("platform_id").tolist())
         gene_rows = _find_rows(source, expression, landmark, target)

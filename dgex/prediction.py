@@ -15,7 +15,7 @@ from typing import Literal, TypeVar, get_args
 import jax
 import numpy as np
 
-from dgex.errors import DgexError
+from dgex.errors import DgexError, visible
 from dgex.factors import complete
 from dgex.formats.matrix import Block, Expression, ending
 from dgex.formats.profiles import Profiles, profiles_of
@@ -109,7 +109,7 @@ class Prediction:
                 f"{len(strangers):,} of {profiles:,} profiles, such as {first}, are out of range: farther from the "
                 "training data than 99 % of the validation profiles; expect larger errors than the card says"
             )
-        return lines
+        return [visible(line) for line in lines]
 
 
 @contextmanager
@@ -127,9 +127,11 @@ def predict(
     Raises:
       DgexError: landmarks are not recognised or too many are missing; the scale is none, or not the one given; there
         is no such interval. When blocks are read: a profile is all of one value, lacks too much, or is of another
-        scale than the first ones.
+        scale than the first ones; what is inferred is not finite, or beyond all that training saw.
     """
     row_id, row_metadata = rows_of(model, request)
+    targets = np.arange(model.config.targets) if request.all_targets else model.inferred
+    in_log2 = request.output_scale == "log2"
     match = match_genes(name, table, model.reference.landmark_genes)
     unclear = f", of which {len(match.ambiguous)} are ambiguous ({match.ambiguous[0]}, ...)" if match.ambiguous else ""
     _check_missing(name, "every profile", len(match.missing), len(match.rows.count), request.max_missing, unclear)
@@ -172,7 +174,10 @@ def predict(
         def blocks(most: int) -> Iterator[Block]:
             with ending(started()) as items:
                 for finish in _ahead(items):
-                    yield finish()
+                    where, rows, values = finish()
+                    inferred = values[:, model.config.landmarks :]
+                    model.check_inferred(name, oriented.sample_id[where], inferred, targets, log2=in_log2)
+                    yield where, rows, values
 
         whole = Expression(
             row_id,

@@ -156,6 +156,16 @@ def test_series_become_one_table(command, capsys):
     assert total == f"{path}: 11 arrays of 2 series"
 
 
+@pytest.mark.parametrize("values", [LINEAR, LOG2[:11, :5]])
+def test_values_that_stand_for_missing_ones_are_nan(command, capsys, values):
+    wrong = np.where(np.arange(11)[:, None] == 4, -9999, values)
+    _, found = contents(command("GSE7", {"GSE7": matrix("GSE7", "GPL96", wrong, LINEAR_ROWS)}))
+    _, wanted = contents(command("GSE7", {"GSE7": matrix("GSE7", "GPL96", values, LINEAR_ROWS)}))
+    wanted[:, WANTED.index("05_at")] = np.nan
+    np.testing.assert_array_equal(found, wanted)
+    assert "1 probe sets missing, 5 of -9999 taken as missing, SHA-256" in capsys.readouterr().out
+
+
 def test_equal_files_give_equal_bytes(command, tmp_path):
     first = command(LIST, FILES).read_bytes()
     assert command(LIST, {}).read_bytes() == first

@@ -16,6 +16,7 @@ from data_prep.pipeline import Settings, prepare
 from data_prep.steps import Steps
 from dgex.dataset import read_dataset, sha256_of
 from dgex.formats.gctx import open_gctx, write_gctx
+from dgex.formats.h5ad import to_anndata
 from dgex.formats.matrix import Expression, in_memory
 from dgex.genes import Genes, write_gene_table
 
@@ -81,6 +82,23 @@ def test_values_that_stand_for_missing_ones_are_gaps(folder, values, scale):
         np.testing.assert_array_equal(getattr(other, side), getattr(dataset, side))
     assert other.provenance["preparation"]["taken_as_missing"] == report.taken_as_missing
     assert inspect(folder / "other.h5", Steps()).facts["taken as missing"] == report.taken_as_missing
+
+
+def test_a_layer_can_be_prepared(folder, values, capsys, refused):
+    """As if it were X; the command that the file keeps names it."""
+    _, wanted = prepared(folder, table(values))
+    adata = to_anndata(table(values))
+    adata.layers["log"], adata.X = adata.X, None
+    adata.write_h5ad(folder / "source.h5ad")
+    (folder / "prepared.h5").unlink()
+    assert "has no X; choose one of its 'log' (--layer NAME)" in refused(run_prepare(folder, source="source.h5ad"))
+    with pytest.raises(SystemExit, match="0"):
+        run_prepare(folder, "--layer", "log", source="source.h5ad")()
+    dataset = read_dataset(folder / "prepared.h5")
+    np.testing.assert_array_equal(dataset.target, wanted.target)
+    assert " --layer log " in dataset.provenance["command"]
+    assert dataset.provenance["preparation"]["kind"] == "h5ad, layer log"
+    assert inspect(folder / "source.h5ad", Steps(), "log").facts["shape"] == "40 samples x 10 rows"
 
 
 def test_reports_of_older_files_are_read(folder, values):
