@@ -15,7 +15,7 @@ from data_prep.pipeline import Settings
 from data_prep.split import Fold, Fractions, Split
 from data_prep.steps import Steps
 from dgex.atomic import check_writable, need_room
-from dgex.console import command_line, run
+from dgex.console import command_line, run, say
 from dgex.errors import DgexError
 from dgex.extras import need
 from dgex.formats.gctx import write_gctx
@@ -31,6 +31,7 @@ LARGEST_SEED = 2**32 - 1  # what every generator in use takes
 Source = Annotated[
     Path, typer.Argument(help="GCTX, GCT, GEO series matrix, GEUVADIS table or pandas HDF5, gzipped or not.")
 ]
+Layer = Annotated[str | None, typer.Option(help="Of an h5ad, the layer to take, or raw.", show_default="X")]
 Memory = Annotated[float, typer.Option(min=0.5, max=4096, help="GiB to use at most.")]
 Workers = Annotated[int, typer.Option(min=1, help="Blocks of profiles to work on at once.", show_default="all cores")]
 RESOURCES = Resources()
@@ -43,7 +44,7 @@ def genes_command(
 ) -> None:
     """Download D-GEX's gene tables: 943 landmark and 9,520 target genes."""
     geo.gene_tables(output, mirror or geo.GENE_TABLES)
-    print(f"{output}: {' and '.join(path.name for path in gene_table_paths(output))}, as published")
+    say(f"{output}: {' and '.join(path.name for path in gene_table_paths(output))}, as published")
 
 
 @app.command("geo")
@@ -76,7 +77,8 @@ def geo_command(
         if not all(table.exists() for table in gene_table_paths(genes)):
             geo.gene_tables(genes, mirror or geo.GENE_TABLES)
     series = geo.geo(accessions, genes, output, cache, mirror or geo.SERIES)
-    print(*series, f"{output}: {sum(each.arrays for each in series)} arrays of {len(series)} series", sep="\n")
+    total = f"{output}: {sum(each.arrays for each in series)} arrays of {len(series)} series"
+    say("\n".join([*map(str, series), total]))
 
 
 @app.command("prepare")
@@ -120,6 +122,7 @@ def prepare_command(
             "all samples, with --onto over the cohort.",
         ),
     ] = False,
+    layer: Layer = None,
     memory: Memory = RESOURCES.memory,
     workers: Workers = RESOURCES.workers,
 ) -> None:
@@ -133,13 +136,14 @@ def prepare_command(
     if onto is not None:
         if given:
             raise DgexError(f"--{next(iter(given))}: means nothing with --onto; leave it out")
-        file = folds.CohortFile(output, source, onto, legacy)
+        file = folds.CohortFile(output, source, onto, legacy, layer)
     else:
         assert genes is not None
         if fold and (split or fractions):
             raise DgexError("--fold: divides by studies, all of one size; leave out --split and --fractions")
-        file = folds.SplitFile(output, source, genes, Settings(legacy=legacy, **given))  # type: ignore[arg-type]
-    print(f"{file.write(work)}\n\n{work.steps}")
+        settings = Settings(legacy=legacy, **given)  # type: ignore[arg-type]
+        file = folds.SplitFile(output, source, genes, settings, layer)
+    say(f"{file.write(work)}\n\n{work.steps}")
 
 
 @app.command("folds")
@@ -164,25 +168,26 @@ def folds_command(
     """
     resources = Resources(memory, workers)
     for written in folds.prepare_folds(source, genes, output, number, tuple(cohorts or ()), seed, resources):
-        print(written, flush=True)
+        say(written)
 
 
 @app.command("inspect")
 def inspect_command(
     file: Annotated[Path, typer.Argument(help="Expression table of any format that prepare reads, or prepared file.")],
     html: Annotated[Path | None, typer.Option(help="Also write a page with pictures here.")] = None,
+    layer: Layer = None,
 ) -> None:
     """Say what is in a file: ids, scale, gaps, studies, splits, and where it comes from."""
     if html is not None:
         need("matplotlib", "jinja2", extra="plots", what="--html")
         check_writable(html, file)
     steps = Steps()
-    found = inspection.inspect(file, steps)
+    found = inspection.inspect(file, steps, layer)
     if html is not None:
         from data_prep.page import write_page  # needs what inspecting does without
 
         write_page(html, found, steps)
-    print(f"{found}\n\n{steps}")
+    say(f"{found}\n\n{steps}")
 
 
 @app.command("simulate")
@@ -220,7 +225,7 @@ def simulate_command(
     for path, genes in tables.items():
         write_gene_table(path, genes)
     copies = np.count_nonzero(expression.sample_metadata["copy_of"] != "")
-    print(
+    say(
         f"{source}: {samples} profiles of {rows} probe sets, {copies} of them near-duplicates; "
         f"{len(landmark)} landmark and {len(target)} target genes\n\n{steps}"
     )

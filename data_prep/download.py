@@ -23,7 +23,7 @@ from urllib.request import Request, urlopen
 
 import dgex
 from dgex.console import stderr
-from dgex.errors import DgexError
+from dgex.errors import DgexError, visible
 
 ATTEMPTS = 6
 FIRST_WAIT, LONGEST_WAIT = 1.0, 300.0  # seconds; a wait doubles from one attempt to the next
@@ -132,7 +132,8 @@ def _fetch(url: str, file: BinaryIO, report: Report, sleep: Callable[[float], No
                 ) from trouble
             # Spread, so that many clients do not return at the same moment.
             wait = max(FIRST_WAIT * 2 ** (attempt - 1) * random.uniform(0.5, 1.5), min(trouble.wait, LONGEST_WAIT))
-            stderr.print(f"{url}: {trouble}; next attempt in {wait:.0f} s", markup=False, soft_wrap=True)
+            text = visible(f"{url}: {trouble}; next attempt in {wait:.0f} s")
+            stderr.print(text, markup=False, soft_wrap=True)
             sleep(wait)
 
 

@@ -36,6 +36,7 @@ class SplitFile:
     source: Path
     genes: Path  # folder of the gene tables
     settings: Settings
+    layer: str | None = None  # of the source, instead of X
 
     @property
     def inputs(self) -> tuple[Path, ...]:
@@ -49,14 +50,14 @@ class SplitFile:
         if asked.fold:
             split = ["--fold", *map(str, asked.fold)]
         options = ["--genes", self.genes.resolve().name, *split, "--duplicates", asked.duplicates]
-        return _command(self.source, self.output, asked.legacy, [*options, "--seed", str(asked.seed)])
+        return _command(self.source, self.output, asked.legacy, self.layer, [*options, "--seed", str(asked.seed)])
 
     def recorded(self) -> dict[str, Any]:
         """What the file's ``preparation`` says of its settings."""
         return asdict(self.settings)
 
     def write(self, work: Work) -> Report:
-        return prepare(self.source, self.genes, self.output, self.settings, self.command, work)
+        return prepare(self.source, self.genes, self.output, self.settings, self.command, work, self.layer)
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,7 @@ class CohortFile:
     source: Path
     onto: Path
     legacy: bool = False
+    layer: str | None = None  # of the source, instead of X
 
     @property
     def inputs(self) -> tuple[Path, ...]:
@@ -74,13 +76,13 @@ class CohortFile:
 
     @property
     def command(self) -> str:
-        return _command(self.source, self.output, self.legacy, ["--onto", self.onto.name])
+        return _command(self.source, self.output, self.legacy, self.layer, ["--onto", self.onto.name])
 
     def recorded(self) -> dict[str, Any]:
         return {"onto": sha256_of(self.onto) if self.onto.exists() else None, "legacy": self.legacy}
 
     def write(self, work: Work) -> Report:
-        return prepare_onto(self.onto, self.source, self.output, self.legacy, self.command, work)
+        return prepare_onto(self.onto, self.source, self.output, self.legacy, self.command, work, self.layer)
 
 
 @dataclass(frozen=True)
@@ -175,6 +177,6 @@ def _report_of(file: SplitFile | CohortFile, checksums: dict[Path, str]) -> Repo
     return found.report
 
 
-def _command(source: Path, output: Path, legacy: bool, options: list[str]) -> str:
+def _command(source: Path, output: Path, legacy: bool, layer: str | None, options: list[str]) -> str:
     start = ["python", "-m", "data_prep", "prepare", source.name, "-o", output.name, *["--legacy"] * legacy]
-    return shlex.join(start + options)
+    return shlex.join(start + (["--layer", layer] if layer else []) + options)

@@ -23,6 +23,7 @@ from dgex.formats.gctx import write_gctx
 from dgex.formats.matrix import BLOCK, Block, Expression
 from dgex.formats.series_matrix import open_series_matrix
 from dgex.genes import gene_table_paths, read_gene_tables
+from dgex.missing import tally, without_stand_ins
 from dgex.scale import intensity_scale, log2_of_linear, reach_of
 from dgex.scratch import Scratch
 
@@ -61,13 +62,15 @@ class Series:
     arrays: int
     scale: str  # of the source: "linear" or "log2"
     missing: int  # wanted probe sets that the source lacks
+    taken_as_missing: str  # how many of which values; "" where there are none
     sha256: str  # of the source
 
     def __str__(self) -> str:
         taken = "linear, taken as log2(max(x, 0) + 1)" if self.scale == "linear" else "log2, taken as it is"
+        taken_as_missing = f"{self.taken_as_missing} taken as missing, " if self.taken_as_missing else ""
         return (
             f"{self.series}: {self.arrays} arrays of {self.platform} ({PLATFORMS[self.platform]}), {taken}, "
-            f"{self.missing} probe sets missing, SHA-256 {self.sha256}"
+            f"{self.missing} probe sets missing, {taken_as_missing}SHA-256 {self.sha256}"
         )
 
 
@@ -109,7 +112,8 @@ def geo(accessions: Path, genes_dir: Path, output: Path, cache: Path, mirror: st
         sources = []
         with steps("checking series", len(listed)) as advance:
             for accession, path in zip(listed, paths, strict=True):
-                sources.append(_Source(accession, path, stack.enter_context(open_series_matrix(path))))
+                table = without_stand_ins(stack.enter_context(open_series_matrix(path)))
+                sources.append(_Source(accession, path, table))
                 _check(sources[-1], wanted)
                 advance(1)
         _check_distinct(sources)
@@ -272,6 +276,7 @@ def _taken(source: _Source, wanted: Sequence[str], scale: str) -> Series:
         arrays=len(source.table.sample_id),
         scale=scale,
         missing=len(set(wanted).difference(source.table.row_id)),
+        taken_as_missing=tally(source.table.stand_ins),
         sha256=sha256_of(source.path),
     )
 

@@ -18,9 +18,10 @@ from data_prep.prepared import Prepared, is_prepared, open_prepared
 from data_prep.report import listed
 from data_prep.steps import Steps
 from dgex.dataset import SPLITS
-from dgex.errors import DgexError
+from dgex.errors import DgexError, visible
 from dgex.formats.matrix import Expression
 from dgex.formats.opening import open_expression
+from dgex.missing import tally
 from dgex.scale import Scale, intensity_scale, log2_of_linear, reach_of, scale_of
 
 PROFILES = 1000  # to look at closely; fewer where they have more values than
@@ -51,7 +52,7 @@ class Inspection:
     after: dict[str, np.ndarray]  # by study, counts of all values in HISTOGRAM_EDGES; of a prepared file
 
     def __str__(self) -> str:
-        return "\n".join(f"{name:<20}{text}" for name, text in self.facts.items())
+        return "\n".join(visible(f"{name:<20}{text}") for name, text in self.facts.items())
 
 
 class Counts:
@@ -60,7 +61,7 @@ class Counts:
     def __init__(self, samples: int, rows: int) -> None:
         self.missing_of_sample = np.zeros(samples, int)
         self.missing_of_row = np.zeros(rows, int)
-        self.reach = np.tile([np.inf, -np.inf], (samples, 1))  # smallest and largest value
+        self.reach = np.tile([np.inf, -np.inf, 1], (samples, 1))  # as ``reach_of`` gives it
         # A bin for each setting of a float32's upper 20 bits: sign, exponent, 11 bits of the mantissa. It is at most
         # 1/2048 of its values wide, be these logarithms or counts in the millions, and costs no arithmetic to find.
         self._bins = np.zeros(2**20, int)
@@ -70,9 +71,9 @@ class Counts:
         missing = np.isnan(values)
         self.missing_of_sample[samples] += missing.sum(axis=1)
         self.missing_of_row[rows] += missing.sum(axis=0)
-        smallest, largest = reach_of(values).T
-        self.reach[samples, 0] = np.minimum(self.reach[samples, 0], smallest)
-        self.reach[samples, 1] = np.maximum(self.reach[samples, 1], largest)
+        smallest, largest, whole = reach_of(values).T
+        for column, join, ends in ((0, np.minimum, smallest), (1, np.maximum, largest), (2, np.minimum, whole)):
+            self.reach[samples, column] = join(self.reach[samples, column], ends)
         self._bins += np.bincount(values[~missing].view(np.uint32) >> 12, minlength=len(self._bins))
 
     def median(self) -> float:
@@ -86,7 +87,7 @@ class Counts:
         return float(ascending[np.searchsorted(count, (count[-1] + 1) // 2)]) + 0.0  # no minus before a zero
 
 
-def inspect(path: Path, steps: Steps) -> Inspection:
+def inspect(path: Path, steps: Steps, layer: str | None = None) -> Inspection:
     """Reads any file of expression profiles once, raw or prepared.
 
     What a prepared file promises, such as finite values and a scaler of its training split, is taken as said:
@@ -95,7 +96,7 @@ def inspect(path: Path, steps: Steps) -> Inspection:
     Raises:
       DgexError: as ``open_expression`` and ``open_prepared``; none of the profiles looked at has any value.
     """
-    with _open(path) as (expression, prepared):
+    with _open(path, layer) as (expression, prepared):
         samples, rows = expression.shape
         study = expression.sample_text("study_id")
         chosen = np.unique(np.linspace(0, samples - 1, min(samples, PROFILES, 1 + PROFILE_VALUES // rows)).astype(int))
@@ -123,7 +124,10 @@ def inspect(path: Path, steps: Steps) -> Inspection:
     else:
         facts |= _axes(expression, naming)
         facts["scale"] = _scale(path, expression.sample_id, counts, values, scale)
-    facts |= _values(counts) | _studies(study, expression)
+    facts |= _values(counts)
+    if expression.stand_ins:
+        facts["taken as missing"] = f"{tally(expression.stand_ins)}, among these"
+    facts |= _studies(study, expression)
     if prepared:
         facts |= _splits(prepared, study) | _preparation(prepared)
     return Inspection(
@@ -142,12 +146,12 @@ def inspect(path: Path, steps: Steps) -> Inspection:
 
 
 @contextmanager
-def _open(path: Path) -> Iterator[tuple[Expression, Prepared | None]]:
-    if is_prepared(path):
+def _open(path: Path, layer: str | None) -> Iterator[tuple[Expression, Prepared | None]]:
+    if layer is None and is_prepared(path):
         with open_prepared(path) as opened:
             yield opened
     else:
-        with open_expression(path) as expression:
+        with open_expression(path, layer) as expression:
             yield expression, None
 
 
@@ -225,6 +229,7 @@ def _preparation(prepared: Prepared) -> dict[str, str]:
     if report:
         facts = {
             "prepared from": f"{report.kind}, rows are {report.naming}s, values {report.scale}",
+            "taken as missing": report.taken_as_missing or "no values",
             "samples read": str(report.samples_read),
             "duplicates removed": listed(report.duplicates_removed),
             "incomplete removed": listed(report.incomplete_removed),

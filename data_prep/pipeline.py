@@ -54,7 +54,13 @@ class Settings:
 
 
 def prepare(
-    source: Path, genes_dir: Path, output: Path, settings: Settings, command: str, work: Work | None = None
+    source: Path,
+    genes_dir: Path,
+    output: Path,
+    settings: Settings,
+    command: str,
+    work: Work | None = None,
+    layer: str | None = None,
 ) -> Report:
     """Reads a source and the gene tables in ``genes_dir``, and writes a prepared data set to ``output``.
 
@@ -63,6 +69,7 @@ def prepare(
     Args:
       command: what the user asked for; kept as provenance.
       work: what to take of the machine, and where to show progress.
+      layer: of an h5ad source, the matrix to take instead of X.
 
     Raises:
       DgexError: an input is unusable (see ``stage``, ``read_gene_tables``), has no studies to split by, or too few
@@ -76,7 +83,7 @@ def prepare(
         check_fold(settings.fold)
     check_rule(settings.duplicates)
     landmark, target = read_gene_tables(genes_dir)
-    with stage(source, landmark, target, folder, work) as staged:
+    with stage(source, landmark, target, folder, work, layer) as staged:
         if settings.fold or settings.split == "study":
             _need_studies(source, staged.study)
         complete = _complete(source, staged)
@@ -95,7 +102,13 @@ def prepare(
 
 
 def prepare_onto(
-    prepared: Path, source: Path, output: Path, legacy: bool, command: str, work: Work | None = None
+    prepared: Path,
+    source: Path,
+    output: Path,
+    legacy: bool,
+    command: str,
+    work: Work | None = None,
+    layer: str | None = None,
 ) -> Report:
     """Maps a cohort onto the genes, quantiles and scaler of a prepared data set, profile by profile.
 
@@ -104,7 +117,7 @@ def prepare_onto(
 
     Args:
       legacy: rank and standardise as the originals did, RNA-seq by dense ranks and with the cohort's own mean and SD.
-      command, work: as in ``prepare``.
+      command, work, layer: as in ``prepare``.
 
     Raises:
       DgexError: as ``prepare``; ``prepared`` is no prepared file, or was trained on some of the cohort's samples.
@@ -113,7 +126,7 @@ def prepare_onto(
     folder = check_writable(output, source, prepared)
     reference = read_reference(prepared)
     landmark, target = reference.landmark_genes, reference.target_genes
-    with stage(source, landmark, target, folder, work) as staged:
+    with stage(source, landmark, target, folder, work, layer) as staged:
         trained_on = np.isin(staged.sample_id, training_samples(prepared))
         if trained_on.any():
             raise DgexError(

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from dgex.dataset import SPLITS
+from dgex.errors import visible
 
 
 def gap_rule(fitted: str) -> str:
@@ -32,6 +33,7 @@ class Report:
     samples_with_gaps: int
     missing_are_filled: bool  # whether a missing gene is in the prepared file for all that
     gaps: str  # what they are filled with
+    taken_as_missing: str = ""  # how many of which values of the source; "" in files from before this was looked for
 
     def __str__(self) -> str:
         samples = sum(self.split_samples.values())
@@ -46,6 +48,7 @@ class Report:
         missing = "missing and filled" if self.missing_are_filled else "missing"
         return (
             f"source              {self.kind}, rows are {self.naming}s, values {scale}\n"
+            f"taken as missing    {self.taken_as_missing or 'no values'}\n"
             f"samples read        {self.samples_read}\n"
             f"duplicates removed  {listed(self.duplicates_removed)}\n"
             f"incomplete removed  {listed(self.incomplete_removed)}\n"
@@ -60,4 +63,4 @@ class Report:
 
 def listed(names: tuple[str, ...]) -> str:
     """Their number, and the names where they are few."""
-    return f"{len(names)} ({', '.join(names)})" if 0 < len(names) <= 10 else str(len(names))
+    return f"{len(names)} ({visible(', '.join(names))})" if 0 < len(names) <= 10 else str(len(names))

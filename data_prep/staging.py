@@ -5,6 +5,7 @@ from end to end, into a scratch file, profile after profile, from which any prof
 measured, and on which scale, is found out in one pass over that.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -35,6 +36,7 @@ class Staged:
     """A source in scratch. Profiles are called by their position in it."""
 
     kind: str  # of file
+    stand_ins: Counter[float]  # of the source, which are missing: see ``dgex.missing``
     sample_id: np.ndarray  # str [samples]
     study: np.ndarray  # str [samples], "" where unknown
     linear: bool  # whether the source's values are, and are turned into log2 on reading
@@ -90,14 +92,16 @@ class Staged:
 
 
 @contextmanager
-def stage(source: Path, landmark: Genes, target: Genes, folder: Path, work: Work) -> Iterator[Staged]:
-    """Reads ``source`` into a scratch file in ``folder``.
+def stage(
+    source: Path, landmark: Genes, target: Genes, folder: Path, work: Work, layer: str | None = None
+) -> Iterator[Staged]:
+    """Reads ``source``, or the ``layer`` of it, into a scratch file in ``folder``.
 
     Raises:
       DgexError: the source is unusable (see ``open_expression``), has less than half of either table's genes, or is on
         no single scale; the memory does not suffice, or the room on the disk.
     """
-    with open_expression(source) as expression:
+    with open_expression(source, layer) as expression:
         if expression.kind == SERIES_MATRIX:
             check_platforms(source, expression.sample_text("platform_id").tolist())
         gene_rows = _find_rows(source, expression, landmark, target)
@@ -113,6 +117,7 @@ def stage(source: Path, landmark: Genes, target: Genes, folder: Path, work: Work
                 reach, patterns, pattern = _survey(scratch, workers, advance)
             yield Staged(
                 kind=expression.kind,
+                stand_ins=expression.stand_ins,
                 sample_id=np.array(expression.sample_id),
                 study=expression.sample_text("study_id"),
                 linear=intensity_scale(source, expression.sample_id, reach, scratch.read) == "linear",
@@ -149,14 +154,14 @@ def _find_rows(source: Path, expression: Expression, landmark: Genes, target: Ge
 def _survey(
     scratch: Scratch, workers: int, advance: Callable[[int], None]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Each profile's smallest and largest value [samples, 2], the patterns of missing rows, and each profile's."""
+    """What ``reach_of`` says of each profile, the patterns of missing rows, and each profile's."""
 
     def look(profiles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         values = scratch.read(profiles)
         return reach_of(values), np.packbits(np.isnan(values), axis=1)
 
     samples = scratch.shape[0]
-    reach = np.empty((samples, 2))
+    reach = np.empty((samples, 3))
     pattern = np.empty(samples, int)
     number: dict[bytes, int] = {}
     for profiles, (ends, missing) in zip(

@@ -16,6 +16,7 @@ from data_prep.report import Report, gap_rule
 from data_prep.staging import Staged
 from dgex.dataset import SPLITS, Reference, Writer, create_dataset, sha256_of
 from dgex.genes import Genes, overlap
+from dgex.missing import tally
 from dgex.normalization import Moments, QuantileSum, Scaler, Ties, to_quantiles
 
 # How tied values are ranked, by what the rows are: the right way, and under ``legacy`` the originals'.
@@ -179,6 +180,7 @@ def _report(plan: Plan, filled: bool) -> Report:
         genes_with_gaps=int((lacking[found] > 0).sum()),
         samples_with_gaps=int((staged.lacked(found)[kept] > 0).sum()),
         missing_are_filled=filled,
+        taken_as_missing=tally(staged.stand_ins),
         # A cohort's own means where it is fitted on, the data set's training profiles' where it is not.
         gaps=gap_rule(("cohort's" if filled else "source's") if plan.legacy else "training"),
     )

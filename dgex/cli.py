@@ -96,7 +96,7 @@ def train_command(
 
     def on_ridge(scores: Scores) -> None:
         for name, means in scores.items():
-            print(f"{name}: validation z-score MAE {means['zscore_mae']:.4f}", flush=True)
+            console.say(f"{name}: validation z-score MAE {means['zscore_mae']:.4f}")
 
     with console.progress("{task.fields[status]}") as bar, _enough_memory():
         task = bar.add_task("training", total=chosen.epochs, status="")
@@ -112,7 +112,7 @@ def train_command(
     save_model(output, replace(model, provenance=model.provenance | told))
     _remove_run(run)
     _print_scores(model.provenance["scores"])
-    print(
+    console.say(
         f"{output}: best epoch {model.provenance['best_epoch']} of {chosen.epochs}; `dgex info {output}` has its card"
     )
 
@@ -147,7 +147,7 @@ def info_command(model: Annotated[Path | None, typer.Argument(help="Model direct
     """Print the card of a model, by default of the one that comes with dgex; its checksums are checked."""
     from dgex.model_directory import read_card
 
-    print(read_card(model), end="")
+    console.say(read_card(model).removesuffix("\n"))
 
 
 @app.command("predict")
@@ -176,6 +176,7 @@ def predict_command(
         float | None, typer.Option(help="Also tell each gene's half width of this interval: 0.5, 0.8, 0.9 or 0.95.")
     ] = None,
     max_missing: Annotated[float, typer.Option(help="Share of the landmarks that a profile may lack.")] = 0.2,
+    layer: Annotated[str | None, typer.Option(help="Of an h5ad, the layer to take, or raw.", show_default="X")] = None,
     devices: Devices = None,
 ) -> None:
     """Infer whole expression profiles from landmark genes."""
@@ -193,10 +194,10 @@ def predict_command(
     with ExitStack() as stack:
         bar = stack.enter_context(console.progress())
         task = bar.add_task("reading", total=None)
-        expression = stack.enter_context(open_expression(table))
+        expression = stack.enter_context(open_expression(table, layer))
         prediction = stack.enter_context(predict(loaded, table, expression, request, parallel.devices(devices), folder))
         how = "taken" if input_scale == "auto" else "given"
-        print(f"{table}: {expression.kind}, {prediction.match.report()}\n{how} as {prediction.scale}", flush=True)
+        console.say(f"{table}: {expression.kind}, {prediction.match.report()}\n{how} as {prediction.scale}")
         whole = prediction.expression
         bar.update(task, description="profiles", total=len(whole.sample_id))
 
@@ -210,7 +211,7 @@ def predict_command(
         console.warn(warning)
     profiles, genes = whole.shape
     seconds = time.monotonic() - started
-    print(f"{output}: {profiles:,} profiles of {genes:,} genes, {output_scale}, in {seconds:.1f} s")
+    console.say(f"{output}: {profiles:,} profiles of {genes:,} genes, {output_scale}, in {seconds:.1f} s")
 
 
 def _units(text: str) -> tuple[int, ...]:
@@ -279,7 +280,7 @@ def _print_scores(scores: dict[str, dict]) -> None:
         lines.append(f"{split}, genes well inferred here: {well}; profiles out of range: {found['out_of_range']:.1%}")
     screen = Console(width=max(100, shutil.get_terminal_size().columns), highlight=False)
     screen.print(drawn)
-    print(*lines, sep="\n")
+    console.say("\n".join(lines))
 
 
 def main() -> None:

@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from dgex.errors import DgexError
+from dgex.errors import DgexError, visible
 
 stderr = Console(stderr=True)
 
@@ -43,14 +43,18 @@ def run(app: Callable[[], object]) -> None:
         sys.exit(2)
     except DgexError as error:
         # Not through rich: it would wrap the line and read [brackets] as markup.
-        # Names in damaged files can have line breaks.
-        print(f"error: {' '.join(str(error).splitlines())}", file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+
+
+def say(text: object) -> None:
+    """Prints lines on stdout at once, each ``visible``: reports have ids, fields and titles of files in them."""
+    print(*map(visible, str(text).split("\n")), sep="\n", flush=True)
 
 
 def warn(text: str) -> None:
     """One line on stderr, for what the user should know and the command can live with."""
-    print(f"warning: {text}", file=sys.stderr)
+    print(f"warning: {visible(text)}", file=sys.stderr)
 
 
 def progress(*fields: str) -> Progress:

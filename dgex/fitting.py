@@ -174,7 +174,10 @@ def _shown(scores: GeneScores, sd: np.ndarray, genes: np.ndarray) -> dict[str, f
 def _trust(model: Model, part: Samples, study: Sequence[str], measured: np.ndarray | None = None) -> Scores:
     """What intervals, ``well_inferred`` and the range of the training data are worth here."""
     genes = slice(None) if measured is None else measured
-    inferred, target = _infer(model.config, model.params, part)[:, genes], part.target[:, genes]
+    inferred = _infer(model.config, model.params, part)
+    profiles = [f"one of {name}" for name in study]
+    model.check_inferred("prepared profiles", profiles, inferred, np.arange(inferred.shape[1]), log2=False)
+    inferred, target = inferred[:, genes], part.target[:, genes]
     half_width = model.reliability.half_width[:, genes]
     distance = complete(part.landmark, model.factors)[1]
     flagged = model.reliability.well_inferred[genes]

@@ -13,11 +13,12 @@ from dgex import parallel
 from dgex.errors import DgexError
 from dgex.formats.matrix import Expression, finite, first_repeated, in_memory, text_column
 from dgex.formats.table import ENTREZ
+from dgex.missing import without_stand_ins
 from dgex.model import Model
 from dgex.prediction import Request, predict
 
 
-def predict_data(model: Model, data: Any, **request: Any) -> Any:
+def predict_data(model: Model, data: Any, layer: str | None = None, **request: Any) -> Any:
     """``Model.predict``."""
     asked = Request(**request)
     if isinstance(data, str | os.PathLike):
@@ -26,7 +27,9 @@ def predict_data(model: Model, data: Any, **request: Any) -> Any:
         raise DgexError(
             "interval: only an AnnData has a place for the half widths; dgex.prediction.rows_of gives them too"
         )
-    table = _table(model, data)
+    if layer is not None and not _is(data, "anndata", "AnnData"):
+        raise DgexError("layer: only an AnnData has layers; leave it out")
+    table = without_stand_ins(_table(model, data, layer))
     name = Path(f"<{type(data).__name__}>")
     if not all(table.shape):
         raise DgexError(f"{name}: holds {table.shape[0]} rows and {table.shape[1]} columns of numbers, is empty")
@@ -54,12 +57,12 @@ def predict_data(model: Model, data: Any, **request: Any) -> Any:
     return values
 
 
-def _table(model: Model, data: Any) -> Expression:
+def _table(model: Model, data: Any, layer: str | None = None) -> Expression:
     """Whatever it is, as profiles x genes; which of a table's axes is which is found out later."""
     if _is(data, "anndata", "AnnData"):
         from dgex.formats.h5ad import from_anndata
 
-        return from_anndata(data)
+        return from_anndata(data, layer)
     if _is(data, "pandas", "DataFrame"):
         numbers = _numbers(data)
         ids = [tuple(map(str, axis)) for axis in (numbers.columns, numbers.index)]

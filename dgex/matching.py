@@ -12,7 +12,7 @@ from typing import get_args
 
 import numpy as np
 
-from dgex.errors import DgexError
+from dgex.errors import DgexError, visible
 from dgex.formats.matrix import Expression, is_text, pieces
 from dgex.genes import Genes
 from dgex.nomenclature import FOREIGN, Naming, Tier, namings
@@ -101,7 +101,7 @@ class Match:
             lines.append(f"{len(self.missing):,} missing: {_listed(self.missing)}")
         if self.ambiguous:
             lines.append(f"{len(self.ambiguous):,} of these ambiguous: {_listed(self.ambiguous)}")
-        return "\n".join(lines)
+        return "\n".join(map(visible, lines))
 
 
 def match_genes(path: Path, expression: Expression, genes: Genes) -> Match:

@@ -37,8 +37,9 @@ from dgex.genes import Genes
 from dgex.model import Model
 from dgex.model_card import model_card
 from dgex.networks import NetworkConfig, Params, init_params
-from dgex.normalization import Scaler
+from dgex.normalization import SD_FLOOR, Scaler
 from dgex.reliability import LEVELS, Reliability
+from dgex.scale import LIMITS
 
 SCHEMA_VERSION = 1
 CONFIG, WEIGHTS, ARRAYS_FILE, GENES, CARD = FILES = (
@@ -57,6 +58,7 @@ ARRAYS: Mapping[str, tuple[str, ...]] = {
     "reliability/half_width": ("levels", "targets"), "reliability/farthest": (),
 }  # fmt: skip
 NOT_FINITE = ("reliability/pearson", "reliability/r2", "reliability/half_width")
+ROUNDING = 1e-3  # log2; far above float32's
 AGAIN = "fetch or make the model again"
 
 
@@ -212,6 +214,16 @@ def _check_arrays(folder: Path, arrays: dict[str, np.ndarray], config: NetworkCo
             _refuse(folder, f"{ARRAYS_FILE}: {name} is {values.dtype} {values.shape}, not float32 [{', '.join(axes)}]")
         if name not in NOT_FINITE and not np.isfinite(values).all():
             _refuse(folder, f"{ARRAYS_FILE}: {name} is not finite")
+    # The training landmarks took the quantiles, and were standardised before the factors were fitted.
+    quantiles, mean, sd = arrays["quantiles"], arrays["landmark/mean"], arrays["landmark/sd"]
+    least, most = LIMITS["log2"]
+    if not least <= quantiles[0] <= quantiles[-1] <= most:
+        _refuse(folder, f"{ARRAYS_FILE}: quantiles are none of log2 values")
+    within = (quantiles[0] - ROUNDING <= mean) & (mean <= quantiles[-1] + ROUNDING)
+    if not (within & (sd <= quantiles[-1] - quantiles[0] + ROUNDING) & (sd >= SD_FLOOR / 2)).all():
+        _refuse(folder, f"{ARRAYS_FILE}: landmark/mean or landmark/sd is none of profiles with these quantiles")
+    if max(np.abs(loadings).max(initial=0), arrays["factors/noise"]) > LIMITS["zscore"][1]:
+        _refuse(folder, f"{ARRAYS_FILE}: the factors are none of z-scores")
     positive = ("landmark/sd", "target/sd", "factors/noise")
     if not (arrays["reliability/half_width"] >= 0).all():
         _refuse(folder, f"{ARRAYS_FILE}: reliability/half_width is negative or NaN")

@@ -15,16 +15,25 @@ from typing import Literal, TypeVar, get_args
 import jax
 import numpy as np
 
-from dgex.errors import DgexError
+from dgex.errors import DgexError, visible
 from dgex.factors import complete
 from dgex.formats.matrix import Block, Expression, ending
 from dgex.formats.profiles import Profiles, profiles_of
 from dgex.inference import PROFILES, ROWS, inference
 from dgex.matching import Match, average, match_genes
+from dgex.missing import tally
 from dgex.model import Model
 from dgex.networks import take_targets
 from dgex.normalization import Scaler, to_log2
-from dgex.scale import LARGEST_LOG2, NoIntensitiesError, intensity_scale, log2_of_linear, reach_of
+from dgex.scale import (
+    LARGEST_LOG2,
+    MixedScalesError,
+    NoIntensitiesError,
+    check_reach,
+    intensity_scale,
+    log2_of_linear,
+    reach_of,
+)
 
 Item = TypeVar("Item")
 
@@ -71,7 +80,8 @@ class Prediction:
 
     Attributes:
       expression: measured landmarks and then inferred targets; the values are inferred as its blocks are read, and only
-        then are the sample metadata "distance", "out_of_range" and "landmarks_imputed" filled in.
+        then are the sample metadata "distance", "out_of_range" and "landmarks_imputed" filled in. Its ``stand_ins`` are
+        the table's.
       match: how the landmarks were found.
       scale: what the input was taken for.
     """
@@ -86,6 +96,8 @@ class Prediction:
         imputed = np.flatnonzero(told["landmarks_imputed"])
         strangers = np.flatnonzero(told["out_of_range"])
         lines = []
+        if self.expression.stand_ins:
+            lines.append(f"values that stand for missing ones are taken as missing: {tally(self.expression.stand_ins)}")
         if len(imputed):
             lines.append(
                 f"{len(imputed):,} of {profiles:,} profiles lack landmarks (up to {told['landmarks_imputed'].max()}), "
@@ -97,7 +109,7 @@ class Prediction:
                 f"{len(strangers):,} of {profiles:,} profiles, such as {first}, are out of range: farther from the "
                 "training data than 99 % of the validation profiles; expect larger errors than the card says"
             )
-        return lines
+        return [visible(line) for line in lines]
 
 
 @contextmanager
@@ -115,9 +127,11 @@ def predict(
     Raises:
       DgexError: landmarks are not recognised or too many are missing; the scale is none, or not the one given; there
         is no such interval. When blocks are read: a profile is all of one value, lacks too much, or is of another
-        scale than the first ones.
+        scale than the first ones; what is inferred is not finite, or beyond all that training saw.
     """
     row_id, row_metadata = rows_of(model, request)
+    targets = np.arange(model.config.targets) if request.all_targets else model.inferred
+    in_log2 = request.output_scale == "log2"
     match = match_genes(name, table, model.reference.landmark_genes)
     unclear = f", of which {len(match.ambiguous)} are ambiguous ({match.ambiguous[0]}, ...)" if match.ambiguous else ""
     _check_missing(name, "every profile", len(match.missing), len(match.rows.count), request.max_missing, unclear)
@@ -140,7 +154,7 @@ def predict(
 
         def landmarks(where: slice, values: np.ndarray) -> np.ndarray:
             """The measured landmarks as z-scores, NaN where missing."""
-            _check_profiles(name, oriented.sample_id[where], values, scale)
+            _check_profiles(name, oriented.sample_id[where], values, scale, request.input_scale)
             log2 = average(log2_of_linear(values) if scale == "linear" else values, genes)
             missing = np.isnan(log2).sum(axis=1)
             worst = int(missing.argmax())
@@ -160,10 +174,19 @@ def predict(
         def blocks(most: int) -> Iterator[Block]:
             with ending(started()) as items:
                 for finish in _ahead(items):
-                    yield finish()
+                    where, rows, values = finish()
+                    inferred = values[:, model.config.landmarks :]
+                    model.check_inferred(name, oriented.sample_id[where], inferred, targets, log2=in_log2)
+                    yield where, rows, values
 
         whole = Expression(
-            row_id, oriented.sample_id, blocks, row_metadata, {**oriented.sample_metadata, **told}, "prediction"
+            row_id,
+            oriented.sample_id,
+            blocks,
+            row_metadata,
+            {**oriented.sample_metadata, **told},
+            "prediction",
+            oriented.stand_ins,
         )
         yield Prediction(whole, match, scale)
 
@@ -252,6 +275,8 @@ def _scale(name: Path, table: Expression, profiles: Profiles, asked: InputScale)
             return intensity_scale(name, ids, reach_of(values), lambda rows: values[rows])
         except NoIntensitiesError as error:
             raise DgexError(f"{error}; for z-scores of each gene, say --input-scale zscore") from error
+        except MixedScalesError as error:
+            raise DgexError(f"{error}, or say --input-scale linear if that is what all of them are on") from error
     known = values[~np.isnan(values)]
     if asked == "log2" and (known > LARGEST_LOG2).any():
         raise DgexError(
@@ -266,20 +291,22 @@ def _scale(name: Path, table: Expression, profiles: Profiles, asked: InputScale)
     return asked
 
 
-def _check_profiles(name: Path, sample_id: tuple[str, ...], values: np.ndarray, scale: InputScale) -> None:
+def _check_profiles(
+    name: Path, sample_id: tuple[str, ...], values: np.ndarray, scale: InputScale, asked: InputScale
+) -> None:
     """Refuses profiles that are none on this scale; those of NaN alone are refused for what they lack."""
-    smallest, largest = reach_of(values).T
+    reach = reach_of(values)
+    smallest, largest, whole = reach.T
     measured = largest > -np.inf
-    in_log2 = measured & (scale == "log2")
+    small = measured & (largest <= LARGEST_LOG2) & (whole == 0)
     for wrong, problem in (
         (measured & (smallest == largest), "has one value throughout; leave it out"),
-        (in_log2 & (largest > LARGEST_LOG2), f"reaches beyond {LARGEST_LOG2:g}, which log2 values do not; "
-         "bring all profiles to one scale"),
-        (in_log2 & (smallest < -LARGEST_LOG2), f"reaches below {-LARGEST_LOG2:g}; write NaN where not measured"),
+        (small & (scale == "linear") & (asked == "auto"), f"stays below {LARGEST_LOG2:g}, as log2 values do, and the "
+         "first ones are linear; bring all profiles to one scale, or say --input-scale linear"),
     ):  # fmt: skip
         if wrong.any():
-            first = int(wrong.argmax())
-            raise DgexError(f"{name}: the profile {sample_id[first]} {problem}")
+            raise DgexError(f"{name}: the profile {sample_id[int(wrong.argmax())]} {problem}")
+    check_reach(name, sample_id, reach, scale)
 
 
 def _check_missing(name: Path, which: str, missing: int, of: int, most: float, remark: str = "") -> None:

@@ -1,6 +1,6 @@
 """At which scale the values of an expression table are: said by nobody, shown by the values."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -16,9 +16,20 @@ FEW = 5  # profiles: two or three may agree, or disagree, by chance
 
 Scale = Literal["log2", "linear", "centred"]
 
+# Smallest and largest value that a scale can hold. Linear: a mass spectrometer counts to 1e12, a sequencer to 1e10.
+LIMITS: Mapping[str, tuple[float, float]] = {
+    "log2": (-LARGEST_LOG2, LARGEST_LOG2),
+    "linear": (-1e15, 1e15),
+    "zscore": (-100, 100),
+}
+
 
 class NoIntensitiesError(DgexError):
     """Values are on no scale of intensities."""
+
+
+class MixedScalesError(DgexError):
+    """Profiles of one table are on different scales, or seem to be."""
 
 
 def scale_of(values: np.ndarray) -> Scale:
@@ -34,7 +45,8 @@ def scale_of(values: np.ndarray) -> Scale:
     negative there, at least 38 % in GSE30528.
 
     "linear": otherwise, a value lies above 32, which as a logarithm no instrument could count to. A few genes outweigh
-    all others in such profiles, so that these need not agree as long as few values are negative.
+    all others in such profiles, so that these need not agree as long as few values are negative. Whole numbers
+    throughout, none of them negative, are counts, and so linear, however small.
 
     "log2": the rest. Logarithms to another base look the same.
 
@@ -46,7 +58,10 @@ def scale_of(values: np.ndarray) -> Scale:
     """
     if np.isnan(values).all():
         raise ValueError("no value is measured")
-    beyond = np.nanmax(values) > LARGEST_LOG2
+    smallest, largest, whole = reach_of(values).T
+    if whole.all() and (smallest >= 0).all():
+        return "linear"
+    beyond = largest.max() > LARGEST_LOG2
     negative = np.mean(values[~np.isnan(values)] < 0) > MOST_NEGATIVE
     agree = not negative if len(values) < FEW else _mean_correlation(values) >= LEAST_AGREEMENT
     if not agree and (negative or not beyond):
@@ -55,10 +70,15 @@ def scale_of(values: np.ndarray) -> Scale:
 
 
 def reach_of(values: np.ndarray) -> np.ndarray:
-    """Each profile's smallest and largest value [profiles, 2], infinity and -infinity where nothing is measured."""
+    """Each profile's smallest and largest value, and 1 where all it has are whole numbers, otherwise 0.
+
+    Returns:
+      float [profiles, 3]; where nothing is measured infinity, -infinity and 1.
+    """
     measured = ~np.isnan(values)
     smallest = np.min(values, axis=1, where=measured, initial=np.inf)
-    return np.stack([smallest, np.max(values, axis=1, where=measured, initial=-np.inf)], axis=1)
+    largest = np.max(values, axis=1, where=measured, initial=-np.inf)
+    return np.stack([smallest, largest, ((np.rint(values) == values) | ~measured).all(axis=1)], axis=1)
 
 
 def intensity_scale(
@@ -72,31 +92,63 @@ def intensity_scale(
       read: gives the profiles at ascending positions, float32 [positions, rows]; asked for ``PROFILES`` at most.
 
     Raises:
-      DgexError: nothing is measured, profiles are on different scales or on none, or say changes and not intensities.
+      DgexError: nothing is measured, profiles are on different scales or on none, say changes and not intensities, or
+        hold what their scale cannot.
     """
-    smallest, largest = reach.T
-    measured = np.flatnonzero(largest > -np.inf)
-    if not len(measured):
+    smallest, largest, whole = reach.T
+    measured = largest > -np.inf
+    if not measured.any():
         raise DgexError(f"{path}: has no value of any gene; check how it was made")
     if (smallest[measured] == largest[measured]).all():
         raise DgexError(f"{path}: every profile has one value throughout; check how it was made")
-    linear = measured[largest[measured] > LARGEST_LOG2]
-    if 0 < len(linear) < len(measured):
-        raise DgexError(
-            f"{path}: {len(linear)} of {len(measured)} profiles, such as {sample_id[linear[0]]}, are linear (beyond "
-            f"{LARGEST_LOG2:g}) and the others log2; bring all to one scale"
+    beyond = measured & (largest > LARGEST_LOG2)
+    fractions = measured & ~whole.astype(bool)
+    others = np.flatnonzero(fractions & ~beyond)  # a shallow cell's whole numbers stay small on the linear scale too
+    if beyond.any() and len(others):
+        raise MixedScalesError(
+            f"{path}: {beyond.sum()} of {measured.sum()} profiles, such as {sample_id[beyond.argmax()]}, are linear "
+            f"(beyond {LARGEST_LOG2:g}) and {len(others)}, such as {sample_id[others[0]]}, log2; bring all to one scale"
         )
-    if not len(linear) and smallest.min() < -LARGEST_LOG2:
+    scale: Literal["log2", "linear"] = "linear" if beyond.any() or not fractions.any() else "log2"
+    if scale == "log2" and smallest.min() < -LARGEST_LOG2:
         raise NoIntensitiesError(
             f"{path}: reaches {smallest.min():g}, which is no log2 value; write NaN where not measured"
         )
-    some = measured[np.linspace(0, len(measured) - 1, min(len(measured), PROFILES)).astype(int)]
-    if scale_of(read(some)) == "centred":
+    positions = np.flatnonzero(measured)
+    some = positions[np.linspace(0, len(positions) - 1, min(len(positions), PROFILES)).astype(int)]
+    if fractions.any() and scale_of(read(some)) == "centred":
         raise NoIntensitiesError(
             f"{path}: its values are centred gene by gene, so they say changes and not intensities; use values that "
             "keep each gene's level"
         )
-    return "linear" if len(linear) else "log2"
+    check_reach(path, sample_id, reach, scale)
+    return scale
+
+
+def check_reach(path: Path, sample_id: Sequence[str], reach: np.ndarray, scale: str) -> None:
+    """Refuses profiles with values that no measurement on their scale has.
+
+    Args:
+      path: of the file, for messages.
+      reach: of the profiles, see ``reach_of``.
+      scale: a key of ``LIMITS``.
+
+    Raises:
+      DgexError: a value is beyond ``LIMITS``, or a linear profile of whole numbers, of counts, has negative ones.
+    """
+    smallest, largest, whole = reach.T
+    least, most = LIMITS[scale]
+    measured = largest > -np.inf
+    for wrong, extreme, problem in (
+        (measured & (largest > most), largest, f"and {scale} values are {most:g} at most; bring all to one scale"),
+        (measured & (smallest < least), smallest, f"and {scale} values are {least:g} at least; write NaN where not "
+         "measured"),
+        (measured & (scale == "linear") & whole.astype(bool) & (smallest < 0), smallest, "and counts, as its whole "
+         "numbers are, are never negative; write NaN where not measured, and 0 where a correction went below it"),
+    ):  # fmt: skip
+        if wrong.any():
+            first = int(wrong.argmax())
+            raise DgexError(f"{path}: the profile {sample_id[first]} reaches {extreme[first]:g}, {problem}")
 
 
 def log2_of_linear(values: np.ndarray) -> np.ndarray:

@@ -24,29 +24,40 @@ from dgex.formats.text import unique_ids
 
 KIND = "h5ad"
 INDEX = "_index"  # the name of the ids
+RAW = "raw"  # what an AnnData keeps of all rows where X has some; has its own var, and is chosen as a layer is
 NUMBERS = {"encoding-type": "array", "encoding-version": "0.2.0"}
 STRINGS = {"encoding-type": "string-array", "encoding-version": "0.2.0"}
 EMPTY = ("layers", "obsm", "obsp", "uns", "varm", "varp")  # what an AnnData has besides
 
 
 @contextmanager
-def open_h5ad(path: Path) -> Iterator[Expression]:
-    """An h5ad file, plain or gzipped, at whatever scale its X has: dense, CSR or CSC; X stays in it.
+def open_h5ad(path: Path, layer: str | None = None) -> Iterator[Expression]:
+    """An h5ad file, plain or gzipped, at whatever scale its matrix has: dense, CSR or CSC; that stays in it.
+
+    Args:
+      layer: the matrix to take, X by default: a name in ``layers``, or "raw".
 
     Raises:
-      DgexError: anndata is not installed; the file is missing, truncated or not h5ad; it has no X, or one of another
-        shape than obs and var; an id is repeated; from ``blocks``: X is damaged or holds infinity.
+      DgexError: anndata is not installed; the file is missing, truncated or not h5ad; it has no such matrix, or one of
+        another shape than obs and var; an id is repeated; from ``blocks``: the matrix is damaged, gives a value twice
+        or holds infinity.
     """
     with stream_hdf5(path) as file:
-        yield h5ad_table(path, file)
+        yield h5ad_table(path, file, layer)
 
 
-def h5ad_table(path: Path, file: h5py.File) -> Expression:
+def h5ad_table(path: Path, file: h5py.File, layer: str | None = None) -> Expression:
     """As ``open_h5ad``, of a file open already; the table is good for as long as it stays so."""
-    sample_id, sample_metadata = _read_axis(path, file, "obs", "sample")
-    row_id, row_metadata = _read_axis(path, file, "var", "row")
     with reading(path):
-        matrix = file.get("X")
+        layers, raw = file.get("layers"), file.get(RAW)
+        places = {RAW: (f"{RAW}/X", f"{RAW}/var")} if isinstance(raw, h5py.Group) else {}
+        places |= {name: (f"layers/{name}", "var") for name in (layers if isinstance(layers, h5py.Group) else ())}
+        places |= {"X": ("X", "var")} if "X" in file else {}
+    name, var = places[_chosen(path, list(places), layer)]
+    sample_id, sample_metadata = _read_axis(path, file, "obs", "sample")
+    row_id, row_metadata = _read_axis(path, file, var, "row")
+    with reading(path):
+        matrix = file.get(name)
         layout = matrix.attrs.get("encoding-type") if isinstance(matrix, h5py.Group) else None
     shape = len(sample_id), len(row_id)
     if not all(shape):
@@ -55,12 +66,12 @@ def h5ad_table(path: Path, file: h5py.File) -> Expression:
         blocks = _sparse_blocks(path, matrix, shape, layout == "csr_matrix")
     else:
         with reading(path):
-            matrix = dataset_at(file, "X", 2)
+            matrix = dataset_at(file, name, 2)
             dtype, found = matrix.dtype, matrix.shape
         if found != shape or dtype.kind not in "fiub":
-            raise DgexError(f"{path}: /X is {found} of {dtype}; store {shape} numbers, as obs and var have names")
+            raise DgexError(f"{path}: /{name} is {found} of {dtype}; store {shape} numbers, as obs and var have names")
         blocks = matrix_blocks(path, matrix)
-    return Expression(row_id, sample_id, blocks, row_metadata, sample_metadata, KIND)
+    return Expression(row_id, sample_id, blocks, row_metadata, sample_metadata, _kind(KIND, layer))
 
 
 def write_h5ad(path: Path, expression: Expression) -> None:
@@ -85,27 +96,42 @@ def write_h5ad(path: Path, expression: Expression) -> None:
             write_elem(file, name, {})
 
 
-def from_anndata(adata: Any) -> Expression:
-    """The table of an AnnData, in memory or backed by a file; X is not copied.
+def from_anndata(adata: Any, layer: str | None = None) -> Expression:
+    """The table of an AnnData, in memory or backed by a file; its matrix is not copied.
+
+    Args:
+      layer: as in ``open_h5ad``.
 
     Raises:
-      DgexError: it has no X; a name of obs or var is repeated; from ``blocks``: X holds infinity.
+      DgexError: it has no such matrix; a name of obs or var is repeated; the matrix is sparse and contradicts itself;
+        from ``blocks``: it gives a value twice, or holds infinity.
     """
     source = Path("AnnData")
-    if adata.X is None:
-        raise DgexError(f"{source}: has no X; put the expression values there")
+    name = _chosen(source, [RAW] * (adata.raw is not None) + [*adata.layers] + ["X"] * (adata.X is not None), layer)
+    matrix, var = adata.X if name == "X" else adata.layers.get(name), adata.var
+    if name == RAW and matrix is None:
+        matrix, var = adata.raw.X, adata.raw.var
     sample_id, sample_metadata = _columns(source, adata.obs, "sample")
-    row_id, row_metadata = _columns(source, adata.var, "row")
+    row_id, row_metadata = _columns(source, var, "row")
+    shape = len(sample_id), len(row_id)
 
     def blocks(most: int) -> Iterator[Block]:
         group = max(1, most // len(row_id))
         for start in range(0, len(sample_id), group):
             part = slice(start, min(start + group, len(sample_id)))
-            values = adata.X[part]
-            values = np.asarray(values.toarray() if sparse.issparse(values) else values, np.float32)
-            yield part, slice(0, len(row_id)), finite(f"{source}: X", values)
+            values = matrix[part]
+            values = _dense(source, name, values) if sparse.issparse(values) else values
+            yield part, slice(0, len(row_id)), finite(f"{source}: {name}", np.asarray(values, np.float32))
 
-    return Expression(row_id, sample_id, blocks, row_metadata, sample_metadata, "AnnData")
+    pieces: Callable[[int], Iterator[Block]] = blocks
+    if isinstance(group := getattr(matrix, "group", None), h5py.Group):  # sparse, in the file behind it
+        pieces = _sparse_blocks(Path(adata.filename), group, shape, matrix.format == "csr")
+    elif sparse.issparse(matrix):
+        try:
+            matrix.check_format(full_check=True)
+        except ValueError as error:
+            raise DgexError(f"{source}: {name} is no sound sparse matrix ({error}); make it again") from error
+    return Expression(row_id, sample_id, pieces, row_metadata, sample_metadata, _kind("AnnData", layer))
 
 
 def to_anndata(expression: Expression) -> Any:
@@ -126,13 +152,42 @@ def _read_axis(path: Path, file: h5py.File, name: str, what: str) -> tuple[tuple
     with reading(path), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of files that an older anndata wrote
         try:
+            _check_axes(path, file[name])
             frame = read_elem(file[name])
-        except Exception as error:  # of any kind: anndata takes what it finds on trust
+            if not isinstance(frame, pandas.DataFrame):
+                raise DgexError(f"{path}: /{name} is not a data frame; read the file with anndata and write it again")
+            return _columns(path, frame, what)
+        except DgexError:
+            raise
+        except Exception as error:  # of any kind: anndata and pandas take what they find on trust
             reason = str(error).partition("\n")[0]
             raise DgexError(f"{path}: /{name} cannot be read ({reason}); write the file again") from error
-    if not isinstance(frame, pandas.DataFrame):
-        raise DgexError(f"{path}: /{name} is not a data frame; read the file with anndata and write it again")
-    return _columns(path, frame, what)
+
+
+def _check_axes(path: Path, frame: h5py.Group | h5py.Dataset) -> None:
+    """Refuses what no column of a data frame is: ids, values, codes or categories with other axes than one."""
+
+    def check(_: str, member: h5py.Group | h5py.Dataset) -> None:
+        if isinstance(member, h5py.Dataset) and member.ndim != 1:
+            raise DgexError(f"{path}: {member.name} has {member.ndim} axes, not one; write the file again")
+
+    if isinstance(frame, h5py.Group):
+        frame.visititems(check)
+
+
+def _chosen(source: Path, names: list[str], layer: str | None) -> str:
+    """The one of these matrices that is called ``layer``, or X; a DgexError that names all if there is none."""
+    if (layer or "X") in names:
+        return layer or "X"
+    absent = "has no X" if layer is None else f"has no layer {layer!r}"
+    if not names:
+        raise DgexError(f"{source}: {absent}; it has no layer either, check how it was made")
+    choice = f"choose one of its {', '.join(map(repr, names))} (--layer NAME)"
+    raise DgexError(f"{source}: {absent}; {choice}")
+
+
+def _kind(kind: str, layer: str | None) -> str:
+    return f"{kind}, layer {layer}" if layer else kind
 
 
 def _columns(source: Path, frame: Any, what: str) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:
@@ -190,11 +245,18 @@ def _sparse_blocks(
         data, indices, starts = (dataset_at(group, name, 1) for name in ("data", "indices", "indptr"))
         kinds = data.dtype.kind in "fiub" and indices.dtype.kind in "iu" and starts.dtype.kind in "iu"
         declared = tuple(np.ravel(group.attrs["shape"]).tolist())
+        name = group.name
         if declared != shape or starts.shape != (lines + 1,) or not kinds:
-            raise DgexError(f"{path}: /X is {declared} with {len(starts) - 1} lines; obs and var have {shape} names")
+            raise DgexError(
+                f"{path}: {name} is {declared} with {len(starts) - 1} lines; obs and var have {shape} names"
+            )
         start = starts[:].astype(np.int64)
-    if start[0] != 0 or (np.diff(start) < 0).any() or (np.diff(start) > width).any() or start[-1] > len(indices):
-        raise DgexError(f"{path}: /X/indptr is damaged; write the file again")
+        sizes = len(data), len(indices), int(start[-1])
+    if start[0] != 0 or (np.diff(start) < 0).any() or (np.diff(start) > width).any():
+        raise DgexError(f"{path}: {name}/indptr is damaged; write the file again")
+    if len(set(sizes)) > 1:
+        told = "{} data, {} indices and an indptr for {}".format(*sizes)
+        raise DgexError(f"{path}: {name} has {told}; is damaged, write the file again")
 
     def blocks(most: int) -> Iterator[Block]:
         step = max(1, most // width)
@@ -203,11 +265,23 @@ def _sparse_blocks(
             first, last = start[top], start[part.stop]
             with reading(path):
                 values, places = data[first:last].astype(np.float32), indices[first:last]
-            if len(values) != len(places) or (places >= width).any() or (places < 0).any():
-                raise DgexError(f"{path}: /X/indices points beyond its {width} entries; write the file again")
+            if (places >= width).any() or (places < 0).any():
+                raise DgexError(f"{path}: {name}/indices points beyond its {width} entries; write the file again")
             block = sparse.csr_array((values, places, start[top : part.stop + 1] - first), (part.stop - top, width))
-            dense = finite(f"{path}: X", block.toarray())
+            dense = finite(f"{path}: {name}", _dense(path, name, block))
             whole = slice(0, width)
             yield (part, whole, dense) if by_samples else (whole, part, dense.T)
 
     return blocks
+
+
+def _dense(source: Path, name: str, matrix: Any) -> np.ndarray:
+    """A CSR or CSC matrix as an array; a DgexError if it gives a value twice, which scipy would add up."""
+    if not matrix.has_canonical_format:  # its indices are not in order, or not each once
+        ordered = matrix.copy()
+        ordered.sum_duplicates()
+        if twice := matrix.nnz - ordered.nnz:
+            raise DgexError(
+                f"{source}: {name} gives {twice} values twice, with repeated indices; write each value once"
+            )
+    return matrix.toarray()

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import numpy as np
@@ -38,6 +38,8 @@ class Expression:
     row_metadata: dict[str, np.ndarray] = field(default_factory=dict)
     sample_metadata: dict[str, np.ndarray] = field(default_factory=dict)
     kind: str = "in memory"  # of file, as people call it: "GCTX", "GCT 1.3", "GEO series matrix", ...
+    # Numbers that stood for missing values, and how often, once the blocks have been read: see ``dgex.missing``.
+    stand_ins: Counter[float] = field(default_factory=Counter)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -67,7 +69,14 @@ class Expression:
                 for samples, rows, values in own:
                     yield rows, samples, values.T
 
-        return Expression(self.sample_id, self.row_id, blocks, self.sample_metadata, self.row_metadata, self.kind)
+        return replace(
+            self,
+            row_id=self.sample_id,
+            sample_id=self.row_id,
+            blocks=blocks,
+            row_metadata=self.sample_metadata,
+            sample_metadata=self.row_metadata,
+        )
 
 
 def in_memory(

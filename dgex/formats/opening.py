@@ -21,6 +21,7 @@ from dgex.formats.parquet import SIGNATURE as PARQUET
 from dgex.formats.parquet import open_parquet
 from dgex.formats.series_matrix import open_series_matrix
 from dgex.formats.table import open_table
+from dgex.missing import without_stand_ins
 
 READ = (
     "read are GCTX, GCT 1.2 and 1.3, CSV, TSV, GEO series matrices, GEUVADIS tables, h5ad and pandas HDF5, plain or "
@@ -30,20 +31,26 @@ NO_TEXT = re.compile(rb"[\0-\x08\x0e-\x1f\x7f]")
 
 
 @contextmanager
-def open_expression(path: Path) -> Iterator[Expression]:
+def open_expression(path: Path, layer: str | None = None) -> Iterator[Expression]:
     """An expression table of any format that ``dgex.formats`` reads, open for the ``with`` block.
+
+    Values that stand for missing ones come as NaN: see ``dgex.missing``.
+
+    Args:
+      layer: of an h5ad file, the matrix to take instead of X.
 
     Raises:
       DgexError: the file cannot be read, is of no such format, is a prepared data set, or GCT text under the name of a
-        GCTX file; whatever its reader raises.
+        GCTX file; a layer is asked for and it is no h5ad file; whatever its reader raises.
     """
     start = first_bytes(path)
     if start.startswith(HDF5):
         with stream_hdf5(path) as file:
-            yield _hdf5_table(path, file)
+            yield without_stand_ins(_hdf5_table(path, file, layer))
     else:
         with _reader(path, start) as expression:
-            yield expression
+            _refuse_layer(path, expression, layer)
+            yield without_stand_ins(expression)
 
 
 def _reader(path: Path, start: bytes) -> AbstractContextManager[Expression]:
@@ -64,16 +71,21 @@ def _reader(path: Path, start: bytes) -> AbstractContextManager[Expression]:
     raise DgexError(f"{path}: begins with {start[:24]!r}, which no known format does; {READ}")
 
 
-def _hdf5_table(path: Path, file: h5py.File) -> Expression:
+def _hdf5_table(path: Path, file: h5py.File, layer: str | None) -> Expression:
     with reading(path):
         if "schema_version" in file.attrs:
             raise DgexError(f"{path}: is a prepared data set already; give the expression table it was made from")
         names, frame = list(file), file.get("table")
-    if "0" in names:
-        return gctx_table(path, file)
-    if {"X", "obs", "var"} <= set(names):
-        return h5ad_table(path, file)
-    if isinstance(frame, h5py.Group):
-        return pandas_table(path, file)
+    if {"obs", "var"} <= set(names):
+        return h5ad_table(path, file, layer)
+    if "0" in names or isinstance(frame, h5py.Group):
+        table = gctx_table(path, file) if "0" in names else pandas_table(path, file)
+        _refuse_layer(path, table, layer)
+        return table
     held = ", ".join(map(repr, names[:8])) or "nothing"  # a damaged name may be bytes, or of two lines
     raise DgexError(f"{path}: is HDF5 of an unknown kind, with {held} in it; {READ}")
+
+
+def _refuse_layer(path: Path, table: Expression, layer: str | None) -> None:
+    if layer is not None:
+        raise DgexError(f"{path}: is a {table.kind} and has no layers, which h5ad has; leave out --layer")

@@ -81,6 +81,10 @@ def open_table(path: Path) -> Iterator[Expression]:
 def write_table(path: Path, expression: Expression) -> None:
     """Writes CSV, or TSV where the name says so, a gene a line; values not measured are empty.
 
+    Ids stay as they are, those that a spreadsheet takes for formulas (``=cmd|...``) too: they are keys by which a table
+    is joined with others, and stood in the input. Whoever opens the table of a stranger in a spreadsheet should import
+    its columns as text.
+
     Metadata, where there are any, go into NAME.genes.csv and NAME.samples.csv: see ``write_with_companions``.
 
     Raises:

@@ -156,6 +156,16 @@ def test_series_become_one_table(command, capsys):
     assert total == f"{path}: 11 arrays of 2 series"
 
 
+@pytest.mark.parametrize("values", [LINEAR, LOG2[:11, :5]])
+def test_values_that_stand_for_missing_ones_are_nan(command, capsys, values):
+    wrong = np.where(np.arange(11)[:, None] == 4, -9999, values)
+    _, found = contents(command("GSE7", {"GSE7": matrix("GSE7", "GPL96", wrong, LINEAR_ROWS)}))
+    _, wanted = contents(command("GSE7", {"GSE7": matrix("GSE7", "GPL96", values, LINEAR_ROWS)}))
+    wanted[:, WANTED.index("05_at")] = np.nan
+    np.testing.assert_array_equal(found, wanted)
+    assert "1 probe sets missing, 5 of -9999 taken as missing, SHA-256" in capsys.readouterr().out
+
+
 def test_equal_files_give_equal_bytes(command, tmp_path):
     first = command(LIST, FILES).read_bytes()
     assert command(LIST, {}).read_bytes() == first
@@ -267,7 +277,12 @@ NEIGHBOUR = matrix("GSE8", "GPL96", LOG2, LOG2_ROWS, ["GSM80", "GSM81", "GSM73",
         ),
         ("GSE7", "GSE7", matrix("GSE7", "GPL96", LOG2, [f"g{n}" for n in LOG2_ROWS]), "lacks 12 .* named like g20_at"),
         ("GSE7", "GSE7", matrix("GSE7", "GPL96", CENTRED, LOG2_ROWS), "changes and not intensities; use values"),
-        ("GSE7", "GSE7", matrix("GSE7", "GPL96", MIXED, LOG2_ROWS), "are linear .beyond 32. and the others log2"),
+        (
+            "GSE7",
+            "GSE7",
+            matrix("GSE7", "GPL96", MIXED, LOG2_ROWS),
+            "are linear .beyond 32. and 4, such as GSM72",
+        ),
         ("GSE7", "GSE7", matrix("GSE7", "GPL96", LOG2 * np.nan, LOG2_ROWS), "has no value of any gene"),
         ("GSE7", "GSE7", matrix("GSE7", "GPL96", LOG2[:0], []), "is an empty study"),
         ("GSE7", "GSE7", FILES["GSE7"][:-9], "is damaged or no gzip file .*; delete it"),

@@ -5,14 +5,18 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 from scipy.stats import rankdata
 
 from data_prep.__main__ import app
+from data_prep.inspection import inspect
 from data_prep.pipeline import Settings, prepare
+from data_prep.steps import Steps
 from dgex.dataset import read_dataset, sha256_of
 from dgex.formats.gctx import open_gctx, write_gctx
+from dgex.formats.h5ad import to_anndata
 from dgex.formats.matrix import Expression, in_memory
 from dgex.genes import Genes, write_gene_table
 
@@ -62,6 +66,48 @@ def changed(values, *changes):
     for index, value in changes:
         values[index] = value
     return values
+
+
+@pytest.mark.parametrize("scale", [lambda x: x, np.exp2], ids=["log2", "linear"])
+def test_values_that_stand_for_missing_ones_are_gaps(folder, values, scale):
+    """As if they were NaN; they are told in the report, which the file keeps."""
+    somewhere = (slice(3, 5), 4), (7, 5), (11, 2)  # probe sets of a gene with others, and a gene
+    gaps = changed(scale(values), *((where, NAN) for where in somewhere))
+    stand_ins = changed(scale(values), *zip(somewhere, (-9999, -666, 1e20), strict=True))
+    wanted, dataset = prepared(folder, table(gaps))
+    report, other = prepared(folder, table(stand_ins), name="other.h5")
+    assert report == replace(wanted, taken_as_missing="2 of -9999, 1 of -666, 1 of 1e+20")
+    assert report.incomplete_removed == ("GSM11",) and "taken as missing    2 of -9999" in str(report)
+    for side in ("landmark", "target"):
+        np.testing.assert_array_equal(getattr(other, side), getattr(dataset, side))
+    assert other.provenance["preparation"]["taken_as_missing"] == report.taken_as_missing
+    assert inspect(folder / "other.h5", Steps()).facts["taken as missing"] == report.taken_as_missing
+
+
+def test_a_layer_can_be_prepared(folder, values, capsys, refused):
+    """As if it were X; the command that the file keeps names it."""
+    _, wanted = prepared(folder, table(values))
+    adata = to_anndata(table(values))
+    adata.layers["log"], adata.X = adata.X, None
+    adata.write_h5ad(folder / "source.h5ad")
+    (folder / "prepared.h5").unlink()
+    assert "has no X; choose one of its 'log' (--layer NAME)" in refused(run_prepare(folder, source="source.h5ad"))
+    with pytest.raises(SystemExit, match="0"):
+        run_prepare(folder, "--layer", "log", source="source.h5ad")()
+    dataset = read_dataset(folder / "prepared.h5")
+    np.testing.assert_array_equal(dataset.target, wanted.target)
+    assert " --layer log " in dataset.provenance["command"]
+    assert dataset.provenance["preparation"]["kind"] == "h5ad, layer log"
+    assert inspect(folder / "source.h5ad", Steps(), "log").facts["shape"] == "40 samples x 10 rows"
+
+
+def test_reports_of_older_files_are_read(folder, values):
+    prepared(folder, table(values))
+    with h5py.File(folder / "prepared.h5", "r+") as file:
+        preparation = json.loads(file["preparation"].asstr()[()])
+        del preparation["taken_as_missing"], file["preparation"]
+        file.create_dataset("preparation", data=json.dumps(preparation), dtype=h5py.string_dtype())
+    assert inspect(folder / "prepared.h5", Steps()).facts["samples read"] == "40"
 
 
 @pytest.mark.parametrize("split", ["study", "sample"])
@@ -267,7 +313,7 @@ def spoilt(*changes):
         (change(np.full((40, 10), np.inf)), "infinite"),
         (change(np.full((40, 10), np.nan)), "has no value of any gene"),
         (change(spoilt((0, 1000))), "1 of 40 profiles, such as GSM0, are linear (beyond 32)"),
-        (change(spoilt(((0, 1), -666.0))), "write NaN where not measured"),
+        (change(spoilt(((0, 1), -600.0))), "write NaN where not measured"),
         (change(expression_values(10) - expression_values(10).mean(axis=0)), "centred gene by gene"),
         (change(row_id=tuple("abcdefghij"), sample_id=ROWS + tuple(map(str, range(30)))), "transposed"),
         (change(row_id=("p0", "p1", *"abcdefgh")), "has 0 of the 5 target genes; use a source of a platform"),

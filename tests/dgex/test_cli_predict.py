@@ -18,6 +18,7 @@ from dgex.formats.gctx import write_gctx
 from dgex.formats.matrix import in_memory
 from dgex.formats.opening import open_expression
 from dgex.formats.writing import WRITERS
+from dgex.model_directory import load_model
 
 # Those of ``small_model``, but for the protocol.
 TRAIN = ["--hidden", "16", "--taaf", "hidden", "--dropout", "0.1", "--epochs", "3", "--devices", "1"]
@@ -270,3 +271,42 @@ def test_a_name_that_is_too_long(model_files, tmp_path, refused):
     arguments = [model_files / "plate.gct", "-m", model_files / "model", "-o", tmp_path / f"{'x' * 250}.csv"]
     assert "is too long a name" in refused(lambda: dgex("predict", *arguments))
     assert not names_in(tmp_path)
+
+
+def test_a_layer_of_a_file_without_x(shared, tmp_path, capsys, refused):
+    """Its counts are read as those of a file that has them as X."""
+    case = shared / "data" / "cases" / "nox.h5ad"
+    output = tmp_path / "out.h5ad"
+    line = refused(partial(dgex, "predict", case, "-o", output))
+    assert "has no X; choose one of its 'counts' (--layer NAME)" in line
+    assert "has no layer 'spliced'" in refused(partial(dgex, "predict", case, "-o", output, "--layer", "spliced"))
+    dgex("predict", case, "-o", output, "--layer", "counts")
+    assert f"{case}: h5ad, layer counts, 943 of 943" in capsys.readouterr().out
+    adata = anndata.read_h5ad(case)
+    with pytest.warns(UserWarning, match="out of range"):
+        wanted = load_model().predict(adata, layer="counts")
+    np.testing.assert_array_equal(anndata.read_h5ad(output).X, wanted.X)
+    adata.X = adata.layers.pop("counts")
+    adata.write_h5ad(tmp_path / "x.h5ad")
+    dgex("predict", tmp_path / "x.h5ad", "-o", tmp_path / "x_out.h5ad")
+    np.testing.assert_array_equal(anndata.read_h5ad(tmp_path / "x_out.h5ad").X, wanted.X)
+
+
+def test_layers_are_for_h5ad(model_files, tmp_path, refused):
+    line = refused(partial(dgex, "predict", model_files / "plate.gct", "-o", tmp_path / "o.csv", "--layer", "counts"))
+    assert "plate.gct: is a GCT 1.3 and has no layers, which h5ad has; leave out --layer" in line
+
+
+def test_shallow_cells_are_counts(shared, tmp_path, capsys):
+    """One cell stays below 32; sparse, in whole numbers."""
+    dgex("predict", shared / "data" / "cases" / "umi.h5ad", "-o", tmp_path / "out.gctx")
+    assert "taken as linear" in capsys.readouterr().out
+
+
+def test_ids_stay_what_they_are(model_files, small_data, tmp_path, capsys):
+    """They are keys, also where a spreadsheet would take them for a formula."""
+    values = small_data.landmark[:1]
+    table = in_memory(values, small_data.landmark_genes.ensembl, ["=cmd|' /C calc'!A0"])
+    write_gctx(tmp_path / "some.gctx", table)
+    dgex("predict", tmp_path / "some.gctx", "-m", model_files / "model", "-o", tmp_path / "out.csv")
+    assert (tmp_path / "out.csv").read_text().splitlines()[0] == "id,=cmd|' /C calc'!A0"

@@ -27,7 +27,7 @@ def test_line_breaks_in_names_do_not_make_lines(refused):
     def app():
         raise DgexError("a.gctx: holds GSM\n1 twice; make the ids unique")
 
-    assert refused(app) == "error: a.gctx: holds GSM 1 twice; make the ids unique\n"
+    assert refused(app) == "error: a.gctx: holds GSM\\n1 twice; make the ids unique\n"
 
 
 def test_other_errors_keep_their_traceback():

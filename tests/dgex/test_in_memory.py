@@ -161,6 +161,16 @@ def test_an_anndata(small_model, landmark, genes, whole, layout):
     assert "interval_90_half_width" in found.var
 
 
+def test_a_layer_of_an_anndata(small_model, landmark, genes, whole):
+    adata = anndata.AnnData(landmark - 1000, var=pd.DataFrame(index=list(genes)))
+    adata.layers["log"] = landmark
+    np.testing.assert_array_equal(small_model.predict(adata, layer="log").X, whole[1])
+    with pytest.raises(DgexError, match="AnnData: has no layer 'counts'; choose one of its 'log', 'X'"):
+        small_model.predict(adata, layer="counts")
+    with pytest.raises(DgexError, match="layer: only an AnnData has layers"):
+        small_model.predict(landmark, layer="log")
+
+
 def test_genes_of_an_anndata_by_a_column_of_var(small_model, landmark, whole):
     adata = anndata.AnnData(landmark, var=pd.DataFrame({"symbol": small_model.reference.landmark_genes.symbol},
                                                        [f"gene-{row}" for row in range(24)]))  # fmt: skip

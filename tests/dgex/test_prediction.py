@@ -375,7 +375,11 @@ def test_nothing_to_warn_of(small_model, landmark):
             "9 of 60 profiles, such as s51, are linear",
         ),
         (lambda x: np.where(np.arange(24) == 3, -999, x), {}, "reaches -999, which is no log2 value"),
-        (lambda x: np.where(np.arange(24) == 3, -999, x), {"input_scale": "log2"}, "s0 reaches below -32"),
+        (
+            lambda x: np.where(np.arange(24) == 3, -999, x),
+            {"input_scale": "log2"},
+            "s0 reaches -999, and log2",
+        ),
         (lambda x: np.full_like(x, NAN), {"input_scale": "zscore"}, "s0 has no value of any landmark"),
         (lambda x: np.full_like(x, NAN), {"input_scale": "log2"}, "s0 has no value of any landmark"),
     ],
@@ -400,10 +404,64 @@ def test_zscores_are_hinted_at_where_they_may_be(small_model, landmark, change, 
     assert str(refusal.value).endswith("; for z-scores of each gene, say --input-scale zscore") == hinted
 
 
+def test_later_profiles_that_seem_log2_among_linear_ones_are_refused(small_model, landmark):
+    """Unless the scale is given; what seems to be counts of a shallow cell is none of these."""
+    many = np.exp2(np.tile(landmark, (36, 1)))
+    many[2000] = np.rint(landmark[0])
+    values_of(small_model, table_of(small_model, many))
+    many[2000] = landmark[0]
+    with pytest.raises(DgexError, match="the profile s2000 stays below 32, .* or say --input-scale linear"):
+        values_of(small_model, table_of(small_model, many))
+    values_of(small_model, table_of(small_model, many), input_scale="linear")
+    few = table_of(small_model, many[1990:2010])
+    with pytest.raises(DgexError, match="such as s0, are linear .* 1, such as s10, log2; .* say --input-scale linear"):
+        values_of(small_model, few)
+    values_of(small_model, few, input_scale="linear")
+
+
+def altered(model, change) -> Model:
+    """The model with other weights of its last layer."""
+    params = jax.tree.map(np.array, model.params)
+    change(params["outputs"])
+    return replace(model, params=params)
+
+
+@pytest.mark.parametrize("request_", [{}, {"output_scale": "zscore"}, {"all_targets": True}])
+@pytest.mark.parametrize(
+    ("change", "value"),
+    [
+        (lambda outputs: outputs["kernel"].__setitem__((slice(None), 20), 3e38), "(inf|-inf|nan)"),
+        (lambda outputs: outputs["bias"].__setitem__(20, -1e6), r"-\S+"),
+        (lambda outputs: outputs["kernel"].__imul__(1e4), r"-?\S+"),
+    ],
+)
+def test_absurd_weights_are_refused(small_model, table, request_, change, value):
+    """Gene 20 is no landmark; with other weights any may come first."""
+    said = rf"^plate.gct: the model infers {value} \((log2|z-score)\) of ENSG\d+ for s\d+, far beyond its training data"
+    with pytest.raises(DgexError, match=said):
+        values_of(altered(small_model, change), table, **request_)
+
+
+def test_what_is_believable(small_model, table, landmark):
+    """The range of the training quantiles, and as much again to either side, in log2 and in z-scores."""
+    least, most = small_model.believable
+    quantiles = small_model.reference.quantiles
+    assert least + most == pytest.approx(quantiles[0] + quantiles[-1])
+    assert most - least == pytest.approx(3 * (quantiles[-1] - quantiles[0]))
+    scaler, gene = small_model.reference.target_scaler, np.array([20])
+    for limit, out in ((least, -0.01), (most, 0.01)):
+        zscore = (np.array([[limit]]) - scaler.mean[gene]) / scaler.sd[gene]
+        small_model.check_inferred(NAME, ["s"], np.array([[limit - out]]), gene, log2=True)
+        small_model.check_inferred(NAME, ["s"], zscore - out, gene, log2=False)
+        for values, log2 in ((np.array([[limit + out]]), True), (zscore + out, False)):
+            with pytest.raises(DgexError, match="plate.gct: the model infers"):
+                small_model.check_inferred(NAME, ["s"], values, gene, log2=log2)
+
+
 def test_later_profiles_of_another_scale_are_refused(small_model, landmark):
     many = np.tile(landmark, (36, 1))
     many[2000] = np.exp2(many[2000])
-    with pytest.raises(DgexError, match="the profile s2000 reaches beyond 32, which log2 values do not"):
+    with pytest.raises(DgexError, match=r"the profile s2000 reaches \d+\.\d+, and log2 values are 32 at most"):
         values_of(small_model, table_of(small_model, many))
 
 

@@ -8,7 +8,16 @@ import pytest
 from dgex.errors import DgexError
 from dgex.formats.gct import open_gct
 from dgex.formats.opening import open_expression
-from dgex.scale import NoIntensitiesError, _mean_correlation, intensity_scale, log2_of_linear, reach_of, scale_of
+from dgex.scale import (
+    MixedScalesError,
+    NoIntensitiesError,
+    _mean_correlation,
+    check_reach,
+    intensity_scale,
+    log2_of_linear,
+    reach_of,
+    scale_of,
+)
 
 RNG = np.random.default_rng(0)
 LEVELS = RNG.uniform(2, 14, 500)  # log2, of genes
@@ -76,6 +85,9 @@ def test_gaps_do_not_matter():
         scale_of(np.full((2, 3), np.nan, np.float32))
 
 
+FIVE_LINEAR = np.where(np.arange(20)[:, None] > 4, LOG2, 2**LOG2)
+
+
 @pytest.mark.parametrize(
     ("values", "said", "kind"),
     [
@@ -83,7 +95,11 @@ def test_gaps_do_not_matter():
         (np.where(np.arange(500) == 3, -999, LOG2), "reaches -999, which is no log2 value", NoIntensitiesError),
         (np.full_like(LOG2, np.nan), "has no value of any gene", DgexError),
         (np.ones_like(LOG2), "every profile has one value throughout", DgexError),
-        (np.where(np.arange(20)[:, None] > 4, LOG2, 2**LOG2), "5 of 20 profiles, such as s0, are linear", DgexError),
+        (
+            FIVE_LINEAR,
+            "5 of 20 profiles, such as s0, are linear .* 15, such as s5, log2",
+            MixedScalesError,
+        ),
     ],
 )
 def test_what_is_on_no_one_scale(values, said, kind):
@@ -92,6 +108,57 @@ def test_what_is_on_no_one_scale(values, said, kind):
     with pytest.raises(DgexError, match=f"^table.csv: .*{said}") as refusal:
         intensity_scale(Path("table.csv"), ids, reach_of(values), lambda rows: values[rows])
     assert refusal.type is kind
+
+
+COUNTS = RNG.poisson(2 ** (LEVELS - 6), (20, 500)).astype(np.float32)
+
+
+def scale_in(values) -> str:
+    ids = [f"s{row}" for row in range(len(values))]
+    return intensity_scale(Path("table.csv"), ids, reach_of(values), lambda rows: values[rows])
+
+
+def test_whole_numbers_are_counts_however_small():
+    shallow = np.minimum(COUNTS, 9)
+    noise = RNG.integers(0, 3, (20, 500)).astype(np.float32)  # profiles that do not agree, as single cells
+    one = np.where(np.arange(20)[:, None] == 4, shallow, COUNTS)
+    for values in (COUNTS, shallow, noise, one, np.where(noise == 0, np.nan, noise)):
+        assert scale_in(values) == scale_of(values) == "linear"
+    assert scale_in(np.where(np.arange(20)[:, None] == 4, shallow, COUNTS + 0.5)) == "linear"  # a cell among TPM
+    assert scale_in(np.where(np.arange(20)[:, None] == 4, 1 + shallow, LOG2)) == "log2"
+    assert scale_of(noise - 1) != "linear"
+
+
+def test_counts_are_not_negative():
+    """Intensities may be: MAS4 and MAS5 correct for the background."""
+    wrong = np.where((np.arange(20)[:, None] == 3) & (np.arange(500) == 7), -5, COUNTS)
+    with pytest.raises(DgexError, match="^table.csv: the profile s3 reaches -5, and counts, as its .* never negative"):
+        scale_in(wrong)
+    assert scale_in(wrong + 0.3) == "linear"
+
+
+@pytest.mark.parametrize(
+    ("scale", "value", "said"),
+    [
+        ("zscore", 101, "reaches 101, and zscore values are 100 at most"),
+        ("zscore", -250.5, "reaches -250.5, and zscore values are -100 at least; write NaN"),
+        ("log2", 33, "reaches 33, and log2 values are 32 at most; bring all to one scale"),
+        ("log2", -33, "reaches -33, and log2 values are -32 at least"),
+        ("linear", 3e25, "reaches 3e.25, and linear values are 1e.15 at most"),
+        ("linear", -1, "reaches -1, and counts"),
+    ],
+)
+def test_what_no_measurement_on_a_scale_has(scale, value, said):
+    values = np.array([[1, 2, 3], [0, 2, value], [np.nan] * 3], np.float32)
+    check_reach(Path("table.csv"), ["s0"], reach_of(values[:1]), scale)
+    check_reach(Path("table.csv"), ["s2"], reach_of(values[2:]), scale)
+    with pytest.raises(DgexError, match=f"^table.csv: the profile s1 {said}"):
+        check_reach(Path("table.csv"), ["s0", "s1", "s2"], reach_of(values), scale)
+
+
+def test_reach():
+    values = np.array([[1, np.nan, 3], [0.5, -2, 7], [np.nan] * 3], np.float32)
+    np.testing.assert_array_equal(reach_of(values), [[1, 3, 1], [-2, 7, 0], [np.inf, -np.inf, 1]])
 
 
 def test_mean_correlation_is_that_of_all_pairs():
