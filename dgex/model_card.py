@@ -55,7 +55,8 @@ def model_card(model: Model) -> str:
             f"{config.dropout:g}, {parameters:,} parameters. Initialisation {config.init}, optimiser "
             f"{made['protocol']['optimizer']}, loss {made['protocol']['loss']}, learning rate "
             f"{made['protocol']['learning_rate']:g}, batch {made['protocol']['batch']}, {made['protocol']['epochs']} "
-            f"epochs of which the best on validation was {made['best_epoch']}, seed {made['seed']}, on {made['devices']}.",
+            f"epochs of which the best on validation was {made['best_epoch']}, seed {made['seed']}, on "
+            f"{made['devices']}.",
             "",
             "## Scores",
             "",
