@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -29,6 +29,9 @@ class Expression:
     Metadata columns are one-dimensional arrays by name: numbers, or texts as ``text_column`` makes them or as NumPy's
     ``str_``. A missing entry is NaN among numbers and "" among texts. The samples' are final once the blocks have been
     read, which may tell something of each: writers read the blocks first.
+
+    ``provenance`` says how the table came about, in nested dictionaries of what JSON has but null and lists. Writers
+    put it into the file, or beside it; readers leave it there.
     """
 
     row_id: tuple[str, ...]  # probe sets or genes, unique
@@ -38,6 +41,7 @@ class Expression:
     row_metadata: dict[str, np.ndarray] = field(default_factory=dict)
     sample_metadata: dict[str, np.ndarray] = field(default_factory=dict)
     kind: str = "in memory"  # of file, as people call it: "GCTX", "GCT 1.3", "GEO series matrix", ...
+    provenance: dict[str, Any] = field(default_factory=dict)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -67,7 +71,9 @@ class Expression:
                 for samples, rows, values in own:
                     yield rows, samples, values.T
 
-        return Expression(self.sample_id, self.row_id, blocks, self.sample_metadata, self.row_metadata, self.kind)
+        return Expression(
+            self.sample_id, self.row_id, blocks, self.sample_metadata, self.row_metadata, self.kind, self.provenance
+        )
 
 
 def in_memory(
