@@ -37,11 +37,15 @@ def metadata_companions(
     Args:
       write: writes the ids and metadata of an axis under the name that it is given.
     """
+
+    def writer(ids: Sequence[str], metadata: Metadata) -> Write:
+        return lambda name: write(name, ids, metadata)
+
     axes = (expression.row_id, expression.row_metadata), (expression.sample_id, expression.sample_metadata)
     return {
-        companion(path, axis): lambda name, ids=ids, columns=columns: write(name, ids, columns)
-        for axis, (ids, columns) in zip(AXES, axes, strict=True)
-        if columns
+        companion(path, axis): writer(ids, metadata)
+        for axis, (ids, metadata) in zip(AXES, axes, strict=True)
+        if metadata
     }
 
 
