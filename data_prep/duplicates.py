@@ -11,8 +11,8 @@ all pairs, and those that remain are measured in full:
   those of them that both have, by matrix products in quadratic work: about five minutes on two cores for 129,158
   profiles if all are gappy, and for few gappy ones twice their share of that.
 
-All is computed in float64. Distances by float32 products, as the originals take them, err by more than the threshold
-in thousands of dimensions.
+All is computed in float64, as D-GEX does. Distances by float32 products, as the TAAF repository takes them, err by more
+than the threshold in thousands of dimensions.
 """
 
 from collections.abc import Callable, Iterator
@@ -69,7 +69,7 @@ def keep_unique(
       first and the third stay.
 
     The originals' rules serve comparisons with their data sets. They are applied to the pairs that truly are near, not
-    to the originals' float32 distances:
+    to those that the TAAF repository's float32 distances show:
 
     - "legacy-taaf" (Kunc and Klema, PLoS ONE 2021): pairs are sought in blocks of 4,000 by 4,000 profiles and their
       positions counted from the blocks' starts; the larger count is dropped as if it were a position in the whole.

@@ -44,13 +44,16 @@ class SplitFile:
 
     @property
     def command(self) -> str:
-        """What makes this file alone; without folders, so that it tells nothing of the machine, and is one on any."""
+        """What makes this file alone, but for ``-o``; without folders, so that it tells nothing of the machine.
+
+        A file's bytes are the same on any machine and under any name.
+        """
         asked = self.settings
         split = ["--split", asked.split, "--fractions", *map(str, asked.fractions)]
         if asked.fold:
             split = ["--fold", *map(str, asked.fold)]
         options = ["--genes", self.genes.resolve().name, *split, "--duplicates", asked.duplicates]
-        return _command(self.source, self.output, asked.legacy, self.layer, [*options, "--seed", str(asked.seed)])
+        return _command(self.source, asked.legacy, self.layer, [*options, "--seed", str(asked.seed)])
 
     def recorded(self) -> dict[str, Any]:
         """What the file's ``preparation`` says of its settings."""
@@ -76,7 +79,7 @@ class CohortFile:
 
     @property
     def command(self) -> str:
-        return _command(self.source, self.output, self.legacy, self.layer, ["--onto", self.onto.name])
+        return _command(self.source, self.legacy, self.layer, ["--onto", self.onto.name])
 
     def recorded(self) -> dict[str, Any]:
         return {"onto": sha256_of(self.onto) if self.onto.exists() else None, "legacy": self.legacy}
@@ -177,6 +180,6 @@ def _report_of(file: SplitFile | CohortFile, checksums: dict[Path, str]) -> Repo
     return found.report
 
 
-def _command(source: Path, output: Path, legacy: bool, layer: str | None, options: list[str]) -> str:
-    start = ["python", "-m", "data_prep", "prepare", source.name, "-o", output.name, *["--legacy"] * legacy]
+def _command(source: Path, legacy: bool, layer: str | None, options: list[str]) -> str:
+    start = ["python", "-m", "data_prep", "prepare", source.name, *["--legacy"] * legacy]
     return shlex.join(start + (["--layer", layer] if layer else []) + options)

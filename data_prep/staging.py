@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from data_prep.blocks import Work, blocks_of, in_order
 from data_prep.platforms import check_platforms
@@ -51,14 +52,14 @@ class Staged:
         """How many rows the source has."""
         return self.scratch.shape[1]
 
-    def read(self, profiles: np.ndarray) -> np.ndarray:
-        """The profiles at ascending positions: float32 log2 [profiles, rows], NaN where not measured."""
+    def read(self, profiles: np.ndarray, dtype: DTypeLike = np.float32) -> np.ndarray:
+        """The profiles at ascending positions: log2 [profiles, rows], NaN where not measured."""
         values = self.scratch.read(profiles)
-        return log2_of_linear(values) if self.linear else values
+        return log2_of_linear(values, dtype) if self.linear else values
 
-    def genes(self, profiles: np.ndarray) -> np.ndarray:
-        """The same averaged by gene, landmarks and then targets: float32 log2 [profiles, genes]."""
-        return average(self.read(profiles), self.gene_rows)
+    def genes(self, profiles: np.ndarray, dtype: DTypeLike = np.float32) -> np.ndarray:
+        """The same averaged by gene, landmarks and then targets: log2 [profiles, genes]."""
+        return average(self.read(profiles, dtype), self.gene_rows, dtype)
 
     def usual_rows(self, profiles: np.ndarray) -> np.ndarray:
         """Which rows at least half of ``profiles`` have: bool [rows]."""

@@ -50,8 +50,11 @@ class Plan:
         return np.flatnonzero(self.found[len(self.landmark) :])
 
     def genes(self, profiles: np.ndarray) -> np.ndarray:
-        """The genes to be written of some profiles: float32 log2 [profiles, found]."""
-        return self.staged.genes(profiles)[:, self.found]
+        """The genes to be written of some profiles: log2 [profiles, found].
+
+        The originals ranked averages in float64; float32 would make ties, and so lower ranks, of some that differ.
+        """
+        return self.staged.genes(profiles, np.float64 if self.legacy else np.float32)[:, self.found]
 
 
 def fit_reference(plan: Plan, work: Work) -> np.ndarray:

@@ -63,7 +63,16 @@ def train_command(
         Literal["none", "hidden", "all"], typer.Option(help="Where a TAAF of it stands; all: on the output layer too.")
     ] = "hidden",
     dropout: Annotated[float, typer.Option(help="Share of each hidden layer's outputs dropped in training.")] = 0.25,
-    protocol: Annotated[str, typer.Option(help="How to train: quick, example, example-scheduled, dgex, ...")] = "quick",
+    protocol: Annotated[
+        str, typer.Option(help="How to train, and from what start: quick, example, example-scheduled or dgex.")
+    ] = "quick",
+    init: Annotated[
+        Literal["glorot", "dgex"] | None,
+        typer.Option(
+            help="How the network is initialised: Glorot uniform, or so with outputs within 1e-4.",
+            show_default="the protocol's",
+        ),
+    ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Instead of the protocol's number.")] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of everything random.")] = 0,
     note: Annotated[Path | None, typer.Option(help="Text file that ends the model card.")] = None,
@@ -81,15 +90,13 @@ def train_command(
     from dgex.log import Epoch
     from dgex.model_directory import check_new, save_model
     from dgex.networks import NetworkConfig
-    from dgex.protocols import PROTOCOLS
+    from dgex.protocols import named_protocol
 
     check_new(output)
-    if protocol not in PROTOCOLS:
-        raise DgexError(f"unknown protocol {protocol!r}; known: {', '.join(PROTOCOLS)}")
-    chosen = PROTOCOLS[protocol]
-    chosen = replace(chosen, epochs=epochs or chosen.epochs)
+    units = _units(hidden)
+    chosen, start = named_protocol(protocol, len(units), epochs)
     shape, told = read_shape(prepared), _text(note)
-    config = NetworkConfig(shape.landmarks, shape.targets, _units(hidden), activation, taaf, dropout=dropout)
+    config = NetworkConfig(shape.landmarks, shape.targets, units, activation, taaf, dropout=dropout, init=init or start)
     over = parallel.devices(devices)
     data = {"file": prepared.name, "sha256": sha256_of(prepared)}
     run = output.with_name(f"{output.name}.training")

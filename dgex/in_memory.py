@@ -4,6 +4,7 @@ import os
 import sys
 import tempfile
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,23 +38,20 @@ def predict_data(model: Model, data: Any, layer: str | None = None, **request: A
         values = prediction.expression.load()
     for told in prediction.warnings():
         warnings.warn(told, stacklevel=3)
-    whole = in_memory(
-        values,
-        prediction.expression.row_id,
-        prediction.expression.sample_id,
-        prediction.expression.row_metadata,
-        prediction.expression.sample_metadata,
-    )
+    whole = prediction.expression
     if _is(data, "pandas", "DataFrame"):
         import pandas
 
         profiles = _numbers(data).axes[prediction.match.transposed]  # with labels of their own kind
         frame = pandas.DataFrame(values, profiles, whole.row_id)
-        return frame.T if prediction.match.transposed else frame
+        frame = frame.T if prediction.match.transposed else frame
+        frame.attrs["provenance"] = whole.provenance
+        return frame
     if _is(data, "anndata", "AnnData"):
         from dgex.formats.h5ad import to_anndata
 
-        return to_anndata(whole)
+        table = in_memory(values, whole.row_id, whole.sample_id, whole.row_metadata, whole.sample_metadata)
+        return to_anndata(replace(table, provenance=whole.provenance))
     return values
 
 

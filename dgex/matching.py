@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import get_args
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from dgex.errors import DgexError, visible
 from dgex.formats.matrix import Expression, is_text, pieces
@@ -43,17 +44,18 @@ class GeneRows:
         return result
 
 
-def average(values: np.ndarray, genes: GeneRows) -> np.ndarray:
+def average(values: np.ndarray, genes: GeneRows, dtype: DTypeLike = np.float32) -> np.ndarray:
     """The mean of each gene's rows, over those measured in the profile.
 
     Args:
       values: log2 [samples, rows], NaN where not measured.
+      dtype: of the result; the sums are in float64 anyway.
 
     Returns:
-      float32 [samples, genes]; NaN where the source has none of the gene's rows, or the profile measured none.
+      [samples, genes]; NaN where the source has none of the gene's rows, or the profile measured none.
     """
     found = genes.count > 0
-    result = np.full((len(values), len(found)), np.nan, np.float32)
+    result = np.full((len(values), len(found)), np.nan, dtype)
     if genes.count.max() == 1:
         result[:, found] = values[:, genes.members]
         return result

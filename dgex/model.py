@@ -1,7 +1,7 @@
 """A trained model: the network and all that one new profile needs to become its input, and its output's worth."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,8 @@ class Model:
       factors: what landmark profiles look like.
       reliability: of every target.
       provenance: data, protocol, seed, versions and scores of the training, as JSON has them.
+      source: where the model was read from: "name" of the directory, and "sha256", the digest of its SHA256SUMS; empty
+        for a model made in memory. What ``dataclasses.replace`` makes is another model, and has none.
     """
 
     config: NetworkConfig
@@ -43,6 +45,7 @@ class Model:
     factors: Factors
     reliability: Reliability
     provenance: dict[str, Any]
+    source: dict[str, str] = field(default_factory=dict, init=False, compare=False)
 
     @cached_property
     def inferred(self) -> np.ndarray:
@@ -112,6 +115,8 @@ class Model:
         Returns:
           What was given: a float32 array ``[profiles, rows]`` in the order of ``dgex.prediction.rows_of``; a DataFrame
           with the orientation it came in; or an AnnData of profiles x rows, with what is said of each row in ``var``.
+          What made it (dgex's version, the model, the request) is ``attrs["provenance"]`` of a DataFrame and
+          ``uns["provenance"]`` of an AnnData.
 
         Raises:
           DgexError: as ``dgex.prediction.predict``.

@@ -52,10 +52,11 @@ def model_card(model: Model) -> str:
             "## Network",
             "",
             f"{config.landmarks} → {hidden or 'no hidden layer'} → {config.targets}, {kind}, dropout "
-            f"{config.dropout:g}, {parameters:,} parameters. Optimiser {made['protocol']['optimizer']}, loss "
-            f"{made['protocol']['loss']}, learning rate {made['protocol']['learning_rate']:g}, batch "
-            f"{made['protocol']['batch']}, {made['protocol']['epochs']} epochs of which the best on validation was "
-            f"{made['best_epoch']}, seed {made['seed']}, on {made['devices']}.",
+            f"{config.dropout:g}, {parameters:,} parameters. Initialisation {config.init}, optimiser "
+            f"{made['protocol']['optimizer']}, loss {made['protocol']['loss']}, learning rate "
+            f"{made['protocol']['learning_rate']:g}, batch {made['protocol']['batch']}, {made['protocol']['epochs']} "
+            f"epochs of which the best on validation was {made['best_epoch']}, seed {made['seed']}, on "
+            f"{made['devices']}.",
             "",
             "## Scores",
             "",

@@ -33,6 +33,7 @@ from dgex.dataset import Reference
 from dgex.errors import DgexError
 from dgex.factors import Factors
 from dgex.formats.matrix import first_repeated
+from dgex.formats.names import utf8
 from dgex.genes import Genes
 from dgex.model import Model
 from dgex.model_card import model_card
@@ -111,7 +112,7 @@ def load_model(path: str | os.PathLike[str] | None = None) -> Model:
     reliability = {
         name.removeprefix("reliability/"): arrays[name] for name in ARRAYS if name.startswith("reliability/")
     }
-    return Model(
+    model = Model(
         config,
         _params(folder, config, weights),
         Reference(*genes, landmark, target, arrays["quantiles"]),
@@ -119,6 +120,8 @@ def load_model(path: str | os.PathLike[str] | None = None) -> Model:
         Reliability(**reliability | {"farthest": float(arrays["reliability/farthest"])}),  # type: ignore[arg-type]
         provenance,
     )
+    model.source.update(name=utf8(folder.resolve().name), sha256=hashlib.sha256(contents[SUMS]).hexdigest())
+    return model
 
 
 def read_card(path: str | os.PathLike[str] | None = None) -> str:

@@ -22,6 +22,7 @@ from dgex.taaf import PARAMETERS, TAAF, Share, spanning
 Params = dict[str, Any]
 Placement = Literal["none", "hidden", "all"]
 Sharing = Literal["unit", "layer", "network"]
+Mask = Literal["layer", "network"]
 Init = Literal["glorot", "dgex"]
 ComputeDtype = Literal["float32", "bfloat16"]
 Precision = Literal["default", "high", "highest"]
@@ -55,6 +56,9 @@ class NetworkConfig:
         training values; it then starts as a linear layer does (``dgex.taaf.spanning``). None starts it as its base
         function, as in the paper, where targets are not standardised.
       dropout: share of each hidden layer's outputs dropped in training.
+      dropout_mask: whether each hidden "layer" draws which outputs to drop, or the "network" draws it once for all of
+        them, which then have as many units. The latter is what the TAAF repository's example does, by giving both its
+        dropout layers one seed; in its training the MAE differs by 1 to 2 % for it, in its test by 0.5 %.
       init: "glorot" (Keras's default: Glorot uniform kernels, zero biases) or "dgex" (the same, but the output kernel
         uniform in +-1e-4; Chen et al. 2016).
       compute_dtype: dtype of the matrix products and their results; parameters and TAAF arithmetic are float32 anyway,
@@ -74,6 +78,7 @@ class NetworkConfig:
     share: Sharing = "unit"
     output_reach: float | None = None
     dropout: float = 0.0
+    dropout_mask: Mask = "layer"
     init: Init = "glorot"
     compute_dtype: ComputeDtype = "float32"
     matmul_precision: Precision = "default"
@@ -95,6 +100,7 @@ class NetworkConfig:
         for field, choices in (
             ("taaf", Placement),
             ("share", Sharing),
+            ("dropout_mask", Mask),
             ("init", Init),
             ("compute_dtype", ComputeDtype),
             ("matmul_precision", Precision),
@@ -109,6 +115,8 @@ class NetworkConfig:
             raise DgexError("learn says which TAAF parameters are learnt, but the network has no TAAF")
         if self.taaf == "none" and not rival and self.share != "unit":
             raise DgexError(f"share={self.share!r} needs activations with parameters, but {self.activation} has none")
+        if self.dropout_mask == "network" and not (self.dropout and len(self.hidden) > len(set(self.hidden)) == 1):
+            raise DgexError("dropout_mask='network' needs dropout, and several hidden layers of as many units")
         if self.output_reach is not None:
             if self.taaf != "all":
                 raise DgexError("output_reach is that of a TAAF on the output layer, which needs taaf='all'")
@@ -128,11 +136,12 @@ class Perceptron(nn.Module):
         adaptive = config.taaf != "none"
         # Linen shares parameters between the calls of one instance.
         shared = self._activation("hidden") if config.share == "network" else None
+        mask_key = self.make_rng("dropout") if train and config.dropout_mask == "network" else None
         x = landmark
         for layer, units in enumerate(config.hidden):
             x = self._dense(x, units, f"H{layer}", adaptive)
             x = (shared or self._activation(f"H{layer}"))(x)
-            x = nn.Dropout(config.dropout, deterministic=not train)(x)
+            x = nn.Dropout(config.dropout, deterministic=not train)(x, rng=mask_key)
         adaptive = config.taaf == "all"
         x = self._dense(x, config.targets, "outputs", adaptive).astype(jnp.float32)
         return self._taaf("outputs")(x) if adaptive else x

@@ -8,16 +8,18 @@ other profiles are changes nothing, except that the scale is told from up to ``P
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Literal, TypeVar, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 import jax
 import numpy as np
 
+import dgex
 from dgex.errors import DgexError, visible
 from dgex.factors import complete
 from dgex.formats.matrix import Block, Expression, ending
+from dgex.formats.names import utf8
 from dgex.formats.profiles import Profiles, profiles_of
 from dgex.inference import PROFILES, ROWS, inference
 from dgex.matching import Match, average, match_genes
@@ -187,8 +189,24 @@ def predict(
             {**oriented.sample_metadata, **told},
             "prediction",
             oriented.stand_ins,
+            provenance_of(model, name, request, scale),
         )
         yield Prediction(whole, match, scale)
+
+
+def provenance_of(model: Model, name: Path, request: Request, scale: InputScale) -> dict[str, Any]:
+    """What a prediction's output says of how it was made; nothing of the output's own name, nor of folders.
+
+    Returns:
+      "dgex", the version; "model": "name" and "sha256" of its directory (see ``Model.source``); "input": "name" and the
+      "scale" it was taken for; "options", the request's fields but for those that are None.
+    """
+    return {
+        "dgex": dgex.__version__,
+        "model": dict(model.source) or {"name": "in memory"},
+        "input": {"name": utf8(name.name), "scale": scale},
+        "options": {option: value for option, value in asdict(request).items() if value is not None},
+    }
 
 
 def rows_of(model: Model, request: Request) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:

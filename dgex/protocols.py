@@ -1,4 +1,4 @@
-"""How a network is trained: optimiser, learning-rate rule, loss, batch and epochs, as frozen data."""
+"""How a network is trained: initialisation, optimiser, learning-rate rule, loss, batch and epochs, as frozen data."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from dgex.errors import DgexError
+from dgex.networks import Init
 from dgex.optimizers import optimizer
 
 # Profile losses: predictions and targets [samples, genes] -> [samples].
@@ -90,10 +91,43 @@ DGEX_ONE_LAYER = replace(DGEX, learning_rate=5e-4)
 # sigmoid networks (not TAAF's) then come within 0.002 of the validation error of ``--protocol example --epochs 400``.
 QUICK = replace(EXAMPLE, learning_rate=1e-3, epochs=300)
 
-PROTOCOLS: dict[str, Protocol] = {
-    "example": EXAMPLE,
-    "example-scheduled": EXAMPLE_SCHEDULED,
-    "dgex": DGEX,
-    "dgex-one-layer": DGEX_ONE_LAYER,
-    "quick": QUICK,
+
+@dataclass(frozen=True)
+class Preset:
+    """Says all that a protocol's name stands for.
+
+    Attributes:
+      protocol: of networks with two hidden layers or more.
+      shallow: of networks with one or none, where it is another.
+      init: of the network, as in ``NetworkConfig``.
+    """
+
+    protocol: Protocol
+    shallow: Protocol | None = None
+    init: Init = "glorot"
+
+
+PROTOCOLS: dict[str, Preset] = {
+    "example": Preset(EXAMPLE),
+    "example-scheduled": Preset(EXAMPLE_SCHEDULED),
+    "dgex": Preset(DGEX, DGEX_ONE_LAYER, "dgex"),
+    "quick": Preset(QUICK),
 }
+
+
+def named_protocol(name: str, layers: int, epochs: int | None = None) -> tuple[Protocol, Init]:
+    """Looks up how a network is trained, and how it is initialised, under a named protocol.
+
+    Args:
+      name: one of ``PROTOCOLS``.
+      layers: how many hidden layers the network has.
+      epochs: instead of the protocol's own number.
+
+    Raises:
+      DgexError: no protocol has that name, or ``epochs`` is less than 1.
+    """
+    if name not in PROTOCOLS:
+        raise DgexError(f"unknown protocol {name!r}; known: {', '.join(PROTOCOLS)}")
+    preset = PROTOCOLS[name]
+    chosen = preset.shallow if preset.shallow and layers < 2 else preset.protocol
+    return (chosen if epochs is None else replace(chosen, epochs=epochs)), preset.init

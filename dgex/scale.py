@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from dgex.errors import DgexError
 
@@ -151,10 +152,10 @@ def check_reach(path: Path, sample_id: Sequence[str], reach: np.ndarray, scale: 
             raise DgexError(f"{path}: the profile {sample_id[first]} reaches {extreme[first]:g}, {problem}")
 
 
-def log2_of_linear(values: np.ndarray) -> np.ndarray:
-    """log2(max(x, 0) + 1): linear intensities or counts to log2, float32; background correction may go below 0."""
+def log2_of_linear(values: np.ndarray, dtype: DTypeLike = np.float32) -> np.ndarray:
+    """log2(max(x, 0) + 1): linear intensities or counts to log2 of ``dtype``; background correction may go below 0."""
     # Not in float32: adding 1 would merge small counts that differ, and RNA-seq has many of them.
-    return (np.log1p(np.maximum(values, 0), dtype=np.float64) / np.log(2)).astype(np.float32)
+    return (np.log1p(np.maximum(values, 0), dtype=np.float64) / np.log(2)).astype(dtype)
 
 
 def _mean_correlation(values: np.ndarray) -> float:

@@ -3,7 +3,7 @@
     python -m experiments.dgex_grid --data full/prepared.h5 --estimate
     python -m experiments.dgex_grid --data full/prepared.h5 -o results/dgex-grid
 
-Prints what each of the 27 networks takes and then trains them with D-GEX's protocol (``dgex.protocols.DGEX``), beside
+Prints what each of the 27 networks takes and then trains them with the protocol ``dgex`` (``dgex.protocols``), beside
 the mean predictor and ridge regression. The folder gets report.html, results.json, tables/ and figures/. Stopped at any
 moment, it goes on with ``--resume``; further processes started so on the same folder share the work. On GPUs give each
 process one of its own (CUDA_VISIBLE_DEVICES=0, 1, ...): JAX takes most of a GPU's memory at once, whatever it needs,
@@ -18,13 +18,12 @@ Chen et al. (Bioinformatics 2016) found test z-score MAEs from 0.3421 (one layer
 (three of 9,000), and 0.3784 by linear regression; see ``PUBLISHED``. Other data have other numbers.
 """
 
-from dataclasses import replace
 from typing import Annotated, Any
 
 import typer
 
 from dgex import console
-from dgex.protocols import DGEX, DGEX_ONE_LAYER, Protocol
+from dgex.protocols import named_protocol
 from experiments.evidence import Run, errors
 from experiments.models import Model
 from experiments.one_file import (
@@ -86,7 +85,7 @@ def main(
         return [
             *(Trial(source.name, model, None) for model in BASELINE_MODELS),
             *(
-                Trial(source.name, model, protocol(len(model.network["hidden"]), epochs), seed)
+                Trial(source.name, model, named_protocol("dgex", len(model.network["hidden"]), epochs)[0], seed)
                 for model in networks()
                 if model.network
                 for seed in range(seeds)
@@ -104,18 +103,17 @@ def networks() -> list[Model]:
         Model(
             f"dgex-{layers}x{units}{suffix}",
             f"{layers} × {units:,}, dropout {_percent(dropout)}",
-            {"hidden": (units,) * layers, "activation": "tanh", "dropout": dropout, "init": "dgex"},
+            {
+                "hidden": (units,) * layers,
+                "activation": "tanh",
+                "dropout": dropout,
+                "init": named_protocol("dgex", layers)[1],
+            },
         )
         for suffix, dropout in DROPOUTS.items()
         for layers in LAYERS
         for units in UNITS
     ]
-
-
-def protocol(layers: int, epochs: int | None) -> Protocol:
-    """D-GEX's for so many hidden layers."""
-    of = DGEX_ONE_LAYER if layers == 1 else DGEX
-    return replace(of, epochs=epochs or of.epochs)
 
 
 def section(by_model: dict[str, Run]) -> Section:

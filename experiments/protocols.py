@@ -1,12 +1,11 @@
 """Which networks a protocol trains, and their size: the frozen settings of the comparison."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
-from dgex.errors import DgexError
 from dgex.networks import NetworkConfig, Precision
-from dgex.protocols import PROTOCOLS, Protocol
+from dgex.protocols import Protocol, named_protocol
 
 # The networks compared, as fields of NetworkConfig: the original's tanh, the sigmoid that replaced it, and TAAF of that
 # sigmoid on the hidden layers alone and on the output layer too. Going from "sigmoid" to "taaf" changes one thing.
@@ -26,15 +25,9 @@ LABELS: Mapping[str, str] = {
     "taaf_output": "TAAF, output too",
 }
 
-# The size that goes with each protocol, as fields of NetworkConfig.
-_EXAMPLE: Mapping[str, Any] = {"hidden": (300, 300), "dropout": 0.25, "init": "glorot"}
-_SIZES: Mapping[str, Mapping[str, Any]] = {
-    "quick": _EXAMPLE,
-    "example": _EXAMPLE,
-    "example-scheduled": _EXAMPLE,
-    "dgex": {"hidden": (3000, 3000, 3000), "dropout": 0.1, "init": "dgex"},
-    "dgex-one-layer": {"hidden": (3000,), "dropout": 0.1, "init": "dgex"},
-}
+# The example's size, and that of the networks that D-GEX's protocol is for, as fields of NetworkConfig.
+_EXAMPLE: Mapping[str, Any] = {"hidden": (300, 300), "dropout": 0.25}
+_SIZES: Mapping[str, Mapping[str, Any]] = {"dgex": {"hidden": (3000, 3000, 3000), "dropout": 0.1}}
 
 
 @dataclass(frozen=True)
@@ -66,11 +59,10 @@ def comparison(
     Raises:
       DgexError: no protocol has that name.
     """
-    if protocol not in PROTOCOLS:
-        raise DgexError(f"unknown protocol {protocol!r}; known: {', '.join(PROTOCOLS)}")
-    chosen = PROTOCOLS[protocol]
+    size = _SIZES.get(protocol, _EXAMPLE)
+    chosen, init = named_protocol(protocol, len(size["hidden"]), epochs)
     networks = {
-        name: NetworkConfig(landmarks, targets, matmul_precision=matmul_precision, **_SIZES[protocol], **fields)
+        name: NetworkConfig(landmarks, targets, matmul_precision=matmul_precision, init=init, **size, **fields)
         for name, fields in NETWORKS.items()
     }
-    return Comparison(replace(chosen, epochs=epochs or chosen.epochs), networks, tuple(range(seeds)))
+    return Comparison(chosen, networks, tuple(range(seeds)))

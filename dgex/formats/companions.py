@@ -1,6 +1,10 @@
-"""The files beside a table of values alone that have its metadata: NAME.genes.csv and NAME.samples.csv of NAME.csv."""
+"""Files beside a table, with what its format has no place for.
 
-from collections.abc import Callable, Sequence
+NAME.genes.csv and NAME.samples.csv have the metadata of NAME.csv; NAME.csv.provenance.json says how it came about.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -11,6 +15,7 @@ from dgex.formats.matrix import Expression
 
 AXES = ("genes", "samples")
 Metadata = dict[str, np.ndarray]
+Write = Callable[[Path], None]  # a file, under whatever name
 
 
 def companion(path: Path, axis: str) -> Path:
@@ -19,29 +24,56 @@ def companion(path: Path, axis: str) -> Path:
     return path.with_name(".".join([stem, axis, *extensions]))
 
 
-def write_with_companions(
-    path: Path,
-    expression: Expression,
-    write_values: Callable[[Path], None],
-    write_metadata: Callable[[Path, Sequence[str], Metadata], None],
-) -> None:
-    """Writes a table and, of each axis that has metadata, its companion; every file is whole or not there.
+def provenance_companion(path: Path) -> Path:
+    """Where the provenance of a table lies: NAME.csv.gz.provenance.json beside NAME.csv.gz."""
+    return path.with_name(f"{path.name}.provenance.json")
+
+
+def metadata_companions(
+    path: Path, expression: Expression, write: Callable[[Path, Sequence[str], Metadata], None]
+) -> dict[Path, Write]:
+    """What writes the metadata of each axis that has some.
+
+    Args:
+      write: writes the ids and metadata of an axis under the name that it is given.
+    """
+
+    def writer(ids: Sequence[str], metadata: Metadata) -> Write:
+        return lambda name: write(name, ids, metadata)
+
+    axes = (expression.row_id, expression.row_metadata), (expression.sample_id, expression.sample_metadata)
+    return {
+        companion(path, axis): writer(ids, metadata)
+        for axis, (ids, metadata) in zip(AXES, axes, strict=True)
+        if metadata
+    }
+
+
+def provenance_companions(path: Path, expression: Expression) -> dict[Path, Write]:
+    """What writes the provenance of a table, if it has any."""
+
+    def write(name: Path) -> None:
+        name.write_text(json.dumps(expression.provenance, indent=1) + "\n")
+
+    return {provenance_companion(path): write} if expression.provenance else {}
+
+
+def write_with_companions(path: Path, write_values: Write, companions: Mapping[Path, Write]) -> None:
+    """Writes a table and its companions; every file is whole or not there.
 
     Nothing takes its place before all is written. Then an older table goes, the companions come, and the table comes
     last: where it is, all is, even if the process was killed.
 
     Args:
-      write_values: writes the table under another name; comes first, since what its blocks tell is metadata.
-      write_metadata: writes the ids and metadata of an axis under another name.
+      write_values: writes the table; comes first, since what its blocks tell is metadata.
+      companions: what writes each of the files beside it.
 
     Raises:
-      DgexError: as ``dgex.atomic.replacing``; whatever the two raise.
+      DgexError: as ``dgex.atomic.replacing``; whatever the writing functions raise.
     """
-    metadata = (expression.row_id, expression.row_metadata), (expression.sample_id, expression.sample_metadata)
     with ExitStack() as stack:
         write_values(stack.enter_context(replacing(path)))
-        for axis, (ids, columns) in zip(AXES, metadata, strict=True):
-            if columns:
-                write_metadata(stack.enter_context(replacing(companion(path, axis))), ids, columns)
-        if any(columns for _, columns in metadata):
+        for beside, write in companions.items():
+            write(stack.enter_context(replacing(beside)))
+        if companions:
             path.unlink(missing_ok=True)

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from dgex.atomic import replacing
 from dgex.errors import DgexError
+from dgex.formats.companions import provenance_companions, write_with_companions
 from dgex.formats.lines import is_packed, metadata_texts, row_blocks, text_output, value_texts
 from dgex.formats.matrix import Expression, ending
 from dgex.formats.names import one_line
@@ -68,28 +68,32 @@ def open_gct(path: Path) -> Iterator[Expression]:
 def write_gct(path: Path, expression: Expression) -> None:
     """Writes GCT 1.3, gzipped where the name ends in .gz, whole or not at all.
 
-    A tab or line feed in a name becomes a space: GCT has no quotes.
+    A tab or line feed in a name becomes a space: GCT has no quotes. Nor has it comments, so provenance, where there
+    is any, goes into NAME.gct.provenance.json: see ``write_with_companions``.
 
     Raises:
       DgexError: the folder cannot be written to, or the disk is full; whatever ``expression.blocks`` raises.
     """
     samples, rows = expression.shape
     row_columns = [metadata_texts(column, MISSING) for column in expression.row_metadata.values()]
-    with (
-        replacing(path) as partial,
-        text_output(partial, is_packed(path)) as file,
-        ending(row_blocks(expression, path.parent)) as blocks,
-    ):
-        first = next(blocks)  # for which all values have been read: see ``Expression``
-        file.write(f"#1.3\n{rows}\t{samples}\t{len(row_columns)}\t{len(expression.sample_metadata)}\n")
-        file.write("\t".join(one_line(["id", *expression.row_metadata, *expression.sample_id])) + "\n")
-        for name, column in expression.sample_metadata.items():
-            fields = [*one_line([name]), *["na"] * len(row_columns), *metadata_texts(column, MISSING)]
-            file.write("\t".join(fields) + "\n")
-        names = zip(one_line(expression.row_id), *row_columns, strict=True)
-        for block in chain([first], blocks):
-            for values in block:
-                file.write("\t".join([*next(names), *value_texts(values, "NaN")]) + "\n")
+
+    def write(partial: Path) -> None:
+        with (
+            text_output(partial, is_packed(path)) as file,
+            ending(row_blocks(expression, path.parent)) as blocks,
+        ):
+            first = next(blocks)  # for which all values have been read: see ``Expression``
+            file.write(f"#1.3\n{rows}\t{samples}\t{len(row_columns)}\t{len(expression.sample_metadata)}\n")
+            file.write("\t".join(one_line(["id", *expression.row_metadata, *expression.sample_id])) + "\n")
+            for name, column in expression.sample_metadata.items():
+                fields = [*one_line([name]), *["na"] * len(row_columns), *metadata_texts(column, MISSING)]
+                file.write("\t".join(fields) + "\n")
+            names = zip(one_line(expression.row_id), *row_columns, strict=True)
+            for block in chain([first], blocks):
+                for values in block:
+                    file.write("\t".join([*next(names), *value_texts(values, "NaN")]) + "\n")
+
+    write_with_companions(path, write, provenance_companions(path, expression))
 
 
 def _metadata(path: Path, columns: Iterable[tuple[str, np.ndarray]]) -> dict[str, np.ndarray]:

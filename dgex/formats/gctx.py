@@ -5,6 +5,7 @@ the rows (genes or probe sets) and the columns (samples), the ids under ``id``. 
 matrix NaN does. See Enache et al., Bioinformatics 2019, doi 10.1093/bioinformatics/bty784.
 """
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -58,7 +59,9 @@ def gctx_table(path: Path, file: h5py.File) -> Expression:
 
 
 def write_gctx(path: Path, expression: Expression) -> None:
-    """Writes a GCTX file, whole or not at all; its bytes do not depend on the blocks in which the values come.
+    """Writes a GCTX file, whole or not at all; its bytes do not depend on its name or the blocks the values come in.
+
+    Provenance, where there is any, is JSON in the root attribute ``provenance``.
 
     Raises:
       DgexError: the folder cannot be written to, or the disk is full; whatever ``expression.blocks`` raises.
@@ -66,7 +69,8 @@ def write_gctx(path: Path, expression: Expression) -> None:
     samples, rows = expression.shape
     with create_hdf5(path, 4 * samples * rows) as file:
         file.attrs["version"] = "GCTX1.0"
-        file.attrs["src"] = path.name
+        if expression.provenance:
+            file.attrs["provenance"] = json.dumps(expression.provenance)
         matrix = file.create_dataset(MATRIX, expression.shape, "f4")
         with ending(expression.blocks(BLOCK)) as blocks:
             for sample_slice, row_slice, values in blocks:

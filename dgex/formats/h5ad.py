@@ -27,7 +27,7 @@ INDEX = "_index"  # the name of the ids
 RAW = "raw"  # what an AnnData keeps of all rows where X has some; has its own var, and is chosen as a layer is
 NUMBERS = {"encoding-type": "array", "encoding-version": "0.2.0"}
 STRINGS = {"encoding-type": "string-array", "encoding-version": "0.2.0"}
-EMPTY = ("layers", "obsm", "obsp", "uns", "varm", "varp")  # what an AnnData has besides
+EMPTY = ("layers", "obsm", "obsp", "varm", "varp")  # what an AnnData has besides
 
 
 @contextmanager
@@ -94,6 +94,7 @@ def write_h5ad(path: Path, expression: Expression) -> None:
         _write_axis(file.create_group("var"), expression.row_id, expression.row_metadata)
         for name in EMPTY:
             write_elem(file, name, {})
+        write_elem(file, "uns", _unstructured(expression))
 
 
 def from_anndata(adata: Any, layer: str | None = None) -> Expression:
@@ -143,7 +144,12 @@ def to_anndata(expression: Expression) -> Any:
     anndata = load_extra("AnnData", "anndata", "anndata")
     obs = _frame("AnnData", expression.sample_id, expression.sample_metadata)
     var = _frame("AnnData", expression.row_id, expression.row_metadata)
-    return anndata.AnnData(expression.load(), obs, var)
+    return anndata.AnnData(expression.load(), obs, var, _unstructured(expression))
+
+
+def _unstructured(expression: Expression) -> dict[str, Any]:
+    """What an AnnData calls ``uns``: the provenance, where there is any."""
+    return {"provenance": expression.provenance} if expression.provenance else {}
 
 
 def _read_axis(path: Path, file: h5py.File, name: str, what: str) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -29,6 +29,9 @@ class Expression:
     Metadata columns are one-dimensional arrays by name: numbers, or texts as ``text_column`` makes them or as NumPy's
     ``str_``. A missing entry is NaN among numbers and "" among texts. The samples' are final once the blocks have been
     read, which may tell something of each: writers read the blocks first.
+
+    ``provenance`` says how the table came about, in nested dictionaries of what JSON has but null and lists. Writers
+    put it into the file, or beside it; readers leave it there.
     """
 
     row_id: tuple[str, ...]  # probe sets or genes, unique
@@ -40,6 +43,7 @@ class Expression:
     kind: str = "in memory"  # of file, as people call it: "GCTX", "GCT 1.3", "GEO series matrix", ...
     # Numbers that stood for missing values, and how often, once the blocks have been read: see ``dgex.missing``.
     stand_ins: Counter[float] = field(default_factory=Counter)
+    provenance: dict[str, Any] = field(default_factory=dict)
 
     @property
     def shape(self) -> tuple[int, int]:

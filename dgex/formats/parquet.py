@@ -14,7 +14,7 @@ import numpy as np
 
 from dgex.errors import DgexError
 from dgex.extras import load_extra
-from dgex.formats.companions import Metadata, write_with_companions
+from dgex.formats.companions import Metadata, metadata_companions, write_with_companions
 from dgex.formats.content import is_gzip, reading
 from dgex.formats.matrix import BLOCK, Block, Expression, ending, finite, is_text, pieces, text_column
 from dgex.formats.names import column_names
@@ -51,6 +51,7 @@ def write_parquet(path: Path, expression: Expression) -> None:
     """Writes a sample a line and a gene a column, with the ids as the index that pandas.read_parquet gives back.
 
     Metadata, where there are any, go into NAME.genes.parquet and NAME.samples.parquet: see ``write_with_companions``.
+    Provenance is what pandas calls the frame's ``attrs``, which it keeps as JSON in the schema's metadata.
 
     Raises:
       DgexError: pyarrow is not installed; the folder cannot be written to, or the disk is full; whatever
@@ -60,6 +61,9 @@ def write_parquet(path: Path, expression: Expression) -> None:
 
     def write_values(partial: Path) -> None:
         schema = _schema(arrow, dict.fromkeys(expression.row_id, arrow.float32()))
+        if expression.provenance:
+            attrs = json.dumps({"provenance": expression.provenance}).encode()
+            schema = schema.with_metadata({**schema.metadata, b"PANDAS_ATTRS": attrs})
         group = max(1, BLOCK // len(expression.row_id))
         rows = np.arange(len(expression.row_id))
         with (
@@ -84,7 +88,7 @@ def write_parquet(path: Path, expression: Expression) -> None:
                 columns = [_arrow_column(arrow, column[where]) for column in metadata.values()]
                 file.write_table(arrow.Table.from_arrays([ids, *columns], schema=schema))
 
-    write_with_companions(path, expression, write_values, write_metadata)
+    write_with_companions(path, write_values, metadata_companions(path, expression, write_metadata))
 
 
 def _table(path: Path, file: Any) -> Expression:

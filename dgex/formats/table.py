@@ -14,7 +14,12 @@ from pathlib import Path
 from typing import TextIO
 
 from dgex.errors import DgexError
-from dgex.formats.companions import Metadata, write_with_companions
+from dgex.formats.companions import (
+    Metadata,
+    metadata_companions,
+    provenance_companions,
+    write_with_companions,
+)
 from dgex.formats.lines import is_packed, metadata_texts, row_blocks, text_output, value_texts
 from dgex.formats.matrix import Expression, ending
 from dgex.formats.names import one_line
@@ -85,7 +90,8 @@ def write_table(path: Path, expression: Expression) -> None:
     is joined with others, and stood in the input. Whoever opens the table of a stranger in a spreadsheet should import
     its columns as text.
 
-    Metadata, where there are any, go into NAME.genes.csv and NAME.samples.csv: see ``write_with_companions``.
+    Metadata, where there are any, go into NAME.genes.csv and NAME.samples.csv, provenance into
+    NAME.csv.provenance.json: see ``write_with_companions``.
 
     Raises:
       DgexError: the folder cannot be written to, or the disk is full; whatever ``expression.blocks`` raises.
@@ -108,7 +114,8 @@ def write_table(path: Path, expression: Expression) -> None:
         with text_output(partial, is_packed(path)) as file:
             write(file, metadata, zip(*columns, strict=True))
 
-    write_with_companions(path, expression, write_values, write_metadata)
+    companions = metadata_companions(path, expression, write_metadata) | provenance_companions(path, expression)
+    write_with_companions(path, write_values, companions)
 
 
 def _separator(path: Path) -> str:

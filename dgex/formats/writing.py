@@ -7,7 +7,7 @@ from pathlib import Path
 from dgex.atomic import check_writable
 from dgex.errors import DgexError
 from dgex.extras import need
-from dgex.formats.companions import AXES, companion
+from dgex.formats.companions import AXES, companion, provenance_companion
 from dgex.formats.gct import write_gct
 from dgex.formats.gctx import write_gctx
 from dgex.formats.h5ad import write_h5ad
@@ -31,7 +31,7 @@ NEEDED = {write_h5ad: ("anndata", "anndata"), write_parquet: ("pyarrow", "parque
 
 
 def write_expression(path: Path, expression: Expression) -> None:
-    """Writes a table, whole or not at all, and beside CSV, TSV and Parquet its metadata (see ``write_table``).
+    """Writes a table, whole or not at all, and beside it what has no place in it: see ``dgex.formats.companions``.
 
     A metadata column called id, the name under which files have the ids, is written as id_2.
 
@@ -57,21 +57,23 @@ def check_output(path: Path, *inputs: Path) -> Path:
 
     Raises:
       DgexError: its extension is none of ``WRITERS``; a package for it is not installed; it, or a file for its
-        metadata, cannot be written or is one of the inputs; the latter is there although the output is not.
+        metadata or provenance, cannot be written or is one of the inputs; the latter is there although the output is
+        not.
     """
     writer = _writer(path)
     if writer in NEEDED:
         package, extra = NEEDED[writer]
         need(package, extra=extra, what=str(path))
     nearest = check_writable(path, *inputs)
-    if writer in (write_table, write_parquet):
-        for beside in (companion(path, axis) for axis in AXES):
-            check_writable(beside, *inputs)
-            if beside.exists() and not path.exists():
-                raise DgexError(
-                    f"{beside}: is there without {path.name}, whose metadata would replace it; move it away, or give "
-                    "the output another name"
-                )
+    beside = [companion(path, axis) for axis in AXES] if writer in (write_table, write_parquet) else []
+    beside += [provenance_companion(path)] if writer in (write_table, write_gct) else []
+    for file in beside:
+        check_writable(file, *inputs)
+        if file.exists() and not path.exists():
+            raise DgexError(
+                f"{file}: is there without {path.name}, which would replace it; move it away, or give the output "
+                "another name"
+            )
     return nearest
 
 

@@ -95,7 +95,7 @@ def test_every_file_is_what_its_command_makes_alone(folder, whole, capsys, monke
         python, _, package, *arguments = shlex.split(read_dataset(whole / name).provenance["command"])
         assert (python, package) == ("python", "data_prep")
         with pytest.raises(SystemExit, match="0"):
-            app(arguments)
+            app([*arguments, "-o", name])
         assert Path(name).read_bytes() == (whole / name).read_bytes()
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from scipy.stats import rankdata
 
 from data_prep.__main__ import app
 from data_prep.pipeline import Settings, prepare, prepare_onto
@@ -99,6 +100,31 @@ def test_legacy_fits_are_over_all_samples(folder):
     np.testing.assert_allclose(legacy.target_scaler.mean, wide.mean(axis=0), rtol=1e-6)
     np.testing.assert_allclose(legacy.target_scaler.sd, wide.std(axis=0) + 1e-3, rtol=1e-5)
     assert abs(legacy.quantiles - honest.quantiles).max() > 1e-3
+
+
+def test_legacy_ranks_are_those_of_float64_averages(folder):
+    """Float32 would round the mean of 8 and the number after it to 8, and make it a tie with another gene's 8."""
+    random = np.random.default_rng(1)
+    values = (random.normal(8, 2, 7) + random.normal(0, 1, (24, 7))).astype(np.float32)
+    values[0, 4:] = 8, np.nextafter(np.float32(8), np.float32(9)), 8
+    write_gctx(folder / "close.gctx", table(values, [f"p{i}" for i in range(7)]))
+    prepare(folder / "close.gctx", folder, folder / "close.h5", Settings(legacy=True), "prepare")
+    dataset = read_dataset(folder / "close.h5")
+    assert len(dataset.target) == 24
+    wide = values.astype(np.float64)
+    genes = np.hstack([wide[:, :4], wide[:, 4:6].mean(axis=1, keepdims=True), wide[:, 6:]])
+    quantiles = np.sort(genes, axis=1).mean(axis=0)
+    expected = quantiles[rankdata(genes, axis=1).astype(int) - 1]
+    np.testing.assert_allclose(np.hstack([dataset.landmark, dataset.target]), expected, rtol=1e-6)
+    assert dataset.target[0, 1] > dataset.target[0, 2]
+
+
+def test_legacy_cohorts_are_ranked_as_they_were_measured(folder):
+    """Logarithms in float32 would make a tie of neighbouring float32 numbers."""
+    counts = np.tile(np.array([0, 1000, 33, np.nextafter(np.float32(1000), np.float32(2000))], np.float32), (8, 1))
+    counts[:, 2] += np.arange(8)  # or they would be one profile
+    _, cohort = mapped(folder, counts, legacy=True)
+    assert (cohort.target[:, 1] > cohort.landmark[:, 1]).all()
 
 
 def test_no_profile_of_a_cohort_is_trained_on(folder, counts, refused):

@@ -71,6 +71,24 @@ def test_train_says_what_it_made(model_files, tmp_path, capsys):
     )
 
 
+@pytest.mark.parametrize(
+    ("hidden", "more", "rate", "init"),
+    [("16", (), 5e-4, "dgex"), ("8,8", (), 3e-4, "dgex"), ("16", ("--init", "glorot"), 5e-4, "glorot")],
+)
+def test_train_takes_all_of_a_protocol(model_files, tmp_path, monkeypatch, hidden, more, rate, init):
+    class Asked(Exception):
+        """In place of the training, what it was asked for."""
+
+    def train(dataset, data, config, protocol, *rest, **options):
+        raise Asked(config.init, protocol.loss, protocol.learning_rate)
+
+    monkeypatch.setattr(fitting, "train_model", train)
+    arguments = ["train", model_files / "made-up.h5", "-o", tmp_path / "model", "--hidden", hidden]
+    with pytest.raises(Asked) as asked:
+        dgex(*arguments, "--protocol", "dgex", *more)
+    assert asked.value.args == (init, "sse", rate)
+
+
 class Stop(Exception):
     """Raised after an epoch, as an interrupt would be."""
 

@@ -1,6 +1,8 @@
 """``dgex predict`` with real files; and bad input, which leaves nothing behind."""
 
 import gzip
+import hashlib
+import json
 import os
 import shutil
 from functools import partial
@@ -13,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from dgex import __version__
 from dgex.cli import app
 from dgex.formats.gctx import write_gctx
 from dgex.formats.matrix import in_memory
@@ -76,11 +79,43 @@ def test_predict_keeps_metadata_and_tells_more(model_files, small_model, tmp_pat
         assert found.row_id[24] == "ENSG90000000000:inferred"
 
 
-def test_two_predictions_give_equal_bytes(model_files, tmp_path):
-    for name in ("a", "b"):
-        (tmp_path / name).mkdir()
-        dgex("predict", model_files / "plate.gct", "-m", model_files / "model", "-o", tmp_path / name / "profile.gctx")
-    assert (tmp_path / "a/profile.gctx").read_bytes() == (tmp_path / "b/profile.gctx").read_bytes()
+@pytest.mark.parametrize("extension", WRITERS)
+def test_two_predictions_give_equal_bytes_under_any_name(model_files, tmp_path, extension):
+    for folder, name in (("a", "profile"), ("b", "another.name")):
+        output = tmp_path / folder / f"{name}{extension}"
+        dgex("predict", model_files / "plate.gct", "-m", model_files / "model", "-o", output)
+    first, second = (
+        {path.name.replace(name, ""): path.read_bytes() for path in (tmp_path / folder).iterdir()}
+        for folder, name in (("a", "profile"), ("b", "another.name"))
+    )
+    assert first == second and extension in first
+
+
+def test_an_output_says_what_made_it(model_files, tmp_path):
+    output = tmp_path / "profile.gct"
+    arguments = ["--output-scale", "zscore", "--max-missing", "0.1"]
+    dgex("predict", model_files / "plate.gct", "-m", model_files / "model", "-o", output, *arguments)
+    found = json.loads((tmp_path / "profile.gct.provenance.json").read_text())
+    sums = (model_files / "model" / "SHA256SUMS").read_bytes()
+    assert found == {
+        "dgex": __version__,
+        "model": {"name": "model", "sha256": hashlib.sha256(sums).hexdigest()},
+        "input": {"name": "plate.gct", "scale": "log2"},
+        "options": {"input_scale": "auto", "output_scale": "zscore", "all_targets": False, "max_missing": 0.1},
+    }
+    assert str(tmp_path) not in output.read_text() and str(model_files) not in output.read_text()
+    # Output is input again.
+    dgex("predict", output, "-m", model_files / "model", "-o", tmp_path / "again.csv", "--input-scale", "zscore")
+    assert json.loads((tmp_path / "again.csv.provenance.json").read_text())["input"]["name"] == "profile.gct"
+
+
+def test_names_that_are_no_utf8_are_written_too(model_files, tmp_path):
+    source = os.fsencode(tmp_path) + b"/plate\xff.gct"
+    shutil.copy(model_files / "plate.gct", source)
+    for extension in WRITERS:
+        output = tmp_path / f"out{extension}"
+        dgex("predict", Path(os.fsdecode(source)), "-m", model_files / "model", "-o", output)
+    assert anndata.read_h5ad(tmp_path / "out.h5ad").uns["provenance"]["input"]["name"] == "plate?.gct"
 
 
 def test_predict_warns_on_stderr(model_files, small_plate, tmp_path, capsys):

@@ -1,5 +1,6 @@
 """Arrays, DataFrames and AnnData: the profiles that the same values in a file would have."""
 
+import hashlib
 import subprocess
 import sys
 import warnings
@@ -11,12 +12,12 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
-from dgex import parallel
+from dgex import __version__, parallel
 from dgex.errors import DgexError
 from dgex.formats.matrix import in_memory
 from dgex.genes import Genes
 from dgex.in_memory import _table
-from dgex.model_directory import save_model
+from dgex.model_directory import load_model, save_model
 from dgex.nomenclature import read_names
 from dgex.prediction import Request, predict
 
@@ -250,3 +251,26 @@ def test_what_has_no_place_for_intervals(small_model, small_data):
 def test_a_path_is_no_data(small_model, tmp_path):
     with pytest.raises(DgexError, match="plate.gct: is a path"):
         small_model.predict(tmp_path / "plate.gct")
+
+
+def test_what_made_it_is_said(small_model, frame, tmp_path):
+    save_model(tmp_path / "mine", small_model)
+    model = load_model(tmp_path / "mine")
+    digest = hashlib.sha256((tmp_path / "mine/SHA256SUMS").read_bytes()).hexdigest()
+    said = model.predict(frame, interval=None, output_scale="zscore").attrs["provenance"]
+    assert said["model"] == {"name": "mine", "sha256": digest} and said["dgex"] == __version__
+    assert said["input"] == {"name": "<DataFrame>", "scale": "log2"}
+    assert said["options"]["output_scale"] == "zscore" and "interval" not in said["options"]
+    assert model.predict(frame.T).attrs["provenance"]["model"] == said["model"]
+    uns = model.predict(anndata.AnnData(frame), interval=0.9).uns["provenance"]
+    assert uns["model"] == said["model"] and uns["options"]["interval"] == 0.9
+    uns["model"].clear()  # the user's own
+    assert model.source == said["model"]
+
+
+def test_a_model_that_was_changed_is_not_the_one_that_was_read(small_model, frame, tmp_path):
+    save_model(tmp_path / "mine", small_model)
+    model = load_model(tmp_path / "mine")
+    changed = replace(model, params=small_model.params)
+    assert model.source and not changed.source and not small_model.source
+    assert changed.predict(frame).attrs["provenance"]["model"] == {"name": "in memory"}

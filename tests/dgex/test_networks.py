@@ -92,6 +92,10 @@ def test_dgex_grid(layers, units):
         ({"taaf": "all", "output_reach": 0.0}, "output_reach must be positive and finite, not 0.0"),
         ({"taaf": "all", "output_reach": float("inf")}, "output_reach must be positive and finite, not inf"),
         ({"taaf": "output"}, "taaf must be one of none, hidden, all, not 'output'"),
+        ({"hidden": (4, 4), "dropout": 0.1, "dropout_mask": "both"}, "dropout_mask must be one of layer, network"),
+        ({"hidden": (4, 4), "dropout_mask": "network"}, "needs dropout, and several hidden layers of as many units"),
+        ({"hidden": (4,), "dropout": 0.1, "dropout_mask": "network"}, "several hidden layers of as many units"),
+        ({"hidden": (4, 5, 4), "dropout": 0.1, "dropout_mask": "network"}, "several hidden layers of as many units"),
         ({"init": "he"}, "init must be one of glorot, dgex"),
         ({"compute_dtype": "float16"}, "compute_dtype must be one of float32, bfloat16"),
         ({"matmul_precision": "tf32"}, "matmul_precision must be one of default, high, highest"),
@@ -362,6 +366,20 @@ def test_dropout_falls_on_hidden_outputs_in_training_only():
     np.testing.assert_allclose(trained[~dropped], kept, rtol=1e-6)
     assert abs(dropped.mean() - rate) < 5 * np.sqrt(rate * (1 - rate) / units)
     assert np.any(dropped != (np.asarray(jitted_predict(config, params, landmark, jax.random.key(1))) == 0))
+
+
+@pytest.mark.parametrize(("mask", "kept"), [("layer", 0.75**2), ("network", 0.75)])
+def test_layers_draw_their_masks_or_share_one(mask, kept):
+    units = 4000
+    config = NetworkConfig(2, units, (units, units), "tanh", dropout=0.25, dropout_mask=mask)
+    through = {"kernel": jnp.eye(units), "bias": jnp.zeros(units)}
+    params = {"H0": {"kernel": jnp.zeros((2, units)), "bias": jnp.ones(units)}, "H1": through, "outputs": through}
+    trained = np.asarray(jitted_predict(config, params, jnp.ones((1, 2)), jax.random.key(0)))
+    np.testing.assert_allclose(trained[trained != 0], np.tanh(np.tanh(1) / 0.75) / 0.75, rtol=1e-6)
+    assert abs((trained != 0).mean() - kept) < 5 * np.sqrt(kept * (1 - kept) / units)
+    other = np.asarray(jitted_predict(config, params, jnp.ones((1, 2)), jax.random.key(1)))
+    assert np.any((other == 0) != (trained == 0))
+    np.testing.assert_allclose(jitted_predict(config, params, jnp.ones((1, 2))), np.tanh(np.tanh(1)), rtol=1e-6)
 
 
 def test_inputs_and_outputs_are_never_dropped():

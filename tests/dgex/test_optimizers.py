@@ -68,7 +68,7 @@ def test_keras_nadam(gradients):
             history.append(p)
         return np.stack(history)
 
-    assert_follows(run(keras_nadam(), gradients, [rate] * STEPS), gradients, loop, rtol=2e-5)
+    assert_follows(run(keras_nadam(), gradients, [rate] * STEPS), gradients, loop, rtol=1e-6)
 
 
 def test_keras_nadam_first_step():
@@ -79,7 +79,8 @@ def test_keras_nadam_first_step():
     assert mu1 == pytest.approx(0.4500735, abs=1e-7)
     step = 0.1 * (1 + 0.1 * mu2 / (1 - mu1 * mu2))
     assert step == pytest.approx(0.1056452, abs=1e-7)
-    np.testing.assert_allclose(params["H0"]["kernel"], [-step, step], rtol=5e-5)  # eps is 3e-5 of the small gradient
+    # eps beside the gradients; nothing else is off by more than float32 is.
+    np.testing.assert_allclose(params["H0"]["kernel"], [-step / (1 + 1e-7 / 3e-3), step], rtol=3e-7)
 
 
 def test_keras_nadam_epsilon():

@@ -15,6 +15,7 @@ from dgex.protocols import (
     Plateau,
     Protocol,
     learning_rate,
+    named_protocol,
 )
 
 
@@ -80,4 +81,15 @@ def test_errors(fields, message):
 
 
 def test_named_protocols():
-    assert set(PROTOCOLS) == {"example", "example-scheduled", "dgex", "dgex-one-layer", "quick"}
+    assert set(PROTOCOLS) == {"example", "example-scheduled", "dgex", "quick"}
+    assert named_protocol("example", 2) == named_protocol("example", 1) == (EXAMPLE, "glorot")
+    with pytest.raises(DgexError, match="unknown protocol 'slow'; known: example, example-scheduled, dgex, quick"):
+        named_protocol("slow", 2)
+    with pytest.raises(DgexError, match="batch and epochs must be at least 1, not 64 and 0"):
+        named_protocol("example", 2, 0)
+
+
+@pytest.mark.parametrize(("layers", "rate"), [(0, 5e-4), (1, 5e-4), (2, 3e-4), (3, 3e-4)])
+def test_dgex_by_name_has_its_initialisation_and_the_rate_of_the_depth(layers, rate):
+    assert named_protocol("dgex", layers) == (replace(DGEX, learning_rate=rate), "dgex")
+    assert named_protocol("dgex", layers, 7) == (replace(DGEX, learning_rate=rate, epochs=7), "dgex")

@@ -1,13 +1,17 @@
 """Any format by the name of the file; what cannot be written is known before the work."""
 
+import gzip
+import json
 import os
 import re
 import subprocess
 import sys
 import tracemalloc
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
@@ -186,6 +190,58 @@ def test_where_the_table_is_its_metadata_are(tmp_path, expression, extension, mo
     write_expression(path, expression)  # over an older one
     assert sorted(seen[:2]) == [(f"some.genes{extension}", False), (f"some.samples{extension}", False)]
     assert seen[2:] == [(f"some{extension}", False)] and path.exists()
+
+
+PROVENANCE = {"dgex": "1.2", "model": {"name": "Ä\n", "sha256": "00ff"}, "options": {"all": False, "most": 0.2}}
+
+
+def provenance_in(path: Path) -> dict:
+    """What other readers than those of dgex find there."""
+    if path.suffix == ".gctx":
+        with h5py.File(path) as file:
+            return json.loads(file.attrs["provenance"])
+    if path.suffix == ".h5ad":
+        return pytest.importorskip("anndata").read_h5ad(path).uns["provenance"]
+    if path.suffix == ".parquet":
+        return pytest.importorskip("pandas").read_parquet(path).attrs["provenance"]
+    return json.loads(path.with_name(f"{path.name}.provenance.json").read_text())
+
+
+def test_provenance_is_written_and_the_name_is_not(path, expression):
+    """Two names, equal bytes, of the companions too; and what is said is nothing that readers mind."""
+    table = replace(expression, provenance=PROVENANCE)
+    written = {}
+    for name in ("some", "another_name"):
+        output = path.with_name(path.name.replace("some", name)).absolute()
+        write_expression(output, table)
+        assert provenance_in(output) == PROVENANCE
+        written[name] = {
+            file.name.replace(name, "some"): file.read_bytes()
+            for file in path.parent.iterdir()
+            if file.name.startswith(name)
+        }
+    assert path.name in written["some"] and written["some"] == written["another_name"]
+    for content in written["some"].values():
+        assert b"some" not in (gzip.decompress(content) if content.startswith(b"\x1f\x8b") else content)
+    with open_expression(path) as found:
+        np.testing.assert_array_equal((found.transposed() if path.suffix == ".parquet" else found).load(), VALUES)
+
+
+def test_a_table_without_provenance_says_nothing(path, expression):
+    write_expression(path, expression)
+    assert not list(path.parent.glob("*.provenance.json"))
+    assert b"provenance" not in path.read_bytes()
+
+
+@pytest.mark.parametrize("extension", [".gct", ".gct.gz", ".csv", ".tsv.gz"])
+def test_a_file_of_provenance_is_an_output_too(tmp_path, refused, extension):
+    path, beside = tmp_path / f"some{extension}", tmp_path / f"some{extension}.provenance.json"
+    beside.write_text("the user's own")
+    assert f"{beside}: is there without some{extension}" in refused(lambda: check_output(path))
+    path.write_text("then they belong together")
+    check_output(path)
+    check_output(tmp_path / "some.gctx")
+    check_output(tmp_path / "some.parquet")
 
 
 def test_an_older_table_stays_until_all_is_written(tmp_path, expression, monkeypatch):

@@ -5,7 +5,6 @@ import json
 import re
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -14,7 +13,6 @@ import pytest
 
 from dgex.dataset import read_dataset
 from dgex.networks import PRESETS, NetworkConfig
-from dgex.protocols import DGEX, DGEX_ONE_LAYER
 from experiments import dgex_grid, estimate
 
 DROPOUTS = dict(dgex_grid.DROPOUTS)
@@ -57,9 +55,13 @@ def test_networks_are_the_presets(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(found) == 27
 
 
-def test_protocols() -> None:
-    assert [dgex_grid.protocol(layers, None) for layers in (1, 2, 3)] == [DGEX_ONE_LAYER, DGEX, DGEX]
-    assert dgex_grid.protocol(1, 7) == replace(DGEX_ONE_LAYER, epochs=7)
+def test_one_layer_has_its_own_rate(done: Path) -> None:
+    identities = [np.load(path)["identity"].item() for path in sorted(done.rglob("dgex-*/**/outcome.npz"))]
+    rates = {
+        len(trial["model"]["network"]["hidden"]): trial["protocol"]["learning_rate"]
+        for trial in map(json.loads, identities)
+    }
+    assert rates == {1: 5e-4, 2: 3e-4}
 
 
 def test_report_has_the_grid(done: Path, prepared: Path) -> None:
