@@ -13,6 +13,7 @@ from typing import get_args
 import numpy as np
 
 from dgex.errors import DgexError
+from dgex.formats.annotation import describes_genes
 from dgex.formats.matrix import Expression, is_text, pieces
 from dgex.genes import Genes
 from dgex.nomenclature import FOREIGN, Naming, Tier, namings
@@ -161,7 +162,7 @@ def _fields(expression: Expression) -> Iterator[tuple[bool, str | None, Column]]
     for transposed, (ids, metadata) in zip((False, True), axes, strict=True):
         yield transposed, None, ids
         for field, column in metadata.items():
-            if is_text(column) or column.dtype.kind in "iuf":
+            if (is_text(column) or column.dtype.kind in "iuf") and not describes_genes(field):
                 yield transposed, field, column
 
 
