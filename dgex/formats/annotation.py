@@ -20,8 +20,8 @@ ENTREZ = frozenset(
 )
 POSITION = (
     "begin chr chrom chromend chromosome chromosomename chromosomescaffoldname chromstart contig coord coordinate "
-    "coordinates end endposition geneend geneendbp genestart genestartbp position seqid seqname seqnames start "
-    "startposition strand transcriptend transcriptendbp transcriptionstartsite transcriptionstartsitetss "
+    "coordinates end endposition geneend geneendbp genestart genestartbp position reference seqid seqname seqnames "
+    "start startposition strand transcriptend transcriptendbp transcriptionstartsite transcriptionstartsitetss "
     "transcriptstart transcriptstartbp txend txstart"
 )
 SIZE = (
@@ -116,13 +116,11 @@ def measured(path: Path, table: Expression) -> Expression:
       DgexError: as ``measurements``.
     """
     stem, _, extension = path.name.removesuffix(".gz").rpartition(".")
-    positions = [measurements(path, ids) for ids in (table.row_id, table.sample_id)]
-    part = table.selected(*positions)
-    row_id, sample_id = (
-        (stem or extension,) if len(ids) == 1 and _keys(ids)[0] in MEASURES else ids
-        for ids in (part.row_id, part.sample_id)
-    )
-    return replace(part, row_id=row_id, sample_id=sample_id)
+    part = table.selected(measurements(path, table.row_id), measurements(path, table.sample_id))
+    for axis, ids in (("row_id", part.row_id), ("sample_id", part.sample_id)):
+        if len(ids) == 1 and _keys(ids)[0] in MEASURES:
+            part = replace(part, **{axis: (stem or extension,)}, kind=f"{part.kind} ({ids[0]})")
+    return part
 
 
 def _keys(names: Sequence[str]) -> list[str]:

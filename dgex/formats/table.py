@@ -217,7 +217,7 @@ def _names(path: Path, separator: str, top: int, header: str, below: list[tuple[
     counts = f"{path}: line {top} names {len(names)} columns and line {number} has"
     if filled > len(names):
         # Twice as many numbers as samples, and no point in any.
-        if separator == "," and filled == 2 * len(names) - 1 > 1 and "." not in line.partition("\t")[2]:
+        if separator == "," and filled == 2 * header.count("\t") + 1 > 1 and "." not in line.partition("\t")[2]:
             raise DgexError(f"{counts} {filled} fields; write decimals with a point, and name the first column too")
         if filled > len(names) + 1 or header.endswith("\t") or names_index(names[0]):
             raise DgexError(f"{counts} {filled} fields; give every column a name")
