@@ -167,16 +167,16 @@ def _fields(expression: Expression) -> Iterator[tuple[bool, str | None, Column]]
 
 
 def _texts(column: Column) -> Iterator[str]:
-    """The entries as text, a chunk at a time since samples may be millions; "" for fractions and NaN."""
+    """The entries as text without blanks around, a chunk at a time as there may be millions; "" for fractions, NaN."""
     if not isinstance(column, np.ndarray):
-        yield from column
+        yield from map(str.strip, column)
         return
     for where in pieces(len(column)):
         chunk = column[where]
         if chunk.dtype.kind == "f":
             yield from (f"{value:.0f}" if value.is_integer() else "" for value in chunk.tolist())
         else:
-            yield from map(str, chunk.tolist())
+            yield from (str(entry).strip() for entry in chunk.tolist())
 
 
 def _is_numbering(column: Column) -> bool:

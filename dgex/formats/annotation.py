@@ -54,13 +54,18 @@ MEASURES = (
 STAR = ("", "unstranded", "stranded_first", "stranded_second")  # columns of ReadsPerGene.out.tab, which names none
 STAR_BEGINS = "N_unmapped"
 
-# What columns of ids are called: such a word, several in one, or one behind others: GeneID, Hugo_Symbol, cell line.
-INDEX_WORDS = (
-    "id|identifier|name|names|symbol|symbols|ref|version|key|label|number|index|accession|barcode|code|gene|genes|probe|"
-    "probes|probesets?|target|transcript|tracking|feature|features|locus|sample|samples|cell|cells|line|model|patient|"
-    "donor|subject|case|participant|individual|experiment|array|well|row|rows|ensembl|entrez|hgnc|hugo|depmap|ncbi"
+# What columns of ids are called: by these words alone, as cell line, or by one of LABELS behind others: Hugo_Symbol.
+LABELS = "id|ids|identifier|name|names|symbol|symbols|ref|version|key|label|number|no|index|accession|barcode|code"
+WORDS = (
+    "gene|genes|probe|probes|target|transcript|tracking|feature|features|locus|sample|samples|cell|cells|line|"
+    "model|patient|donor|subject|case|participant|individual|experiment|array|well|row|rows|ensembl|entrez|hgnc|hugo|"
+    "ncbi|depmap|set|sets"
 )
-INDEX = re.compile(rf"(?:(?:.*[^a-z0-9])?(?:{INDEX_WORDS})+|(?:.*[^a-z0-9])(?:ids|set|no)|unnamed: 0|x|\.\.\.1)?\W*")
+INDEX = re.compile(
+    rf"(?i:(?:{WORDS}|{LABELS})(?:\W|_)*)*|(?i:.*[^a-z0-9](?:{LABELS})\W*)|.*[a-z](?:ID|Id|Name|Symbol)"
+    r"|Unnamed: 0|[Xx]|\.\.\.1"  # as pandas, R and readr make up
+)
+NO_INDEX = frozenset({"IDS", "SET", "NONO"})  # genes
 PUNCTUATION = {code: None for code in range(128) if not chr(code).isalnum() and chr(code) != "\n"}
 
 
@@ -81,7 +86,7 @@ def describes_genes(name: str) -> bool:
 
 def names_index(name: str) -> bool:
     """Tells whether people call a column of ids so, rather than a gene or a sample: Gene, sample_id, nothing at all."""
-    return INDEX.fullmatch(name.strip().lower()) is not None
+    return name not in NO_INDEX and INDEX.fullmatch(name.strip("# ")) is not None
 
 
 def measurements(source: Path | str, names: Sequence[str]) -> list[int]:
@@ -110,17 +115,21 @@ def measurements(source: Path | str, names: Sequence[str]) -> list[int]:
 
 
 def measured(path: Path, table: Expression) -> Expression:
-    """Leaves annotation out of a table's rows and samples; a quantifier's sample is named after the file.
+    """Leaves annotation out of a table's rows and samples, and blanks around their names.
+
+    A quantifier's sample is named after the file.
 
     Raises:
       DgexError: as ``measurements``.
     """
-    stem, _, extension = path.name.removesuffix(".gz").rpartition(".")
     part = table.selected(measurements(path, table.row_id), measurements(path, table.sample_id))
-    for axis, ids in (("row_id", part.row_id), ("sample_id", part.sample_id)):
+    stem, _, extension = path.name.removesuffix(".gz").rpartition(".")
+    kind, named = part.kind, []
+    for ids in (part.row_id, part.sample_id):
         if len(ids) == 1 and _keys(ids)[0] in MEASURES:
-            part = replace(part, **{axis: (stem or extension,)}, kind=f"{part.kind} ({ids[0]})")
-    return part
+            kind, ids = f"{kind} ({ids[0]})", (stem or extension,)
+        named.append(tuple(name.strip() for name in ids))
+    return replace(part, row_id=named[0], sample_id=named[1], kind=kind)
 
 
 def _keys(names: Sequence[str]) -> list[str]:

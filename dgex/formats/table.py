@@ -89,16 +89,11 @@ def open_table(path: Path) -> Iterator[Expression]:
 
 def _lines_aside(lines: Lines, numbers: Collection[int], values: slice) -> dict[str, np.ndarray]:
     """The metadata of the samples that stand in lines of these numbers, by the lines' ids."""
+    if not numbers:
+        return {}
     with closing(lines):
-        return (
-            {
-                line.partition("\t")[0].strip(): metadata_column(line.split("\t")[values])
-                for number, line in lines
-                if number in numbers
-            }
-            if numbers
-            else {}
-        )
+        some = [line.split("\t") for number, line in lines if number in numbers]
+    return {fields[0].strip(): metadata_column(fields[values]) for fields in some}
 
 
 def write_table(path: Path, expression: Expression) -> None:

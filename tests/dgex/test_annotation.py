@@ -106,7 +106,10 @@ def test_annotation_between_samples_is_left_out_of_any_table():
     np.testing.assert_array_equal(part.load(), values[[0, 2]][:, [0, 2, 3]])
     assert part.row_metadata["n"].tolist() == [0, 2, 3] and part.sample_metadata["m"].tolist() == [0, 2]
     plain = in_memory(values, list("abcde"), list("wxyz"))
-    assert measured(Path("some.gct"), plain) is plain
+    assert plain.selected(range(5), range(4)) is plain
+    blanks = in_memory(values, [" a", "b ", "c", "d", "e"], ["\tw", "x", "y", "z"])
+    assert measured(Path("some.gctx"), blanks).row_id == plain.row_id
+    assert measured(Path("some.gctx"), blanks).sample_id == plain.sample_id
 
 
 def test_no_symbol_of_a_gene_is_taken_for_annotation():
@@ -126,19 +129,12 @@ def test_names_count_in_any_case_and_with_any_punctuation():
     assert all(is_annotation(name) for name in ANNOTATION)
 
 
-@pytest.mark.parametrize(
-    ("names", "expected"),
-    [
-        (
-            "gene,Gene ID,GeneID,gene_id,symbol,Hugo_Symbol,ID_REF,TargetID,probe_set,probeset_id,Hybridization REF",
-            True,
-        ),
-        ("sample,Sample ID,cell_line,DepMap_ID,barcode,patient no,,X,Unnamed: 0,#gene,Gene stable ID version", True),
-        (
-            "S1,Sample_1,sample1,GSM1,TCGA-OR-A5J1-01,tumor_A,TSPAN6,HLA-DMA,200814_at,ENSG00000000003,7157,SET,IDS",
-            False,
-        ),
-    ],
-)
-def test_columns_of_ids_are_told_from_genes_and_samples(names, expected):
-    assert [name for name in names.split(",") if names_index(name) != expected] == []
+INDEX = """gene,Gene ID,GeneID,gene_id,symbol,Hugo_Symbol,ID_REF,TargetID,probe_set,probeset_id,Hybridization REF,
+sample,Sample ID,cell_line,DepMap_ID,MyTumorID,barcode,patient no,,X,Unnamed: 0,#gene,Gene stable ID version"""
+NO_INDEX = """S1,Sample_1,sample1,T_cell,CD4 cells,B.line,GSM1,TCGA-OR-A5J1-01,tumor_A,TSPAN6,HLA-DMA,200814_at,
+ENSG00000000003,7157,SET,IDS"""
+
+
+def test_columns_of_ids_are_told_from_genes_and_samples():
+    assert [name for name in INDEX.replace("\n", "").split(",") if not names_index(name)] == []
+    assert [name for name in NO_INDEX.replace("\n", "").split(",") if names_index(name)] == []
