@@ -165,11 +165,15 @@ def _unquoted(path: Path, number: int, line: str, separator: str) -> list[str]:
 
 
 def _first_lines(lines: Lines) -> list[tuple[int, str]]:
-    """Takes the header and some lines below it, without the comments above: lines with # that split otherwise."""
+    """Takes the header and some lines below it, without the comments above, which begin with #.
+
+    The last of these is the header where it has as many fields as the line below, and that has numbers.
+    """
     above: list[tuple[int, str]] = []
     for number, line in lines:
         if not line.startswith("#"):
-            header = [comment for comment in above if comment[1].count("\t") == line.count("\t")]
+            holds_values = any(map(is_number, line.split("\t", MOST_FIELDS)[1:MOST_FIELDS]))
+            header = [last for last in above if holds_values and last[1].count("\t") == line.count("\t")]
             return [*header, (number, line), *islice(lines, PEEKED)]
         above = [(number, line)]
     return above

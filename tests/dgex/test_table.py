@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from dgex.formats.matrix import Expression, in_memory
+from dgex.formats.opening import open_expression
 from dgex.formats.table import open_table, write_table
 
 NAN = np.nan
@@ -50,6 +51,7 @@ def table(tmp_path):
         CSV + ",,\n, ,\n\n",  # as spreadsheets leave behind
         CSV.replace("g1", " g1 ").replace("s1", "s1 ").replace("id", " "),
         "# made by hand, on a Monday\n#\n" + CSV,
+        "# made by hand, on Monday, or so\n" + CSV,
         "#" + CSV,
         "s1,s2\ng1,1.5,2\ng2,NA,-3e-2\n",  # R's, with commas
     ],
@@ -221,3 +223,54 @@ def test_equal_tables_are_equal_bytes_at_any_time(tmp_path, expression, monkeypa
     write_table(tmp_path / "b.csv.gz", expression)
     for axis in ("", ".genes", ".samples"):
         assert (tmp_path / f"a{axis}.csv.gz").read_bytes() == (tmp_path / f"b{axis}.csv.gz").read_bytes()
+
+
+LAYOUTS = 400
+ANNOTATION = {
+    "Length": ["7", "8", "9"],
+    "Chr": ["1", "X", "2"],
+    "NCBI gene ID": ["7157", "", "5720.0"],
+    "Strand": list("+-+"),
+}
+
+
+@pytest.mark.parametrize("start", range(0, LAYOUTS, 100))
+def test_any_layout_gives_the_same_values(tmp_path, start):
+    """Varies separators, quotes, line ends, comments, R's header, what follows the last field, and annotation."""
+    path = tmp_path / "some.txt"
+    for number in range(start, start + 100):
+        dice = np.random.default_rng(number)
+        samples = ["s1", "s2", "s3", "s4"][: dice.integers(1, 5)]
+        values = dice.choice([0, 7, 12, 1.5, 0.03, NAN], (3, len(samples)))
+        values[dice.integers(3)] = 2.5  # something in every column
+        columns = {
+            name: ["" if x != x else f"{x:g}" for x in column] for name, column in zip(samples, values.T, strict=True)
+        }
+        asides = [name for name in ANNOTATION if dice.random() < 0.3]
+        order = dice.permutation([*columns, *asides]).tolist()
+        text = [name for name in asides if name in ("Chr", "Strand")]  # which may not stand between numbers
+        order = [*text, *(name for name in order if name not in text)]
+        rows = [[name, *(({**columns, **ANNOTATION})[field][row] for field in order)] for row, name in enumerate("abc")]
+        header = [str(dice.choice(["id", "", "Gene Symbol", "sample_id"])), *order]
+        mark = str(dice.choice([",", "\t"]))
+        r_like = order[0] in columns and dice.random() < 0.3 and (mark == "\t" or len(order) > 2)
+        if r_like:
+            header = header[1:]
+        ending_of_lines = "" if r_like else mark * int(dice.choice([0, 0, 1, 2]))
+        ending_of_header = ending_of_lines if dice.random() < 0.5 else ""
+        quote = '"' if dice.random() < 0.3 else ""
+        lines = [mark.join(f"{quote}{cell}{quote}" for cell in row) for row in (header, *rows)]
+        lines = [lines[0] + ending_of_header, *(line + ending_of_lines for line in lines[1:])]
+        lines += ["", mark * len(order)][: dice.integers(3)]
+        lines = ["# a comment", *lines] if dice.random() < 0.3 else lines
+        end = str(dice.choice(["\n", "\r\n", "\r"]))
+        content = (end.join(lines) + end * int(dice.integers(2))).encode()
+        path.write_bytes(gzip.compress(content) if dice.random() < 0.3 else content)
+        with open_expression(path) as found:
+            assert found.row_id == ("a", "b", "c"), number
+            assert list(found.sample_id) == [name for name in order if name in columns], number
+            np.testing.assert_array_equal(
+                found.load().T,
+                values[:, [samples.index(name) for name in found.sample_id]].astype(np.float32),
+                str(number),
+            )
