@@ -12,8 +12,8 @@ import numpy as np
 
 from dgex import parallel
 from dgex.errors import DgexError
+from dgex.formats.annotation import measured, measurements
 from dgex.formats.matrix import Expression, finite, first_repeated, in_memory, text_column
-from dgex.formats.table import ENTREZ
 from dgex.missing import without_stand_ins
 from dgex.model import Model
 from dgex.prediction import Request, predict
@@ -60,14 +60,14 @@ def _table(model: Model, data: Any, layer: str | None = None) -> Expression:
     if _is(data, "anndata", "AnnData"):
         from dgex.formats.h5ad import from_anndata
 
-        return from_anndata(data, layer)
+        return measured(Path("AnnData"), from_anndata(data, layer))
     if _is(data, "pandas", "DataFrame"):
         numbers = _numbers(data)
-        ids = [tuple(map(str, axis)) for axis in (numbers.columns, numbers.index)]
+        ids = [_labels(axis) for axis in (numbers.columns, numbers.index)]
         for axis in ids:
             if repeated := first_repeated(axis):
                 raise DgexError(f"the DataFrame holds the label {repeated} twice; make its labels unique")
-        others = data.drop(columns=numbers.columns)
+        others = data.loc[numbers.index].drop(columns=numbers.columns)
         text = {str(name): column.astype(object).where(column.notna(), "") for name, column in others.items()}
         metadata = {name: text_column(column.astype(str).tolist()) for name, column in text.items()}
         return in_memory(finite("the DataFrame", numbers.to_numpy(np.float32)), ids[0], ids[1], {}, metadata)
@@ -82,9 +82,13 @@ def _table(model: Model, data: Any, layer: str | None = None) -> Expression:
 
 
 def _numbers(frame: Any) -> Any:
-    """The columns of a DataFrame that are measurements."""
+    """The rows and columns of a DataFrame that are measurements."""
     numbers = frame.select_dtypes("number")
-    return numbers.drop(columns=[name for name in numbers.columns if str(name).lower() in ENTREZ])
+    return numbers.iloc[*(measurements("the DataFrame", _labels(axis)) for axis in numbers.axes)]
+
+
+def _labels(axis: Any) -> tuple[str, ...]:
+    return tuple(str(label).strip() for label in axis)
 
 
 def _is(data: Any, package: str, name: str) -> bool:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from dgex.errors import DgexError, visible
+from dgex.formats.annotation import describes_genes
 from dgex.formats.matrix import Expression, is_text, pieces
 from dgex.genes import Genes
 from dgex.nomenclature import FOREIGN, Naming, Tier, namings
@@ -163,21 +164,21 @@ def _fields(expression: Expression) -> Iterator[tuple[bool, str | None, Column]]
     for transposed, (ids, metadata) in zip((False, True), axes, strict=True):
         yield transposed, None, ids
         for field, column in metadata.items():
-            if is_text(column) or column.dtype.kind in "iuf":
+            if (is_text(column) or column.dtype.kind in "iuf") and not describes_genes(field):
                 yield transposed, field, column
 
 
 def _texts(column: Column) -> Iterator[str]:
-    """The entries as text, a chunk at a time since samples may be millions; "" for fractions and NaN."""
+    """The entries as text without blanks around, a chunk at a time as there may be millions; "" for fractions, NaN."""
     if not isinstance(column, np.ndarray):
-        yield from column
+        yield from map(str.strip, column)
         return
     for where in pieces(len(column)):
         chunk = column[where]
         if chunk.dtype.kind == "f":
             yield from (f"{value:.0f}" if value.is_integer() else "" for value in chunk.tolist())
         else:
-            yield from map(str, chunk.tolist())
+            yield from (str(entry).strip() for entry in chunk.tolist())
 
 
 def _is_numbering(column: Column) -> bool:

@@ -82,6 +82,30 @@ class Expression:
             sample_metadata=self.row_metadata,
         )
 
+    def selected(self, rows: Sequence[int], samples: Sequence[int]) -> "Expression":
+        """The table with the rows and samples at these ascending positions alone; itself, if that is all."""
+        if (len(samples), len(rows)) == self.shape:
+            return self
+        row, sample = np.array(rows, int), np.array(samples, int)
+
+        def blocks(most: int) -> Iterator[Block]:
+            with ending(self.blocks(most)) as own:
+                for samples, rows, values in own:
+                    first, last = np.searchsorted(sample, [samples.start, samples.stop])
+                    top, end = np.searchsorted(row, [rows.start, rows.stop])
+                    if first < last and top < end:
+                        part = values[np.ix_(sample[first:last] - samples.start, row[top:end] - rows.start)]
+                        yield slice(first, last), slice(top, end), part
+
+        return Expression(
+            tuple(self.row_id[i] for i in rows),
+            tuple(self.sample_id[i] for i in samples),
+            blocks,
+            {name: column[row] for name, column in self.row_metadata.items()},
+            {name: column[sample] for name, column in self.sample_metadata.items()},
+            self.kind,
+        )
+
 
 def in_memory(
     values: np.ndarray,

@@ -8,6 +8,7 @@ from pathlib import Path
 import h5py
 
 from dgex.errors import DgexError
+from dgex.formats.annotation import measured
 from dgex.formats.content import first_bytes, reading
 from dgex.formats.gct import open_gct
 from dgex.formats.gctx import gctx_table
@@ -32,7 +33,9 @@ NO_TEXT = re.compile(rb"[\0-\x08\x0e-\x1f\x7f]")
 
 @contextmanager
 def open_expression(path: Path, layer: str | None = None) -> Iterator[Expression]:
-    """An expression table of any format that ``dgex.formats`` reads, open for the ``with`` block.
+    """Opens an expression table of any format that ``dgex.formats`` reads, for the ``with`` block.
+
+    Annotation among its rows or samples is left out, and of a quantifier's columns one is the sample: see ``measured``.
 
     Values that stand for missing ones come as NaN: see ``dgex.missing``.
 
@@ -46,11 +49,11 @@ def open_expression(path: Path, layer: str | None = None) -> Iterator[Expression
     start = first_bytes(path)
     if start.startswith(HDF5):
         with stream_hdf5(path) as file:
-            yield without_stand_ins(_hdf5_table(path, file, layer))
+            yield without_stand_ins(measured(path, _hdf5_table(path, file, layer)))
     else:
         with _reader(path, start) as expression:
             _refuse_layer(path, expression, layer)
-            yield without_stand_ins(expression)
+            yield without_stand_ins(measured(path, expression))
 
 
 def _reader(path: Path, start: bytes) -> AbstractContextManager[Expression]:

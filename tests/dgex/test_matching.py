@@ -140,6 +140,19 @@ def test_row_numbers_are_no_entrez_ids():
     assert (match.naming, match.field, rows_of(match)) == ("symbol", "symbol", [[0], [], [], []])
 
 
+def test_blanks_around_names_do_not_matter():
+    for given in (table([" TP53", "x ", "C1orf43\t"]), table("abc", row_metadata={"gene": ["TP53 ", "", "C1orf43 "]})):
+        assert rows_of(match_genes(PATH, given, GENES)) == rows_of(
+            match_genes(PATH, table(["TP53", "x", "C1orf43"]), GENES)
+        )
+
+
+def test_lengths_and_positions_are_no_entrez_ids():
+    given = table("abcd", row_metadata={"Length": ENTREZ, "start": ENTREZ, "symbol": ["TP53", *others(3)]})
+    match = match_genes(PATH, given, GENES)
+    assert (match.naming, match.field, rows_of(match)) == ("symbol", "symbol", [[0], [], [], []])
+
+
 def test_the_most_landmarks_win():
     given = table(["ENSG00000141510", "b"], ["TP53", "C1orf43"], row_metadata={"gene": [1, 7157]})
     match = match_genes(PATH, given, GENES)
