@@ -6,7 +6,7 @@
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -85,8 +85,9 @@ def open_prepared(path: Path) -> Iterator[tuple[Expression, Prepared]]:
 def _provenance(file: h5py.File) -> tuple[int, str, dict[str, str], dict[str, str], dict[str, Any], Report | None]:
     documents = file.attrs["sources"], file.attrs["versions"], dataset_at(file, "preparation").asstr()[()]
     sources, versions, preparation = (dict(json.loads(document)) for document in documents)
-    names = [field.name for field in fields(Report)]
-    report = Report(**{name: preparation[name] for name in names}) if preparation.keys() >= set(names) else None
+    known = {field.name: preparation[field.name] for field in fields(Report) if field.name in preparation}
+    needed = {field.name for field in fields(Report) if field.default is MISSING}
+    report = Report(**known) if known.keys() >= needed else None
     return int(file.attrs["seed"]), str(file.attrs["command"]), sources, versions, preparation, report
 
 

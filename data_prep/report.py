@@ -15,7 +15,7 @@ class Report:
     """``str`` of it is what the command prints; the prepared file keeps it under ``/preparation``."""
 
     kind: str  # of source file
-    naming: str  # of its rows: probe set or Ensembl id
+    naming: str  # of its rows, as ``dgex.nomenclature`` calls it
     scale: str  # of its values: log2 or linear
     samples_read: int
     duplicates_removed: tuple[str, ...]  # sample ids
@@ -32,6 +32,7 @@ class Report:
     samples_with_gaps: int
     missing_are_filled: bool  # whether a missing gene is in the prepared file for all that
     gaps: str  # what they are filled with
+    remarks: tuple[str, ...] = ()  # on how the genes were found; files of earlier versions have none
 
     def __str__(self) -> str:
         samples = sum(self.split_samples.values())
@@ -42,10 +43,11 @@ class Report:
             if self.split_samples[name]
         )
         scale = "linear, taken as log2(max(x, 0) + 1)" if self.scale == "linear" else self.scale
-        equal = ", each equal to an input" if self.naming == "Ensembl id" else ", by other probe sets"
+        equal = ", by other probe sets" if self.naming == "probe set" else ", each equal to an input"
         missing = "missing and filled" if self.missing_are_filled else "missing"
+        remarks = "".join(f"note                {remark}\n" for remark in self.remarks)
         return (
-            f"source              {self.kind}, rows are {self.naming}s, values {scale}\n"
+            f"source              {self.kind}, rows are {self.naming}s, values {scale}\n{remarks}"
             f"samples read        {self.samples_read}\n"
             f"duplicates removed  {listed(self.duplicates_removed)}\n"
             f"incomplete removed  {listed(self.incomplete_removed)}\n"

@@ -11,7 +11,8 @@ import numpy as np
 
 from dgex import parallel
 from dgex.errors import DgexError
-from dgex.formats.matrix import Expression, finite, first_repeated, in_memory, text_column
+from dgex.formats.matrix import Expression, finite, in_memory, text_column
+from dgex.formats.names import column_names
 from dgex.formats.table import ENTREZ
 from dgex.model import Model
 from dgex.prediction import Request, predict
@@ -63,12 +64,9 @@ def _table(model: Model, data: Any) -> Expression:
     if _is(data, "pandas", "DataFrame"):
         numbers = _numbers(data)
         ids = [tuple(map(str, axis)) for axis in (numbers.columns, numbers.index)]
-        for axis in ids:
-            if repeated := first_repeated(axis):
-                raise DgexError(f"the DataFrame holds the label {repeated} twice; make its labels unique")
-        others = data.drop(columns=numbers.columns)
-        text = {str(name): column.astype(object).where(column.notna(), "") for name, column in others.items()}
-        metadata = {name: text_column(column.astype(str).tolist()) for name, column in text.items()}
+        others = data.loc[:, ~_are_numbers(data)]
+        text = [column.astype(object).where(column.notna(), "").astype(str).tolist() for _, column in others.items()]
+        metadata = dict(zip(column_names(map(str, others.columns), ()), map(text_column, text), strict=True))
         return in_memory(finite("the DataFrame", numbers.to_numpy(np.float32)), ids[0], ids[1], {}, metadata)
     values = np.asarray(data, np.float32)
     genes = model.reference.landmark_genes.ensembl
@@ -82,8 +80,20 @@ def _table(model: Model, data: Any) -> Expression:
 
 def _numbers(frame: Any) -> Any:
     """The columns of a DataFrame that are measurements."""
-    numbers = frame.select_dtypes("number")
-    return numbers.drop(columns=[name for name in numbers.columns if str(name).lower() in ENTREZ])
+    return frame.loc[:, _are_numbers(frame)]
+
+
+def _are_numbers(frame: Any) -> np.ndarray:
+    """Which columns these are, bool [columns]; labels may repeat."""
+    from pandas.api.types import is_bool_dtype, is_numeric_dtype
+
+    return np.array(
+        [
+            is_numeric_dtype(kind) and not is_bool_dtype(kind) and str(name).lower() not in ENTREZ
+            for name, kind in zip(frame.columns, frame.dtypes, strict=True)
+        ],
+        bool,
+    )
 
 
 def _is(data: Any, package: str, name: str) -> bool:

@@ -20,7 +20,6 @@ from dgex.formats.content import reading
 from dgex.formats.hdf5 import create_hdf5, dataset_at, matrix_blocks, stream_hdf5, write_texts
 from dgex.formats.matrix import BLOCK, Block, Expression, ending, finite, is_text, text_column
 from dgex.formats.names import column_names
-from dgex.formats.text import unique_ids
 
 KIND = "h5ad"
 INDEX = "_index"  # the name of the ids
@@ -35,7 +34,7 @@ def open_h5ad(path: Path) -> Iterator[Expression]:
 
     Raises:
       DgexError: anndata is not installed; the file is missing, truncated or not h5ad; it has no X, or one of another
-        shape than obs and var; an id is repeated; from ``blocks``: X is damaged or holds infinity.
+        shape than obs and var; from ``blocks``: X is damaged or holds infinity.
     """
     with stream_hdf5(path) as file:
         yield h5ad_table(path, file)
@@ -43,8 +42,8 @@ def open_h5ad(path: Path) -> Iterator[Expression]:
 
 def h5ad_table(path: Path, file: h5py.File) -> Expression:
     """As ``open_h5ad``, of a file open already; the table is good for as long as it stays so."""
-    sample_id, sample_metadata = _read_axis(path, file, "obs", "sample")
-    row_id, row_metadata = _read_axis(path, file, "var", "row")
+    sample_id, sample_metadata = _read_axis(path, file, "obs")
+    row_id, row_metadata = _read_axis(path, file, "var")
     with reading(path):
         matrix = file.get("X")
         layout = matrix.attrs.get("encoding-type") if isinstance(matrix, h5py.Group) else None
@@ -89,13 +88,13 @@ def from_anndata(adata: Any) -> Expression:
     """The table of an AnnData, in memory or backed by a file; X is not copied.
 
     Raises:
-      DgexError: it has no X; a name of obs or var is repeated; from ``blocks``: X holds infinity.
+      DgexError: it has no X; from ``blocks``: X holds infinity.
     """
     source = Path("AnnData")
     if adata.X is None:
         raise DgexError(f"{source}: has no X; put the expression values there")
-    sample_id, sample_metadata = _columns(source, adata.obs, "sample")
-    row_id, row_metadata = _columns(source, adata.var, "row")
+    sample_id, sample_metadata = _columns(adata.obs)
+    row_id, row_metadata = _columns(adata.var)
 
     def blocks(most: int) -> Iterator[Block]:
         group = max(1, most // len(row_id))
@@ -120,7 +119,7 @@ def to_anndata(expression: Expression) -> Any:
     return anndata.AnnData(expression.load(), obs, var)
 
 
-def _read_axis(path: Path, file: h5py.File, name: str, what: str) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:
+def _read_axis(path: Path, file: h5py.File, name: str) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:
     read_elem = load_extra(path, "anndata.io", "anndata").read_elem
     pandas = load_extra(path, "pandas", "anndata")
     with reading(path), warnings.catch_warnings():
@@ -132,12 +131,12 @@ def _read_axis(path: Path, file: h5py.File, name: str, what: str) -> tuple[tuple
             raise DgexError(f"{path}: /{name} cannot be read ({reason}); write the file again") from error
     if not isinstance(frame, pandas.DataFrame):
         raise DgexError(f"{path}: /{name} is not a data frame; read the file with anndata and write it again")
-    return _columns(path, frame, what)
+    return _columns(frame)
 
 
-def _columns(source: Path, frame: Any, what: str) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:
+def _columns(frame: Any) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:
     """The ids of one axis and its metadata, from a pandas frame."""
-    ids = unique_ids(source, what, frame.index.astype(str).tolist())
+    ids = tuple(frame.index.astype(str).tolist())
     names = column_names(map(str, frame.columns), ())
     return ids, {name: _plain(column) for name, (_, column) in zip(names, frame.items(), strict=True)}
 

@@ -17,7 +17,7 @@ from dgex.errors import DgexError
 from dgex.formats.companions import Metadata, write_with_companions
 from dgex.formats.lines import is_packed, metadata_texts, row_blocks, text_output, value_texts
 from dgex.formats.matrix import Expression, ending
-from dgex.formats.names import one_line
+from dgex.formats.names import column_names, one_line
 from dgex.formats.text import (
     DECIMAL_COMMA,
     NOT_MEASURED,
@@ -27,9 +27,10 @@ from dgex.formats.text import (
     leading_fields,
     metadata_column,
     read_lines,
-    unique_ids,
     value_blocks,
 )
+
+KIND = "table"
 
 # Names, in any case, that columns of Entrez ids have in practice: numbers that are no measurement.
 ENTREZ = {
@@ -45,6 +46,7 @@ ENTREZ = {
     "ncbi_gene_id",
     "pr_gene_id",
 }
+WHOLE = re.compile(r"[1-9][0-9]*\.0")  # an Entrez id that was a float once
 PEEKED = 20  # lines from which the kind of a column is told; each may have a million fields
 MOST_FIELDS = 100  # columns among which metadata are looked for
 
@@ -58,8 +60,7 @@ def open_table(path: Path) -> Iterator[Expression]:
 
     Raises:
       DgexError: the file is missing, truncated or separated by semicolons; it is empty, has lines of different
-        lengths, no header or no numbers; an id is repeated or missing; from ``blocks``: a value is not a number, or
-        has a decimal comma.
+        lengths, no header or no numbers; from ``blocks``: a value is not a number, or has a decimal comma.
     """
     separator = _separator(path)
     read = partial(_tabbed_lines, separator=separator)
@@ -70,11 +71,11 @@ def open_table(path: Path) -> Iterator[Expression]:
         body = [(number, leading_fields(path, number, line, fields, width)) for number, line in chain(first, lines)]
     row_id, *metadata = zip(*(line for _, line in body), strict=True)
     yield Expression(
-        unique_ids(path, "row", row_id),
+        row_id,
         tuple(header[fields:]),
         value_blocks(path, body[0][0], fields, width - fields, len(body), read),
-        {name: metadata_column(column) for name, column in zip(header[1:fields], metadata, strict=True)},
-        kind="table",
+        dict(zip(column_names(header[1:fields], ()), map(metadata_column, metadata), strict=True)),
+        kind=KIND,
     )
 
 
@@ -160,8 +161,8 @@ def _columns(path: Path, separator: str, header: list[str], first: list[tuple[in
     fields = _count_metadata(header, lines)
     if fields == len(lines[0]):
         raise DgexError(f"{path}: holds text, such as {lines[0][-1][:40]!r}, and no column of numbers")
-    unique_ids(path, "column", header[1:])
-    if all("." in name and NUMBER.fullmatch(name) for name in header[fields:]):
+    numbers = [name for name in header[fields:] if "." in name and NUMBER.fullmatch(name)]
+    if len(numbers) == len(header[fields:]) and not all(map(WHOLE.fullmatch, numbers)):
         raise DgexError(f"{path}: begins with numbers, such as {header[-1]!r}; name the columns in the first line")
     return header, fields
 
