@@ -15,8 +15,6 @@ import numpy as np
 
 from dgex.errors import DgexError
 from dgex.formats.matrix import Expression, is_text, pieces, unique_ids
-from dgex.formats.table import KIND as TABLE
-from dgex.formats.table import WHOLE
 from dgex.genes import Genes
 from dgex.nomenclature import FOREIGN, Naming, Tier, namings
 from dgex.spelling import names_in
@@ -149,9 +147,7 @@ def match_genes(path: Path, expression: Expression, *tables: Genes) -> Match:
     best = max(_candidates(expression, tables, known), key=_standing)
     if best.found < max(1, LEAST_FOUND * len(best.rows.count)):
         raise DgexError(_unrecognised(path, expression, known[0], best))
-    samples = unique_ids(path, "sample", expression.row_id if best.transposed else expression.sample_id)
-    if expression.kind == TABLE and all(map(WHOLE.fullmatch, samples)):
-        raise DgexError(f"{path}: begins with numbers, such as {samples[0]!r}; name the columns in the first line")
+    unique_ids(path, "sample", expression.row_id if best.transposed else expression.sample_id)
     return best
 
 

@@ -258,7 +258,7 @@ def spoilt(*changes):
         (lambda folder: (folder / "source.gctx").unlink(), "No such file"),
         (rewrite("source.gctx", b"id\tGSM1\n"), "source.gctx"),
         (rewrite("source.gctx", b"#1.3\n1\t1\t0\t0\n"), "source.gctx"),
-        (change(row_id=("p0",) * 10), "has 0 of the 5 target genes"),
+        (change(row_id=("p0",) * 10), "has 1 of the 3 landmark genes"),
         (change(sample_id=("GSM1",) * 40), "GSM1 twice"),
         (
             change(row_id=tuple(f"q{i}" for i in range(10))),

@@ -273,14 +273,6 @@ def test_samples_have_unique_names(samples, complaint):
             match_genes(PATH, given, GENES)
 
 
-def test_numbers_in_the_first_line_are_no_samples():
-    """The first gene of a text table without a header, which would be lost."""
-    given = replace(table(["TP53", "KHDC4"], ["7.0", "25912.0"]), kind="table")
-    with pytest.raises(DgexError, match="begins with numbers, such as '7.0'; name the columns in the first line"):
-        match_genes(PATH, given, GENES)
-    assert match_genes(PATH, replace(table("st", ["7157.0", "25912.0"]), kind="table"), GENES).found == 2
-
-
 def test_names_of_portals():
     expected = [[1], [2], [3], [4]]
     for form in ("{0} ({1})", "{0}|{1}", "{2}.7_{0}", "{2}_{0}", "{0}|{2}", "{1}.0", "{2}.10_2"):
