@@ -93,8 +93,8 @@ def stage(source: Path, landmark: Genes, target: Genes, folder: Path, work: Work
     """Reads ``source`` into a scratch file in ``folder``.
 
     Raises:
-      DgexError: the source is unusable (see ``open_expression`` and ``match_genes``), is transposed, has less than half of either table's genes, or is on
-        no single scale; the memory does not suffice, or the room on the disk.
+      DgexError: the source is unusable (see ``open_expression`` and ``match_genes``), is transposed, has less than
+        half of either table's genes, or is on no single scale; the memory does not suffice, or the room on the disk.
     """
     with open_expression(source) as expression:
         if expression.kind == SERIES_MATRIX:

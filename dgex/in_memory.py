@@ -11,9 +11,9 @@ import numpy as np
 
 from dgex import parallel
 from dgex.errors import DgexError
-from dgex.formats.matrix import Expression, finite, in_memory, text_column
+from dgex.formats.annotation import measured, measurements
+from dgex.formats.matrix import Expression, finite, in_memory, plain_ids, text_column
 from dgex.formats.names import column_names
-from dgex.formats.table import ENTREZ
 from dgex.model import Model
 from dgex.prediction import Request, predict
 
@@ -45,7 +45,7 @@ def predict_data(model: Model, data: Any, **request: Any) -> Any:
     if _is(data, "pandas", "DataFrame"):
         import pandas
 
-        profiles = _numbers(data).axes[prediction.match.transposed]  # with labels of their own kind
+        profiles = data.iloc[_numbers(data)].axes[prediction.match.transposed]  # with labels of their own kind
         frame = pandas.DataFrame(values, profiles, whole.row_id)
         return frame.T if prediction.match.transposed else frame
     if _is(data, "anndata", "AnnData"):
@@ -60,13 +60,14 @@ def _table(model: Model, data: Any) -> Expression:
     if _is(data, "anndata", "AnnData"):
         from dgex.formats.h5ad import from_anndata
 
-        return from_anndata(data)
+        return measured(Path("AnnData"), from_anndata(data))
     if _is(data, "pandas", "DataFrame"):
-        numbers = _numbers(data)
-        ids = [tuple(map(str, axis)) for axis in (numbers.columns, numbers.index)]
-        others = data.loc[:, ~_are_numbers(data)]
+        rows, columns = _numbers(data)
+        numbers = data.iloc[rows, columns]
+        others = data.iloc[rows, np.setdiff1d(np.arange(data.shape[1]), columns)]
         text = [column.astype(object).where(column.notna(), "").astype(str).tolist() for _, column in others.items()]
         metadata = dict(zip(column_names(map(str, others.columns), ()), map(text_column, text), strict=True))
+        ids = [plain_ids(map(str, axis)) for axis in (numbers.columns, numbers.index)]
         return in_memory(finite("the DataFrame", numbers.to_numpy(np.float32)), ids[0], ids[1], {}, metadata)
     values = np.asarray(data, np.float32)
     genes = model.reference.landmark_genes.ensembl
@@ -78,22 +79,12 @@ def _table(model: Model, data: Any) -> Expression:
     return in_memory(finite("the array", values), genes, [str(number) for number in range(len(values))])
 
 
-def _numbers(frame: Any) -> Any:
-    """The columns of a DataFrame that are measurements."""
-    return frame.loc[:, _are_numbers(frame)]
-
-
-def _are_numbers(frame: Any) -> np.ndarray:
-    """Which columns these are, bool [columns]; labels may repeat."""
-    from pandas.api.types import is_bool_dtype, is_numeric_dtype
-
-    return np.array(
-        [
-            is_numeric_dtype(kind) and not is_bool_dtype(kind) and str(name).lower() not in ENTREZ
-            for name, kind in zip(frame.columns, frame.dtypes, strict=True)
-        ],
-        bool,
-    )
+def _numbers(frame: Any) -> tuple[np.ndarray, np.ndarray]:
+    """The positions of the rows and of the columns of a DataFrame that are measurements."""
+    numeric = frame.set_axis(range(frame.shape[1]), axis=1).select_dtypes("number").columns.to_numpy(int)
+    axes = frame.index, frame.columns[numeric]
+    rows, columns = (np.array(measurements("the DataFrame", plain_ids(map(str, axis))), int) for axis in axes)
+    return rows, numeric[columns]
 
 
 def _is(data: Any, package: str, name: str) -> bool:

@@ -14,6 +14,7 @@ from typing import get_args
 import numpy as np
 
 from dgex.errors import DgexError
+from dgex.formats.annotation import describes_genes
 from dgex.formats.matrix import Expression, is_text, pieces, unique_ids
 from dgex.genes import Genes
 from dgex.nomenclature import FOREIGN, Naming, Tier, namings
@@ -160,9 +161,10 @@ def _candidates(
     expression: Expression, tables: Sequence[Genes], known: Sequence[Mapping[Naming, list[Tier]]]
 ) -> Iterator[Match]:
     """What every field of the file gives by every naming."""
-    labels = [f"{symbol} ({gene})" for genes in tables for symbol, gene in zip(genes.symbol, genes.ensembl, strict=True)]
+    names = [name for genes in tables for name in zip(genes.symbol, genes.ensembl, strict=True)]
+    labels = [f"{symbol} ({ensembl})" for symbol, ensembl in names]
     vocabulary = {
-        naming: {name for names in known for tier in names[naming] for name in tier} for naming in get_args(Naming)
+        naming: {name for tiers in known for tier in tiers[naming] for name in tier} for naming in get_args(Naming)
     }
     for transposed, field, column in _fields(expression):
         hits = _hits(column, vocabulary)
@@ -192,7 +194,7 @@ def _fields(expression: Expression) -> Iterator[tuple[bool, str | None, Column]]
     for transposed, (ids, metadata) in zip((False, True), axes, strict=True):
         yield transposed, None, ids
         for field, column in metadata.items():
-            if is_text(column) or column.dtype.kind in "iuf":
+            if (is_text(column) or column.dtype.kind in "iuf") and not describes_genes(field):
                 yield transposed, field, column
 
 

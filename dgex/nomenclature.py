@@ -33,8 +33,8 @@ FOREIGN = -1  # any gene of which there is no number
 
 # The dates that spreadsheet programs make of symbols, and which symbols: those that were official until 2020.
 DATES: dict[str, list[str]] = {}
-for _stem, _numbers in (("MARCH", range(1, 12)), ("MARC", (1, 2)), ("SEPT", range(1, 15)), ("SEP", (15,)), ("DEC", (1,))):
-    for _number in _numbers:
+for _stem, _first, _last in (("MARCH", 1, 11), ("MARC", 1, 2), ("SEPT", 1, 14), ("SEP", 15, 15), ("DEC", 1, 1)):
+    for _number in range(_first, _last + 1):
         DATES.setdefault(f"{_number}-{_stem[:3].title()}", []).append(f"{_stem}{_number}")
 
 
@@ -85,7 +85,7 @@ def names_of(genes: Genes) -> list[GeneNames | None]:
 def namings(genes: Genes) -> dict[Naming, list[Tier]]:
     """What ``genes`` may be called, by the kind of name; of a kind, the names with the best claim first.
 
-    - Ensembl ids: the genes' own, then the present ones of those that Ensembl has retired, then those of the gene's copy
+    - Ensembl ids: the genes' own, then the present ones of those that Ensembl has retired, then those of a gene's copy
       on Y where GENCODE lists the pseudoautosomal regions twice (ENSG00000002586_PAR_Y, formerly ENSGR0000002586).
     - Probe sets and Entrez ids.
     - Symbols: the genes' own and the current ones, then these in capitals (C1ORF43; other differences of case are those

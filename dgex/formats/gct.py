@@ -2,7 +2,8 @@
 
 Line 1 is the version; line 2 announces rows and samples and, in 1.3, the metadata fields of either; line 3 names the
 columns: id, row metadata (Description in 1.2), samples. Then come, in 1.3, a line for each metadata field of the
-samples and, in both, a line for each row. -666 means missing in metadata.
+samples and, in both, a line for each row. -666 means missing in metadata. GTEx numbers the rows of its 1.2, in a column
+``id`` before the two others; spreadsheets fill lines up with tabs.
 """
 
 import re
@@ -16,10 +17,11 @@ import numpy as np
 from dgex.atomic import replacing
 from dgex.errors import DgexError
 from dgex.formats.lines import is_packed, metadata_texts, row_blocks, text_output, value_texts
-from dgex.formats.matrix import Expression, ending
+from dgex.formats.matrix import Expression, ending, plain_ids
 from dgex.formats.names import column_names, one_line
-from dgex.formats.text import leading_fields, metadata_column, read_lines, value_blocks
+from dgex.formats.text import leading_fields, metadata_column, padding_of, read_lines, value_blocks
 
+GTEX = "id\tname\tdescription\t"
 COUNTS = {"#1.2": 2, "#1.3": 4}  # on line 2
 MISSING = "-666"
 COUNT = re.compile(r"[0-9]{1,18}")
@@ -27,7 +29,7 @@ COUNT = re.compile(r"[0-9]{1,18}")
 
 @contextmanager
 def open_gct(path: Path) -> Iterator[Expression]:
-    """A GCT file, at whatever scale it has.
+    """Opens a GCT file of any scale.
 
     A metadata field is of integers or floats where every entry is, otherwise of strings. A field named id is left out:
     it repeats the ids, and GCTX keeps those under that name.
@@ -46,20 +48,28 @@ def open_gct(path: Path) -> Iterator[Expression]:
         rows, samples, row_fields, extra_lines = map(int, counts + ["1", "0"] * (version == "#1.2"))
         if not rows * samples:
             raise DgexError(f"{path}: announces {rows} rows and {samples} samples, is empty; check how it was made")
-        width = 1 + row_fields + samples
-        head = (leading_fields(path, *line, width, width) for line in islice(lines, 1 + extra_lines))
-        names = next(head, [])
+        header = next(lines, (3, ""))
+        ids = int(version == "#1.2" and header[1].lower().startswith(GTEX))  # the column that has them
+        fields = 1 + ids + row_fields
+        width = fields + samples
+        names = leading_fields(path, *header, width, width, padding_of(header[1], width))
         # One by one, since of millions of samples the fields take far more memory than columns.
-        sample_columns = [(name, metadata_column(entries[row_fields:])) for name, *entries in head]
-        body = [(number, leading_fields(path, number, line, 1 + row_fields, width)) for number, line in lines]
+        sample_columns = []
+        for number, line in islice(lines, extra_lines):
+            name, *entries = leading_fields(path, number, line, width, width, padding_of(line, width))
+            sample_columns.append((name, metadata_column(entries[row_fields:])))
+        first = next(lines, (0, ""))
+        padding = padding_of(first[1], width)
+        below = chain([first] if first[0] else [], lines)
+        body = [leading_fields(path, number, line, fields, width, padding) for number, line in below]
     if len(body) != rows:
         raise DgexError(f"{path}: announces {rows} rows and holds {len(body)}; is truncated or damaged, fetch it again")
-    row_id, *row_columns = zip(*(fields for _, fields in body), strict=True)
+    row_id, *row_columns = list(zip(*body, strict=True))[ids:]
     yield Expression(
-        row_id,
-        tuple(names[1 + row_fields :]),
-        value_blocks(path, body[0][0], 1 + row_fields, samples, rows),
-        _metadata(zip(names[1 : 1 + row_fields], map(metadata_column, row_columns), strict=True)),
+        plain_ids(row_id),
+        plain_ids(names[fields:]),
+        value_blocks(path, first[0], fields, samples, rows, behind=padding),
+        _metadata(zip(names[1 + ids : fields], map(metadata_column, row_columns), strict=True)),
         _metadata(sample_columns),
         f"GCT {version[1:]}",
     )

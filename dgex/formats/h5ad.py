@@ -18,7 +18,7 @@ from dgex.errors import DgexError
 from dgex.extras import load_extra
 from dgex.formats.content import reading
 from dgex.formats.hdf5 import create_hdf5, dataset_at, matrix_blocks, stream_hdf5, write_texts
-from dgex.formats.matrix import BLOCK, Block, Expression, ending, finite, is_text, text_column
+from dgex.formats.matrix import BLOCK, Block, Expression, ending, finite, is_text, plain_ids, text_column
 from dgex.formats.names import column_names
 
 KIND = "h5ad"
@@ -136,7 +136,7 @@ def _read_axis(path: Path, file: h5py.File, name: str) -> tuple[tuple[str, ...],
 
 def _columns(frame: Any) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:
     """The ids of one axis and its metadata, from a pandas frame."""
-    ids = tuple(frame.index.astype(str).tolist())
+    ids = plain_ids(frame.index.astype(str))
     names = column_names(map(str, frame.columns), ())
     return ids, {name: _plain(column) for name, (_, column) in zip(names, frame.items(), strict=True)}
 

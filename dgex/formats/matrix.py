@@ -1,7 +1,7 @@
 """What every reader of expression tables gives, and every writer takes."""
 
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,8 +32,8 @@ class Expression:
     read, which may tell something of each: writers read the blocks first.
     """
 
-    # As the file has them, perhaps repeated or empty; and genes may be in either. ``dgex.matching`` finds out, and sees to
-    # it that samples have unique names.
+    # As the file has them, perhaps repeated or empty, and genes may be in either. ``dgex.matching`` finds out which, and
+    # sees to it that samples have unique names.
     row_id: tuple[str, ...]  # probe sets or genes
     sample_id: tuple[str, ...]
     # ``blocks(n)`` reads every value once, at most about n a block; NaN where not measured.
@@ -71,6 +71,30 @@ class Expression:
                     yield rows, samples, values.T
 
         return Expression(self.sample_id, self.row_id, blocks, self.sample_metadata, self.row_metadata, self.kind)
+
+    def selected(self, rows: Sequence[int], samples: Sequence[int]) -> "Expression":
+        """The table with the rows and samples at these ascending positions alone; itself, if that is all."""
+        if (len(samples), len(rows)) == self.shape:
+            return self
+        row, sample = np.array(rows, int), np.array(samples, int)
+
+        def blocks(most: int) -> Iterator[Block]:
+            with ending(self.blocks(most)) as own:
+                for samples, rows, values in own:
+                    first, last = np.searchsorted(sample, [samples.start, samples.stop])
+                    top, end = np.searchsorted(row, [rows.start, rows.stop])
+                    if first < last and top < end:
+                        part = values[np.ix_(sample[first:last] - samples.start, row[top:end] - rows.start)]
+                        yield slice(first, last), slice(top, end), part
+
+        return Expression(
+            tuple(self.row_id[i] for i in rows),
+            tuple(self.sample_id[i] for i in samples),
+            blocks,
+            {name: column[row] for name, column in self.row_metadata.items()},
+            {name: column[sample] for name, column in self.sample_metadata.items()},
+            self.kind,
+        )
 
 
 def in_memory(
@@ -135,3 +159,8 @@ def unique_ids(path: Path, what: str, ids: Sequence[str]) -> tuple[str, ...]:
     if wrong := [name for name in ids if not name or "\N{REPLACEMENT CHARACTER}" in name or "\0" in name]:
         raise DgexError(f"{path}: holds the {what} {wrong[0]!r}; give every one a name in UTF-8, without NUL")
     return tuple(ids)
+
+
+def plain_ids(ids: Iterable[str]) -> tuple[str, ...]:
+    """Names without the blanks around them."""
+    return tuple(name.strip() for name in ids)

@@ -8,6 +8,7 @@ from pathlib import Path
 import h5py
 
 from dgex.errors import DgexError
+from dgex.formats.annotation import measured
 from dgex.formats.content import first_bytes, reading
 from dgex.formats.gct import open_gct
 from dgex.formats.gctx import gctx_table
@@ -31,7 +32,9 @@ NO_TEXT = re.compile(rb"[\0-\x08\x0e-\x1f\x7f]")
 
 @contextmanager
 def open_expression(path: Path) -> Iterator[Expression]:
-    """An expression table of any format that ``dgex.formats`` reads, open for the ``with`` block.
+    """Opens an expression table of any format that ``dgex.formats`` reads, for the ``with`` block.
+
+    Annotation among its rows or samples is left out, and of a quantifier's columns one is the sample: see ``measured``.
 
     Raises:
       DgexError: the file cannot be read, is of no such format, is a prepared data set, or GCT text under the name of a
@@ -40,10 +43,10 @@ def open_expression(path: Path) -> Iterator[Expression]:
     start = first_bytes(path)
     if start.startswith(HDF5):
         with stream_hdf5(path) as file:
-            yield _hdf5_table(path, file)
+            yield measured(path, _hdf5_table(path, file))
     else:
         with _reader(path, start) as expression:
-            yield expression
+            yield measured(path, expression)
 
 
 def _reader(path: Path, start: bytes) -> AbstractContextManager[Expression]:

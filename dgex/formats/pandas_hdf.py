@@ -16,7 +16,7 @@ import numpy as np
 from dgex.errors import DgexError
 from dgex.formats.content import reading
 from dgex.formats.hdf5 import dataset_at, open_hdf5, read_column, stream_hdf5
-from dgex.formats.matrix import Expression, finite, in_memory
+from dgex.formats.matrix import Expression, finite, in_memory, plain_ids
 
 
 def read_pandas_hdf(path: Path, key: str = "table") -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -50,7 +50,7 @@ def pandas_table(path: Path, file: h5py.File) -> Expression:
     """As ``open_pandas_hdf``, of a file open already."""
     with reading(path):
         values, samples, genes = _read_frame(path, _frame_at(path, file, "table"))
-    sample_id, row_id = ([str(label) for label in labels.tolist()] for labels in (samples, genes))
+    sample_id, row_id = (plain_ids(map(str, labels.tolist())) for labels in (samples, genes))
     with np.errstate(over="ignore"):
         values = values.astype(np.float32)
     return replace(in_memory(finite(f"{path}: the frame", values), row_id, sample_id), kind="pandas HDF5")

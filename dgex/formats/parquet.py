@@ -14,12 +14,23 @@ import numpy as np
 
 from dgex.errors import DgexError
 from dgex.extras import load_extra
+from dgex.formats.annotation import is_annotation
 from dgex.formats.companions import Metadata, write_with_companions
 from dgex.formats.content import is_gzip, reading
-from dgex.formats.matrix import BLOCK, Block, Expression, ending, finite, first_repeated, is_text, pieces, text_column
+from dgex.formats.matrix import (
+    BLOCK,
+    Block,
+    Expression,
+    ending,
+    finite,
+    first_repeated,
+    is_text,
+    pieces,
+    plain_ids,
+    text_column,
+)
 from dgex.formats.names import column_names
 from dgex.formats.profiles import profiles_of
-from dgex.formats.table import ENTREZ
 
 SIGNATURE = b"PAR1"
 INDEX = "id"
@@ -30,7 +41,7 @@ def open_parquet(path: Path) -> Iterator[Expression]:
     """A Parquet file of any scale, whose lines are rows of the ``Expression``.
 
     The ids of the lines are the index that pandas wrote, or else the first column of strings; further columns of
-    strings and those with a well-known name of Entrez ids are metadata, other numbers values.
+    strings and those named like annotation are metadata, other numbers values.
 
     Raises:
       DgexError: pyarrow is not installed; the file is truncated or damaged, has no column of strings or none of
@@ -97,7 +108,7 @@ def _table(path: Path, file: Any) -> Expression:
         if not texts:
             raise DgexError(f"{path}: has no column of strings; give the lines names")
         index = texts[0]
-    metadata = [name for name in names if name != index and (name in texts or name.lower() in ENTREZ)]
+    metadata = [name for name in names if name != index and (name in texts or is_annotation(name))]
     if repeated := first_repeated([name for name in names if name == index or name in metadata]):
         raise DgexError(f"{path}: holds the column {repeated} twice; make the names of strings and ids unique")
     values = [i for i, name in enumerate(names) if name != index and name not in metadata]
@@ -128,8 +139,8 @@ def _table(path: Path, file: Any) -> Expression:
             start += len(batch)
 
     return Expression(
-        tuple("" if name is None else name for name in ids),
-        tuple(names[i] for i in values),
+        plain_ids("" if name is None else name for name in ids),
+        plain_ids(names[i] for i in values),
         blocks,
         columns,
         kind="Parquet",

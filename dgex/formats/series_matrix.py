@@ -9,7 +9,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from dgex.errors import DgexError
-from dgex.formats.matrix import Expression, text_column, unique_ids
+from dgex.formats.matrix import Expression, plain_ids, text_column, unique_ids
 from dgex.formats.text import leading_fields, read_lines, value_blocks
 
 SERIES_MATRIX = "GEO series matrix"  # the kind of its tables
@@ -53,8 +53,8 @@ def open_series_matrix(path: Path) -> Iterator[Expression]:
             raise DgexError(f"{path}: {key} has {len(description[key])} entries for {len(sample_id)} samples")
         metadata[name] = description[key]
     yield Expression(
-        tuple(_unquoted(field) for _, field in body),
-        unique_ids(path, "sample", sample_id),
+        plain_ids(_unquoted(field) for _, field in body),
+        unique_ids(path, "sample", plain_ids(sample_id)),
         value_blocks(path, body[0][0], 1, len(sample_id), len(body)),
         sample_metadata={name: text_column(column) for name, column in metadata.items()},
         kind=SERIES_MATRIX,

@@ -1,27 +1,30 @@
 """Tables as everybody has them: CSV and TSV, plain or gzipped, told apart by their content.
 
-The first line names the columns, the first column the lines; columns of text before the first of numbers are metadata
-of the lines. Whether a line is a gene or a sample is for those to find out who know gene names.
+The first line names the columns, the first column the lines; columns of text or annotation before and behind the
+numbers are metadata of the lines. Whether a line is a gene or a sample is for those to find out who know gene names.
 """
 
 import csv
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from functools import partial
-from itertools import chain, islice
+from itertools import dropwhile, islice
 from pathlib import Path
 from typing import TextIO
 
+import numpy as np
+
 from dgex.errors import DgexError
+from dgex.formats.annotation import STAR, STAR_BEGINS, annotated, is_annotation, names_index
 from dgex.formats.companions import Metadata, write_with_companions
 from dgex.formats.lines import is_packed, metadata_texts, row_blocks, text_output, value_texts
-from dgex.formats.matrix import Expression, ending
+from dgex.formats.matrix import Expression, ending, plain_ids
 from dgex.formats.names import column_names, one_line
 from dgex.formats.text import (
     DECIMAL_COMMA,
     NOT_MEASURED,
-    NUMBER,
     Lines,
     is_number,
     leading_fields,
@@ -30,53 +33,72 @@ from dgex.formats.text import (
     value_blocks,
 )
 
-KIND = "table"
-
-# Names, in any case, that columns of Entrez ids have in practice: numbers that are no measurement.
-ENTREZ = {
-    "entrez",
-    "entrez_gene",
-    "entrez_gene_id",
-    "entrez_id",
-    "entrezgene",
-    "entrezgene_id",
-    "entrezid",
-    "gene_id",
-    "geneid",
-    "ncbi_gene_id",
-    "pr_gene_id",
-}
-WHOLE = re.compile(r"[1-9][0-9]*\.0")  # an Entrez id that was a float once
 PEEKED = 20  # lines from which the kind of a column is told; each may have a million fields
 MOST_FIELDS = 100  # columns among which metadata are looked for
 
 
+@dataclass(frozen=True)
+class Layout:
+    """Where a table has what."""
+
+    first: int  # number of the first line below the header
+    names: tuple[str, ...]  # of the columns, the ids' included
+    values: slice  # the columns that hold values
+    padding: int  # empty fields behind the columns
+
+
 @contextmanager
 def open_table(path: Path) -> Iterator[Expression]:
-    """A table of any scale, whose lines are rows of the ``Expression`` and whose columns are samples.
+    """Opens a table of any scale, whose lines are rows of the ``Expression`` and whose columns are samples.
 
-    The header may lack the first column's name, as R writes it. Fields may be quoted. Leading columns of text are
-    metadata, and so are leading numbers under a well-known name of Entrez ids.
+    Lines may begin with ``#`` before the header, which may lack the first column's name, as R writes it; fields may be
+    quoted, and a separator may end every line. What htseq-count and STAR write has no header and is one sample.
 
     Raises:
       DgexError: the file is missing, truncated or separated by semicolons; it is empty, has lines of different
-        lengths, no header or no numbers; from ``blocks``: a value is not a number, or has a decimal comma.
+        lengths, more columns than names, no header, no ids or no numbers; from ``blocks``: a value is not a number, or
+        has a decimal comma.
     """
     separator = _separator(path)
     read = partial(_tabbed_lines, separator=separator)
     with closing(read(path)) as lines:
-        header, first = next(lines)[1].split("\t"), list(islice(lines, PEEKED))
-        header, fields = _columns(path, separator, header, first)
-        width = len(header)
-        body = [(number, leading_fields(path, number, line, fields, width)) for number, line in chain(first, lines)]
-    row_id, *metadata = zip(*(line for _, line in body), strict=True)
+        layout = _layout(path, separator, _first_lines(lines))
+    width, start, stop = len(layout.names), layout.values.start, layout.values.stop
+    behind = width - stop + layout.padding
+    numbers, body = [], []
+    with closing(read(path)) as lines:
+        for number, line in dropwhile(lambda line: line[0] < layout.first, lines):
+            fields = leading_fields(path, number, line, start, width, layout.padding)
+            numbers.append(number)
+            body.append([*fields, *line.rsplit("\t", behind)[1:][: width - stop]])
+    aside = {numbers[row] for row in annotated([fields[0] for fields in body])}
+    rows = [fields for number, fields in zip(numbers, body, strict=True) if number not in aside]
+    if not rows:
+        raise DgexError(f"{path}: holds {body[0][0][:40]!r} and no measurements; check how it was made")
+    row_id, *columns = zip(*rows, strict=True)
+    beside = layout.names[1:start] + layout.names[stop:]
     yield Expression(
-        row_id,
-        tuple(header[fields:]),
-        value_blocks(path, body[0][0], fields, width - fields, len(body), read),
-        dict(zip(column_names(header[1:fields], ()), map(metadata_column, metadata), strict=True)),
-        kind=KIND,
+        plain_ids(row_id),
+        layout.names[layout.values],
+        value_blocks(path, layout.first, start, stop - start, len(rows), read, behind, aside),
+        dict(zip(column_names(beside, ()), map(metadata_column, columns), strict=True)),
+        _lines_aside(read(path), aside, layout.values),
+        "table",
     )
+
+
+def _lines_aside(lines: Lines, numbers: Collection[int], values: slice) -> dict[str, np.ndarray]:
+    """The metadata of the samples that stand in lines of these numbers, by the lines' ids."""
+    with closing(lines):
+        return (
+            {
+                line.partition("\t")[0].strip(): metadata_column(line.split("\t")[values])
+                for number, line in lines
+                if number in numbers
+            }
+            if numbers
+            else {}
+        )
 
 
 def write_table(path: Path, expression: Expression) -> None:
@@ -109,9 +131,10 @@ def write_table(path: Path, expression: Expression) -> None:
 
 
 def _separator(path: Path) -> str:
-    """Tab or comma, by the first two lines; a DgexError if neither separates them."""
+    """Tab or comma, by the first two lines that are no comments; a DgexError if neither separates them."""
     with closing(read_lines(path)) as lines:
-        start = [re.sub('"[^"]*"', "", line) for _, line in islice(lines, 2)]
+        some = islice((line for _, line in lines if not line.startswith("#")), 2)
+        start = [re.sub('"[^"]*"', "", line) for line in some]
     tabs, commas, semicolons = (sum(line.count(mark) for line in start) for mark in "\t,;")
     if tabs:
         return "\t"
@@ -132,7 +155,8 @@ def _tabbed_lines(path: Path, separator: str) -> Lines:
                 line = "\t".join([field.replace("\t", " ") for field in _unquoted(path, number, line, separator)])
             elif separator == ",":
                 line = line.replace("\t", " ").replace(",", "\t")
-            yield number, line
+            if not line.isspace():
+                yield number, line
 
 
 def _unquoted(path: Path, number: int, line: str, separator: str) -> list[str]:
@@ -145,38 +169,85 @@ def _unquoted(path: Path, number: int, line: str, separator: str) -> list[str]:
         ) from error
 
 
-def _columns(path: Path, separator: str, header: list[str], first: list[tuple[int, str]]) -> tuple[list[str], int]:
-    """A name for each column, and how many of them come before the values; from the header and the lines below it."""
-    if not first:
+def _first_lines(lines: Lines) -> list[tuple[int, str]]:
+    """Takes the header and some lines below it, without the comments above: lines with # that split otherwise."""
+    above: list[tuple[int, str]] = []
+    for number, line in lines:
+        if not line.startswith("#"):
+            header = [comment for comment in above if comment[1].count("\t") == line.count("\t")]
+            return [*header, (number, line), *islice(lines, PEEKED)]
+        above = [(number, line)]
+    return above
+
+
+def _layout(path: Path, separator: str, lines: list[tuple[int, str]]) -> Layout:
+    """Tells the layout from the header and the lines below it."""
+    if len(lines) < 2:
         raise DgexError(f"{path}: has no line below its first, is empty; check how it was made")
-    found = first[0][1].count("\t") + 1
-    if separator == "," and found == 2 * len(header) - 1 > 1:  # twice as many numbers as samples
-        raise DgexError(
-            f"{path}: line 2 has {found} fields under {len(header)} names; write decimals with a point, and a name for "
-            "the first column too"
-        )
-    if found == len(header) + 1:
-        header = ["", *header]  # as R's write.table does
-    lines = [leading_fields(path, *line, min(MOST_FIELDS, len(header)), len(header)) for line in first]
-    fields = _count_metadata(header, lines)
-    if fields == len(lines[0]):
-        raise DgexError(f"{path}: holds text, such as {lines[0][-1][:40]!r}, and no column of numbers")
-    numbers = [name for name in header[fields:] if "." in name and NUMBER.fullmatch(name)]
-    if len(numbers) == len(header[fields:]) and not all(map(WHOLE.fullmatch, numbers)):
-        raise DgexError(f"{path}: begins with numbers, such as {header[-1]!r}; name the columns in the first line")
-    return header, fields
+    (top, header), *below = lines
+    names, padding = _names(path, separator, top, header, below)
+    width = len(names)
+    left = [leading_fields(path, *line, min(MOST_FIELDS, width), width, padding) for line in below]
+    ids, *columns = zip(*left, strict=True)
+    start = 1 + _count_metadata(names[1:], columns)
+    if start == len(left[0]):
+        raise DgexError(f"{path}: holds text, such as {left[0][-1][:40]!r}, and no column of numbers")
+    last = min(MOST_FIELDS, width - start - 1)
+    right = [line.rsplit("\t", last + padding)[1:][:last] for _, line in below]
+    stop = width - _count_metadata(names[::-1], [*zip(*right, strict=True)][::-1])
+    first = below[0][0]
+    if not names_index(names[0]):
+        named = [name for name in names[start:stop] if name.lower() not in NOT_MEASURED]
+        if named and all(map(is_number, named)):
+            names, first = _names_without_header(path, names, start, stop), top
+        elif all(map(is_number, ids)):
+            raise DgexError(
+                f"{path}: its first column, {names[0][:40]!r}, holds numbers, such as {ids[0]}; put a column of ids "
+                "before it, or call it id if it is one"
+            )
+    return Layout(first, plain_ids(names), slice(start, stop), padding)
 
 
-def _count_metadata(header: Sequence[str], lines: Sequence[Sequence[str]]) -> int:
-    """How many columns come before the first of numbers, the ids among them; all, where there is none."""
-    fields = 1
-    for position in range(1, len(lines[0])):
-        column = [line[position] for line in lines]
+def _names(path: Path, separator: str, top: int, header: str, below: list[tuple[int, str]]) -> tuple[list[str], int]:
+    """A name for each column, and how many empty fields the lines have behind the last."""
+    names = [name.strip() for name in header.rstrip("\t ").split("\t")]
+    number, line = below[0]
+    fields = line.count("\t") + 1
+    filled = max(line.rstrip("\t ").count("\t") + 1 for _, line in below if line.count("\t") + 1 == fields)
+    counts = f"{path}: line {top} names {len(names)} columns and line {number} has"
+    if filled > len(names):
+        # Twice as many numbers as samples, and no point in any.
+        if separator == "," and filled == 2 * header.count("\t") + 1 > 1 and "." not in line.partition("\t")[2]:
+            raise DgexError(f"{counts} {filled} fields; write decimals with a point, and name the first column too")
+        if filled > len(names) + 1 or header.endswith("\t") or names_index(names[0]):
+            raise DgexError(f"{counts} {filled} fields; give every column a name")
+        names = ["", *names]  # as R's write.table does
+    elif fields == header.count("\t") + 2 and not names_index(names[0]):
+        # Either R's header above a sample of which nothing is measured, or a separator at the end of the lines.
+        raise DgexError(f"{counts} {fields} fields, the last of them empty; name the first column too, such as id")
+    return names, max(0, fields - len(names))
+
+
+def _names_without_header(path: Path, line: list[str], start: int, stop: int) -> list[str]:
+    """What the columns are in files of one sample without a header, of which this is the first line."""
+    if line[0] == STAR_BEGINS and len(line) == len(STAR):
+        return list(STAR)
+    if stop - start == 1:  # htseq-count, with columns of text before the counts if it was asked for them
+        return [f"column {number}" if number != start else "count" for number in range(len(line))]
+    raise DgexError(
+        f"{path}: begins with numbers, such as {line[stop - 1]!r}; name the columns in the first line, or call its "
+        "first column id if these are names"
+    )
+
+
+def _count_metadata(names: Sequence[str], columns: Sequence[Sequence[str]]) -> int:
+    """How many columns, up to the last of text or annotation, come before the first of measurements."""
+    fields = 0
+    for position, column in enumerate(columns):
         known = [entry for entry in column if entry.strip().lower() not in NOT_MEASURED]
         numbers = sum(is_number(entry) or bool(DECIMAL_COMMA.fullmatch(entry)) for entry in known)
         # Most of the entries decide: one that is damaged must not make metadata of measurements.
-        is_text = 2 * numbers < len(known)
-        if is_text or header[position].lower() in ENTREZ:
+        if 2 * numbers < len(known) or is_annotation(names[position]):
             fields = position + 1
         elif known:
             break

@@ -6,7 +6,7 @@ pass of its own, so that nothing but names is ever held in memory.
 
 import io
 import re
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from contextlib import closing
 from functools import partial
 from itertools import islice
@@ -28,7 +28,7 @@ LONGEST = 2**26  # characters in a line: a million samples take a third of it, a
 
 
 def read_lines(path: Path) -> Lines:
-    """The lines of a text file, plain or gzipped, that are not empty, and their numbers from 1 on.
+    """Yields the lines of a text file, plain or gzipped, that are not blank, and their numbers from 1 on.
 
     What is not UTF-8 becomes U+FFFD: titles of the nineties must not make the values unreadable.
 
@@ -36,8 +36,9 @@ def read_lines(path: Path) -> Lines:
       DgexError: the file cannot be read, is truncated, empty, a web page or not text; a line has 2**26 characters.
     """
     first_bytes(path)
-    # Only \n ends a line: a stray \r inside a title does not.
-    with reading(path), io.TextIOWrapper(open_content(path), "utf-8-sig", "replace", newline="\n") as file:
+    with reading(path):
+        end = _line_end(path)
+    with reading(path), io.TextIOWrapper(open_content(path), "utf-8-sig", "replace", newline=end) as file:
         for number, line in enumerate(iter(partial(file.readline, LONGEST), ""), start=1):
             if len(line) == LONGEST:
                 raise DgexError(
@@ -45,12 +46,18 @@ def read_lines(path: Path) -> Lines:
                 )
             if "\0" in line:
                 raise DgexError(f"{path}: line {number} holds a NUL byte; fetch the file again, or save it as UTF-8")
-            if text := line.rstrip("\r\n"):
-                yield number, text
+            if not line.isspace():
+                yield number, line.rstrip("\r\n")
 
 
-def leading_fields(path: Path, number: int, line: str, fields: int, width: int) -> list[str]:
-    """The first ``fields`` of a line that must have ``width``; otherwise a DgexError."""
+def leading_fields(path: Path, number: int, line: str, fields: int, width: int, padding: int = 0) -> list[str]:
+    """Splits off the first ``fields`` of a line.
+
+    Raises:
+      DgexError: the line has not ``width`` fields, and then ``padding`` empty ones.
+    """
+    if padding and not any(field.strip() for field in line.rsplit("\t", padding)[1:]):
+        width += padding
     found = line.count("\t") + 1
     if found != width:
         if line.lstrip().startswith("<"):
@@ -61,6 +68,12 @@ def leading_fields(path: Path, number: int, line: str, fields: int, width: int) 
     return line.split("\t", fields)[:fields]
 
 
+def padding_of(line: str, width: int) -> int:
+    """Counts the empty fields that a line of ``width`` or more has behind these: Excel fills lines up with tabs."""
+    extra = max(0, line.count("\t") + 1 - width)
+    return 0 if any(field.strip() for field in line.rsplit("\t", extra)[1:]) else extra
+
+
 def value_blocks(
     path: Path,
     first: int,
@@ -68,6 +81,8 @@ def value_blocks(
     samples: int,
     rows: int,
     read: Callable[[Path], Lines] = read_lines,
+    behind: int = 0,
+    aside: Collection[int] = (),
 ) -> Callable[[int], Iterator[Block]]:
     """The ``blocks`` of an ``Expression`` whose ``rows`` begin at line ``first``, after ``fields`` other fields.
 
@@ -75,6 +90,8 @@ def value_blocks(
 
     Args:
       read: gives the file's lines, with their fields separated by tabs.
+      behind: how many fields follow the values.
+      aside: numbers of lines that are none of the rows.
 
     Raises:
       DgexError: a value is infinite or not a number.
@@ -83,19 +100,20 @@ def value_blocks(
     def blocks(most: int) -> Iterator[Block]:
         group = max(1, most // samples)
         with closing(read(path)) as lines:
-            body = (line for line in lines if line[0] >= first)
+            body = (line for line in lines if line[0] >= first and line[0] not in aside)
             for start in range(0, rows, group):
                 stop = min(start + group, rows)
-                yield slice(0, samples), slice(start, stop), _parse(path, islice(body, stop - start), fields).T
+                yield slice(0, samples), slice(start, stop), _parse(path, islice(body, stop - start), fields, behind).T
 
     return blocks
 
 
 def metadata_column(entries: Sequence[str]) -> np.ndarray:
-    """Texts as integers where all are, as floats where all are numbers, as strings otherwise.
+    """Texts as integers where all are, as floats where all are numbers, as strings without blanks around otherwise.
 
     Nothing, -666 and NaN mean missing: NaN among numbers, "" among strings.
     """
+    entries = [entry.strip() for entry in entries]
     known = [entry for entry in entries if entry not in NOT_KNOWN]
     if known and all(map(NUMBER.fullmatch, known)):
         if len(known) == len(entries) and all(map(INTEGER.fullmatch, known)):
@@ -104,12 +122,26 @@ def metadata_column(entries: Sequence[str]) -> np.ndarray:
     return text_column(["" if entry in NOT_KNOWN else entry for entry in entries])
 
 
-def _parse(path: Path, lines: Iterator[tuple[int, str]], fields: int) -> np.ndarray:
-    """The values of some lines behind so many other fields, float32 [lines, samples]."""
+def _line_end(path: Path) -> str:
+    r"""Tells what ends a line: \r where no \n does, but for the last, as on Macintoshes before 2001.
+
+    Elsewhere \r alone is a stray in a title.
+    """
+    bare = False
+    with open_content(path) as content:
+        for start in iter(partial(content.read, 2**16), b""):
+            bare = bare or b"\r" in start
+            if b"\n" in start.rstrip(b"\r\n") or content.tell() > LONGEST:
+                return "\n"
+    return "\r" if bare else "\n"
+
+
+def _parse(path: Path, lines: Iterator[tuple[int, str]], fields: int, behind: int) -> np.ndarray:
+    """The values of some lines between so many other fields, float32 [lines, samples]."""
     numbers, rows = [], []
     with np.errstate(over="ignore"):  # becomes infinite, which is refused below
         for number, line in lines:
-            rows.append(_row(path, number, line.split("\t", fields)[-1]))
+            rows.append(_row(path, number, line.split("\t", fields)[-1].rsplit("\t", behind)[0]))
             numbers.append(number)
     values = np.array(rows)
     if np.isinf(values).any():

@@ -156,3 +156,29 @@ def test_wrong_files_are_refused(path, refused, old, new, complaint):
 def test_truncated_files_are_refused(path, refused, lines):
     path.write_text("".join(TEXT.splitlines(keepends=True)[:lines]))
     assert str(path) in refused(lambda: read(path))
+
+
+def test_version_1_2_of_gtex_numbers_its_rows(path):
+    path.write_text("#1.2\n2\t2\nid\tName\tDescription\ts1\ts2\n0\tENSG1.1\tA\t1\t2\n1\tENSG2.1\tB\t3\t4\n")
+    with open_gct(path) as found:
+        assert found.row_id == ("ENSG1.1", "ENSG2.1") and found.sample_id == ("s1", "s2")
+        assert found.row_metadata["Description"].tolist() == ["A", "B"] and len(found.row_metadata) == 1
+        np.testing.assert_array_equal(found.load(), [[1, 3], [2, 4]])
+
+
+@pytest.mark.parametrize("behind", ["\t", "\t\t", " \t"])
+@pytest.mark.parametrize("first", [0, 3, 5])  # spreadsheets fill up every line, others those of the values
+def test_empty_fields_behind_lines_and_empty_lines_are_nothing(path, behind, first):
+    lines = TEXT.splitlines()
+    filled = lines[:first] + [line + behind for line in lines[first:]] + ["\t" * 5, " \t"]
+    path.write_text("\n".join(filled))
+    with open_gct(path) as found:
+        assert found.row_id == ("1_at", "2_at") and found.sample_id == ("s1", "s2", "s3")
+        assert found.sample_metadata["drug"].tolist() == ["DMSO", "", "X"]
+        np.testing.assert_array_equal(found.load(), np.array([[1.5, 4], [NAN, 5], [3, -0.6]], np.float32))
+
+
+def test_but_what_is_not_empty_or_not_in_every_line_is_damage(path, refused):
+    for old, new in (("-6e-1\n", "-6e-1\t\n"), ("3\n2_at", "3\t7\n2_at")):
+        path.write_text(TEXT.replace(old, new))
+        assert "has 7 fields where 6 belong" in refused(lambda: read(path))

@@ -103,6 +103,37 @@ def test_labels_of_profiles_stay_as_they_are(small_model, frame, whole, labels):
     np.testing.assert_array_equal(turned.to_numpy(), whole[1].T)
 
 
+@pytest.mark.parametrize("turned", [False, True], ids=["profiles in rows", "profiles in columns"])
+def test_annotation_in_a_data_frame_is_no_profile(small_model, frame, whole, turned):
+    annotated = frame.copy()
+    annotated.columns = [f" {name} " for name in frame.columns]
+    annotated.loc["Length"], annotated.loc["__no_feature"] = 1000.0, 7.0
+    annotated["position"] = 3.5
+    found = small_model.predict(annotated.T if turned else annotated)
+    found = found.T if turned else found
+    assert list(found.index) == list(frame.index)
+    np.testing.assert_array_equal(found.to_numpy(), whole[1])
+
+
+def test_the_best_column_of_a_quantifier_is_the_profile(small_model, frame, whole):
+    quantified = pd.DataFrame({"Length": 1000, "NumReads": 2.0 * frame.loc["s0"], "TPM": frame.loc["s0"]})
+    found = small_model.predict(quantified)
+    assert list(found.columns) == ["TPM"]
+    np.testing.assert_array_equal(found["TPM"].to_numpy(), whole[1][0])
+    beside = quantified.assign(s1=1.0)
+    with pytest.raises(DgexError, match="the DataFrame: holds 's1' beside 'TPM'"):
+        small_model.predict(beside)
+
+
+def test_annotation_in_an_anndata_is_no_profile(small_model, frame, whole):
+    more = pd.concat([frame, pd.DataFrame(3.0, ["width"], frame.columns)])
+    for data in (anndata.AnnData(more), anndata.AnnData(more.T)):
+        data.var["start"] = np.arange(data.n_vars)
+        found = small_model.predict(data)
+        assert list(found.obs_names) == list(frame.index)
+        np.testing.assert_array_equal(found.X, whole[1])
+
+
 @pytest.mark.parametrize("name", ["entrez_id", "Entrez_Gene_ID"])
 def test_a_column_of_entrez_ids_names_genes_and_is_no_profile(small_model, frame, name):
     known = [gene for gene in read_names() if gene.ensembl][500:524]
@@ -207,7 +238,9 @@ def test_a_sample_twice(small_model, frame):
     table = anndata.AnnData(frame.iloc[:3])
     table.obs_names = again.index
     for given in (again, again.T, table):
-        with pytest.raises(DgexError, match=f"^<{type(given).__name__}>: holds the sample s1 twice; make the ids unique"):
+        with pytest.raises(
+            DgexError, match=f"^<{type(given).__name__}>: holds the sample s1 twice; make the ids unique"
+        ):
             small_model.predict(given)
 
 

@@ -136,7 +136,14 @@ def test_numbers_are_entrez_ids():
 @pytest.mark.parametrize("form", ["{}", "{}.0"])
 def test_row_numbers_are_no_entrez_ids(form):
     numbers = range(30_000)  # TP53 and KHDC4 would be among them, and C1orf43
-    given = table([form.format(number) for number in numbers], row_metadata={"n": numbers, "symbol": ["TP53", *others(29_999)]})
+    ids = [form.format(number) for number in numbers]
+    given = table(ids, row_metadata={"n": numbers, "symbol": ["TP53", *others(29_999)]})
+    match = match_genes(PATH, given, GENES)
+    assert (match.naming, match.field, rows_of(match)) == ("symbol", "symbol", [[0], [], [], []])
+
+
+def test_lengths_and_positions_are_no_entrez_ids():
+    given = table("abcd", row_metadata={"Length": ENTREZ, "start": ENTREZ, "symbol": ["TP53", *others(3)]})
     match = match_genes(PATH, given, GENES)
     assert (match.naming, match.field, rows_of(match)) == ("symbol", "symbol", [[0], [], [], []])
 

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from dgex.formats.matrix import Expression, in_memory
+from dgex.formats.opening import open_expression
 from dgex.formats.parquet import open_parquet, write_parquet
 
 arrow = pytest.importorskip("pyarrow")
@@ -56,6 +57,18 @@ def test_any_column_of_strings_is_metadata_and_so_are_entrez_ids(path):
     assert found.row_metadata["title"].tolist() == ["x", ""] and found.row_metadata["kind"].tolist() == ["p", "q"]
     assert found.row_metadata["ok"].tolist() == ["true", ""]
     np.testing.assert_array_equal(found.row_metadata["Entrez_ID"], [780, NAN])
+
+
+def test_annotation_is_metadata_and_a_quantifiers_best_column_the_sample(path):
+    columns = {"gene": ["a", "b"], "Length": [1000, 500], "NumReads": [3.0, 4.0], "TPM": [5.0, 7.0], "start": [1, None]}
+    parquet.write_table(arrow.table(columns), path)
+    with open_expression(path) as found:
+        assert found.sample_id == ("some",) and found.load().tolist() == [[5, 7]]
+        assert found.row_metadata["Length"].tolist() == [1000, 500]
+        np.testing.assert_array_equal(found.row_metadata["start"], [1, NAN])
+    parquet.write_table(arrow.table({"id": ["s1", "N_unmapped"], "g1": [1, 9], "length": [3, 4]}), path)
+    with open_expression(path) as found:
+        assert found.row_id == ("s1",) and found.sample_id == ("g1",) and found.load().tolist() == [[1]]
 
 
 def test_an_index_of_numbers_is_names(path):

@@ -41,6 +41,17 @@ def table(tmp_path):
         gzip.compress(CSV.encode()),
         CSV.removeprefix("id,").replace(",", "\t"),  # R's write.table
         CSV.replace("NA", ""),
+        CSV.replace("\n", "\r"),
+        CSV.replace("\n", "\r").removesuffix("\r") + "\n",
+        CSV.replace("\n", ",\n"),  # a separator ends every line
+        CSV.replace("\n", ",,\n").replace(",", "\t"),
+        CSV.replace("2\n", "2,\n"),  # every line but the header
+        CSV.replace("s2\n", "s2,\n"),  # the header alone
+        CSV + ",,\n, ,\n\n",  # as spreadsheets leave behind
+        CSV.replace("g1", " g1 ").replace("s1", "s1 ").replace("id", " "),
+        "# made by hand, on a Monday\n#\n" + CSV,
+        "#" + CSV,
+        "s1,s2\ng1,1.5,2\ng2,NA,-3e-2\n",  # R's, with commas
     ],
 )
 def test_one_table_in_many_forms(table, text):
@@ -78,6 +89,28 @@ def test_other_numbers_are_values_even_where_the_first_are_missing_or_damaged(ta
     assert "line 2 holds 'x' among its values" in refused(lambda: table("id,s1,s2\na,x,1\nb,1,2\nc,2,3\n"))
 
 
+@pytest.mark.parametrize("ids", ["5720.0,7157.0", "7157,5720", "1,2"])
+def test_names_of_columns_may_be_numbers_under_the_name_of_an_index(table, ids):
+    for first in ("sample", "", "DepMap_ID"):
+        found, values = table(f"{first},{ids}\na,1,2\nb,3,4\n")
+        assert found.row_id == ("a", "b") and found.sample_id == tuple(ids.split(","))
+        assert values.tolist() == [[1, 3], [2, 4]]
+
+
+def test_text_and_annotation_behind_the_numbers_are_metadata(table):
+    found, values = table('id,s1,s2,title,Length,\na,1,2,"x, y",7,\nb,3,,z,8,\n')
+    assert found.sample_id == ("s1", "s2")
+    np.testing.assert_array_equal(values, [[1, 3], [2, NAN]])
+    assert found.row_metadata["title"].tolist() == ["x, y", "z"] and found.row_metadata["Length"].tolist() == [7, 8]
+
+
+def test_lines_of_annotation_are_metadata_of_the_samples(table):
+    found, values = table("id,a,b\nEntrez_ID,7157,5720\ns1,1,2\nChr,X;X,7\ns2,3,4\n")
+    assert found.row_id == ("s1", "s2") and values.T.tolist() == [[1, 2], [3, 4]]
+    assert found.sample_metadata["Entrez_ID"].tolist() == [7157, 5720]
+    assert found.sample_metadata["Chr"].tolist() == ["X;X", "7"]
+
+
 def test_a_tab_within_a_quoted_field_is_a_space(table):
     found, _ = table('id,title,s1\na,"one\ttwo",1\nb\tc,three\tfour,2\n')
     assert found.row_metadata["title"].tolist() == ["one two", "three four"] and found.row_id == ("a", "b c")
@@ -98,15 +131,27 @@ def test_blocks_are_lines(tmp_path, most):
     ("text", "complaint"),
     [
         ("id;s1;s2\ng1;1,5;2\n", "is separated by semicolons; save it with commas or tabs"),
-        ("id,s1\ng1,1,5\n", "line 2 has 3 fields under 2 names; write decimals with a point"),
-        ("id,s1,s2\ng1,1,5,2,5\n", "line 2 has 5 fields under 3 names; write decimals with a point"),
+        ("id,s1\ng1,1,5\n", "line 1 names 2 columns and line 2 has 3 fields; write decimals with a point"),
+        ("id,s1,s2\ng1,1,5,2,5\n", "line 1 names 3 columns and line 2 has 5 fields; write decimals with a point"),
         ("id\ts1\ts2\ng1\t1,5\t2,5\n", "line 2 holds '1,5' among its values; write decimals with a point"),
         ('id,s1\ng1,"1,5"\n', "line 2 holds '1,5' among its values; write decimals with a point"),
+        ("id,s1,\na,1,2\n", "line 1 names 2 columns and line 2 has 3 fields; give every column a name"),
+        ("gene,s1\na,1.5,2.5\n", "line 1 names 2 columns and line 2 has 3 fields; give every column a name"),
+        (",s1,s2\na,1,2,3\n", "line 1 names 3 columns and line 2 has 4 fields"),
+        ("s1,s2\na,1,2,3\n", "line 1 names 2 columns and line 2 has 4 fields"),
+        ("s1,s2\na,1,\nb,2,\n", "line 2 has 3 fields, the last of them empty; name the first column too, such as id"),
+        ("id,s1\n" + 30 * "a,1,\n" + "b,1,2\n", "line 32 has 3 fields where 2 belong"),
+        ("GAPDH,7,NA\nACTB,1,2\n", "begins with numbers, such as 'NA'; name the columns in the first line"),
+        ("ENSG1,12,3\nENSG2,1,2\n", "begins with numbers, such as '3'; name the columns in the first line"),
+        (
+            "TP53,MYC,ATF1\n1.5,2,3\n",
+            "its first column, 'TP53', holds numbers, such as 1.5; put a column of ids before",
+        ),
         ("id,s1,s2\n", "has no line below its first, is empty"),
         ("id,gene\na,b\nc,d\n", "holds text, such as 'b', and no column of numbers"),
         ("one\ntwo\n", "has one column only"),
         ("id,s1,s2\na,1,2\nb,1\n", "line 3 has 2 fields where 3 belong"),
-        ("id,s1,s2\na,1,2,3,4,5\n", "line 2 has 6 fields where 3 belong"),
+        ("id,s1,s2\na,1,2,3,4,5\n", "line 1 names 3 columns and line 2 has 6 fields; give every column a name"),
         ("g1,1.5,2.5\ng2,3,4\n", "begins with numbers, such as '2.5'; name the columns in the first line"),
         ('id,s1\n"a,1\n', "line 2 cannot be split into fields (unexpected end of data); check its quotes"),
         ('id,title,s1\na,"one\ntwo",1\n', "line 2 cannot be split"),

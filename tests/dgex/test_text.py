@@ -77,8 +77,22 @@ def test_names_beside_the_values_may_have_any_letter(values_of):
 
 def test_lines_end_as_on_unix_or_windows_and_empty_ones_do_not_count(tmp_path):
     path = tmp_path / "some.txt"
-    path.write_bytes(b"\xef\xbb\xbfone\r\n\r\n\ntwo\rtoo\nM\xfcller\t")
-    assert list(read_lines(path)) == [(1, "one"), (4, "two\rtoo"), (5, "M\N{REPLACEMENT CHARACTER}ller\t")]
+    path.write_bytes(b"\xef\xbb\xbfone\r\n\r\n\ntwo\rtoo\n\t \t\nM\xfcller\t")
+    assert list(read_lines(path)) == [(1, "one"), (4, "two\rtoo"), (6, "M\N{REPLACEMENT CHARACTER}ller\t")]
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+@pytest.mark.parametrize("end", [b"", b"\r", b"\n", b"\r\r\n"])
+def test_or_as_on_old_macintoshes(tmp_path, pack, end):
+    path = tmp_path / "some.txt"
+    path.write_bytes(pack(b"one\rtwo\r\r" + b"x" * 100_000 + b"\rfour" + end))
+    assert list(read_lines(path)) == [(1, "one"), (2, "two"), (4, "x" * 100_000), (5, "four")]
+
+
+def test_a_stray_carriage_return_ends_no_line(tmp_path):
+    path = tmp_path / "some.txt"
+    path.write_bytes(b'!Series_title\t"one\rtwo"\n' + b"x" * 100_000 + b"\n")
+    assert list(read_lines(path)) == [(1, '!Series_title\t"one\rtwo"'), (2, "x" * 100_000)]
 
 
 def test_a_file_with_zeros_in_it_is_refused(tmp_path, refused):
@@ -107,6 +121,8 @@ def test_a_line_without_end_is_refused_before_it_fills_the_memory(tmp_path, monk
         (["12345678901234567890", "1_000"], np.array(["12345678901234567890", "1_000"])),
         (["a", "-666", ""], np.array(["a", "", ""])),
         (["-666", ""], np.array(["", ""])),
+        (["a ", " -666 ", " "], np.array(["a", "", ""])),
+        ([" 3", "4 "], np.array([3, 4])),
         (["NA", "3"], np.array(["NA", "3"])),
         (["inf", "3"], np.array(["inf", "3"])),
         (["1\N{ARABIC-INDIC DIGIT ONE}", "3"], np.array(["1\N{ARABIC-INDIC DIGIT ONE}", "3"])),
