@@ -30,7 +30,8 @@ def open_gctx(path: Path) -> Iterator[Expression]:
 
     Raises:
       DgexError: the file is missing, truncated, not HDF5 (such as GCT text under a .gctx name) or not GCTX; the matrix
-        is empty, not of floats, in compressed chunks above 256 MiB, or does not fit the ids (is transposed); from ``blocks``: it holds infinity.
+        is empty, not of floats, in compressed chunks above 256 MiB, or does not fit the ids (is transposed);
+        from ``blocks``: it holds infinity.
     """
     with stream_hdf5(path) as file:
         yield gctx_table(path, file)

@@ -32,7 +32,7 @@ class Expression:
     read, which may tell something of each: writers read the blocks first.
     """
 
-    # As the file has them, perhaps repeated or empty, and genes may be in either. ``dgex.matching`` finds out which, and
+    # As the file has them, perhaps repeated or empty, and genes may be in either: ``dgex.matching`` finds that out, and
     # sees to it that samples have unique names.
     row_id: tuple[str, ...]  # probe sets or genes
     sample_id: tuple[str, ...]
