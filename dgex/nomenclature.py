@@ -118,9 +118,11 @@ def namings(genes: Genes) -> dict[Naming, list[Tier]]:
         for date, taken_for_it in DATES.items():
             if numbers := [number for name in taken_for_it for number in tier.get(name, ())]:
                 tier[date] = numbers + [FOREIGN] * (len(taken_for_it) > 1)
+    # D-GEX's targets have some of the old ids on Y beside the gene itself.
+    now = [{name.replace("ENSGR", "ENSG0", 1) + "_PAR_Y"} if name.startswith("ENSGR") else () for name in genes.ensembl]
     on_y = [{f"{name}_PAR_Y", name.replace("ENSG0", "ENSGR", 1)} for name in genes.ensembl]
     return {
-        "Ensembl id": _tiers([{name} for name in genes.ensembl], retired, on_y),
+        "Ensembl id": _tiers([{name} for name in genes.ensembl], retired, now, on_y),
         "probe set": _tiers([names.split(",") for names in genes.probes]),
         "Entrez id": _tiers(entrez),
         "symbol": symbols,

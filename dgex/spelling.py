@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Set
 
 SUFFIX = r"(?:\.[0-9]+)?(?:_[0-9]+|_PAR_Y)*"  # version, lift and copy on Y
-ENSEMBL = rf"ENS[A-Z]*[0-9]{{11}}{SUFFIX}"
+ENSEMBL = rf"ENS[A-Z]*[0-9]{{10,11}}{SUFFIX}"
 PAIR = re.compile(rf"(?!{ENSEMBL}\Z)(?:(.+?) ?\(([^()]+)\)|([^|]+)\|([^|]+)|({ENSEMBL})[_:-](.+)|(.+)[_:-]({ENSEMBL}))")
 DATE = re.compile(r"([0-9]{1,2})-([A-Za-z]{3})|([A-Za-z]{3})-([0-9]{1,2})|[0-9]{4}-([0-9]{2})-([0-9]{2})(?: 00:00:00)?")
 MONTHS = {"03": "Mar", "09": "Sep", "12": "Dec"}

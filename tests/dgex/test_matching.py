@@ -295,6 +295,10 @@ def test_a_genes_copy_on_y_is_the_gene_where_it_is_alone():
         match = match_genes(PATH, table(["ENSG00000002586.20", "ENSG00000141510.1", copy]), genes)
         assert rows_of(match) == [[0], [1]] and match.ambiguous == ()
         assert rows_of(match_genes(PATH, table(["ENSG00000141510.1", copy]), genes)) == [[1], [0]]
+    both = Genes(("ENSG00000124334", "ENSGR0000124334"), ("IL9R", "IL9R"), ("-", "-"))  # as D-GEX's targets
+    for copy in ("ENSG00000124334.17_PAR_Y", "ENSGR0000124334.17", "ENSGR0000124334.17_IL9R"):
+        assert rows_of(match_genes(PATH, table([copy, "ENSG00000124334.17"]), both)) == [[1], [0]]
+        assert rows_of(match_genes(PATH, table([copy, "x"]), both)) == [[], [0]]
 
 
 def test_dates_that_were_symbols():

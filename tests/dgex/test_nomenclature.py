@@ -54,7 +54,7 @@ def test_every_landmark_of_d_gex_is_known(shared):
 
 def test_namings():
     found = namings(genes("ENSG00000206053 JPT2 a_at,b_at", "ENSG00000128534 NAA38 c_at", "ENSG00000143466 IKBKE a_at"))
-    own, present, on_y = found["Ensembl id"]
+    own, present, _, on_y = found["Ensembl id"]
     assert own == {"ENSG00000206053": [0], "ENSG00000128534": [1], "ENSG00000143466": [2]}
     assert present == {"ENSG00000263528": [2]}
     assert on_y["ENSG00000206053_PAR_Y"] == on_y["ENSGR0000206053"] == [0] and len(on_y) == 6
