@@ -234,9 +234,10 @@ def _check(source: _Source, wanted: Sequence[str]) -> None:
     if platforms != {platform}:
         raise DgexError(f"{path}: its arrays are of {_named(platforms)}, not of {platform} alone; correct the list")
     check_platforms(path, platforms)
-    if repeated := first_repeated([name for name in source.table.row_id if name in set(wanted)]):
+    used = set(wanted)
+    if repeated := first_repeated([name for name in source.table.row_id if name in used]):
         raise DgexError(f"{path}: holds the row {repeated} twice; take the series off the list")
-    absent = set(wanted).difference(source.table.row_id)
+    absent = used.difference(source.table.row_id)
     if len(wanted) - len(absent) < LEAST_FOUND * len(wanted):
         raise DgexError(
             f"{path}: lacks {len(absent)} of the {len(wanted)} probe sets of the gene tables, such as {min(absent)}; "
