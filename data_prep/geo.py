@@ -20,7 +20,7 @@ from dgex.console import progress
 from dgex.dataset import sha256_of
 from dgex.errors import DgexError
 from dgex.formats.gctx import write_gctx
-from dgex.formats.matrix import BLOCK, Block, Expression
+from dgex.formats.matrix import BLOCK, Block, Expression, first_repeated
 from dgex.formats.series_matrix import open_series_matrix
 from dgex.genes import gene_table_paths, read_gene_tables
 from dgex.missing import tally, without_stand_ins
@@ -238,7 +238,10 @@ def _check(source: _Source, wanted: Sequence[str]) -> None:
     if platforms != {platform}:
         raise DgexError(f"{path}: its arrays are of {_named(platforms)}, not of {platform} alone; correct the list")
     check_platforms(path, platforms)
-    absent = set(wanted).difference(source.table.row_id)
+    used = set(wanted)
+    if repeated := first_repeated([name for name in source.table.row_id if name in used]):
+        raise DgexError(f"{path}: holds the row {repeated} twice; take the series off the list")
+    absent = used.difference(source.table.row_id)
     if len(wanted) - len(absent) < LEAST_FOUND * len(wanted):
         raise DgexError(
             f"{path}: lacks {len(absent)} of the {len(wanted)} probe sets of the gene tables, such as {min(absent)}; "

@@ -167,8 +167,8 @@ def _axes(expression: Expression, naming: str) -> dict[str, str]:
     samples, rows = expression.shape
     return {
         "shape": f"{samples} samples x {rows} rows",
-        "samples": _first(expression.sample_id),
-        "rows": f"{naming}: {_first(expression.row_id)}",
+        "samples": _first(expression.sample_id) + _repeated(expression.sample_id),
+        "rows": f"{naming}: {_first(expression.row_id)}{_repeated(expression.row_id)}",
         "fields of samples": _first(tuple(expression.sample_metadata), 8) or "none",
         "fields of rows": _first(tuple(expression.row_metadata), 8) or "none",
     }
@@ -251,6 +251,12 @@ def _preparation(prepared: Prepared) -> dict[str, str]:
 
 def _first(ids: Sequence[str], most: int = 3) -> str:
     return ", ".join(ids[:most]) + ", ..." * (len(ids) > most)
+
+
+def _repeated(ids: Sequence[str]) -> str:
+    """Which names stand for several, if any."""
+    names = [name for name, count in Counter(ids).items() if count > 1]
+    return f"; more than once: {listed(tuple(map(repr, names)))}" if names else ""
 
 
 def _largest(groups: np.ndarray, most: int = 5) -> str:

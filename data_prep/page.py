@@ -68,7 +68,7 @@ def _states(inspection: Inspection) -> States:
     if inspection.scale == "centred":
         return {AS_IS: values}
     # As preparation does: RNA-seq, with rows named by gene, has its many ties at zero.
-    ties: Ties = "rank" if inspection.naming.startswith("Ensembl") else "quantile"
+    ties: Ties = "quantile" if inspection.naming == "probe sets" else "rank"
     return {BEFORE: values, AFTER: to_quantiles(values, fit_quantiles(values), ties)}
 
 

@@ -16,7 +16,7 @@ class Report:
     """``str`` of it is what the command prints; the prepared file keeps it under ``/preparation``."""
 
     kind: str  # of source file
-    naming: str  # of its rows: probe set or Ensembl id
+    naming: str  # of its rows, as ``dgex.nomenclature`` calls it
     scale: str  # of its values: log2 or linear
     samples_read: int
     duplicates_removed: tuple[str, ...]  # sample ids
@@ -34,6 +34,7 @@ class Report:
     missing_are_filled: bool  # whether a missing gene is in the prepared file for all that
     gaps: str  # what they are filled with
     taken_as_missing: str = ""  # how many of which values of the source; "" in files from before this was looked for
+    remarks: tuple[str, ...] = ()  # on how the genes were found; files of earlier versions have none
 
     def __str__(self) -> str:
         samples = sum(self.split_samples.values())
@@ -44,10 +45,11 @@ class Report:
             if self.split_samples[name]
         )
         scale = "linear, taken as log2(max(x, 0) + 1)" if self.scale == "linear" else self.scale
-        equal = ", each equal to an input" if self.naming == "Ensembl id" else ", by other probe sets"
+        equal = ", by other probe sets" if self.naming == "probe set" else ", each equal to an input"
         missing = "missing and filled" if self.missing_are_filled else "missing"
+        remarks = "".join(f"note                {remark}\n" for remark in self.remarks)
         return (
-            f"source              {self.kind}, rows are {self.naming}s, values {scale}\n"
+            f"source              {self.kind}, rows are {self.naming}s, values {scale}\n{remarks}"
             f"taken as missing    {self.taken_as_missing or 'no values'}\n"
             f"samples read        {self.samples_read}\n"
             f"duplicates removed  {listed(self.duplicates_removed)}\n"

@@ -16,14 +16,13 @@ from numpy.typing import DTypeLike
 
 from data_prep.blocks import Work, blocks_of, in_order
 from data_prep.platforms import check_platforms
-from data_prep.probes import find_rows, repeated_gene
 from dgex.atomic import need_room
 from dgex.errors import DgexError
 from dgex.formats.matrix import BLOCK, Expression
 from dgex.formats.opening import open_expression
 from dgex.formats.series_matrix import SERIES_MATRIX
 from dgex.genes import Genes
-from dgex.matching import GeneRows, average
+from dgex.matching import Match, average, match_genes
 from dgex.scale import intensity_scale, log2_of_linear, reach_of
 from dgex.scratch import Scratch
 
@@ -41,7 +40,7 @@ class Staged:
     sample_id: np.ndarray  # str [samples]
     study: np.ndarray  # str [samples], "" where unknown
     linear: bool  # whether the source's values are, and are turned into log2 on reading
-    gene_rows: GeneRows
+    match: Match  # of the genes, landmarks and then targets
     # Which rows a profile lacks. Profiles of a study lack the same, so there are few different patterns.
     patterns: np.ndarray  # u1 [patterns, rows / 8], packed bits, set where not measured
     pattern: np.ndarray  # int [samples]
@@ -59,7 +58,7 @@ class Staged:
 
     def genes(self, profiles: np.ndarray, dtype: DTypeLike = np.float32) -> np.ndarray:
         """The same averaged by gene, landmarks and then targets: log2 [profiles, genes]."""
-        return average(self.read(profiles, dtype), self.gene_rows, dtype)
+        return average(self.read(profiles, dtype), self.match.rows, dtype)
 
     def usual_rows(self, profiles: np.ndarray) -> np.ndarray:
         """Which rows at least half of ``profiles`` have: bool [rows]."""
@@ -86,7 +85,7 @@ class Staged:
     def _absent(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Numbers of patterns, and which genes these lack: bool [numbers, genes]."""
         for numbers in blocks_of(np.arange(len(self.patterns))):
-            yield numbers, self.gene_rows.absent(self._unpack(self.patterns[numbers]))
+            yield numbers, self.match.rows.absent(self._unpack(self.patterns[numbers]))
 
     def _unpack(self, packed: np.ndarray) -> np.ndarray:
         return np.unpackbits(packed, axis=-1, count=self.rows).astype(bool)
@@ -99,13 +98,13 @@ def stage(
     """Reads ``source``, or the ``layer`` of it, into a scratch file in ``folder``.
 
     Raises:
-      DgexError: the source is unusable (see ``open_expression``), has less than half of either table's genes, or is on
-        no single scale; the memory does not suffice, or the room on the disk.
+      DgexError: the source is unusable (see ``open_expression`` and ``match_genes``), is transposed, has less than
+        half of either table's genes, or is on no single scale; the memory does not suffice, or the room on the disk.
     """
     with open_expression(source, layer) as expression:
         if expression.kind == SERIES_MATRIX:
             check_platforms(source, expression.sample_text("platform_id").tolist())
-        gene_rows = _find_rows(source, expression, landmark, target)
+        match = _match(source, expression, landmark, target)
         samples, rows = expression.shape
         workers = work.resources.workers_for(rows)
         need_room(folder, 4 * samples * (rows + len(landmark) + len(target)))  # with what is made of it
@@ -122,24 +121,19 @@ def stage(
                 sample_id=np.array(expression.sample_id),
                 study=expression.sample_text("study_id"),
                 linear=intensity_scale(source, expression.sample_id, reach, scratch.read) == "linear",
-                gene_rows=gene_rows,
+                match=match,
                 patterns=patterns,
                 pattern=pattern,
                 scratch=scratch,
             )
 
 
-def _find_rows(source: Path, expression: Expression, landmark: Genes, target: Genes) -> GeneRows:
-    rows = find_rows(expression.row_id, landmark, target)
-    found = rows.count > 0
-    if not found.any():
-        if find_rows(expression.sample_id, landmark, target).count.any():
-            raise DgexError(f"{source}: is transposed, its samples are named like genes; swap rows and columns")
-        raise DgexError(
-            f"{source}: has no gene of the gene tables; its rows are named like {expression.row_id[0]}, the tables' "
-            f"probe sets like {landmark.probes[0].split(',')[0]} and genes like {landmark.ensembl[0]}"
-        )
-    for side, present in zip(("landmark", "target"), np.split(found, [len(landmark)]), strict=True):
+def _match(source: Path, expression: Expression, landmark: Genes, target: Genes) -> Match:
+    match = match_genes(source, expression, landmark, target)
+    if match.transposed:
+        raise DgexError(f"{source}: is transposed, its samples are named like genes; swap rows and columns")
+    for side, count in zip(("landmark", "target"), np.split(match.rows.count, [len(landmark)]), strict=True):
+        present = count > 0
         if present.mean() < LEAST_FOUND:
             platforms = sorted(set(expression.sample_text("platform_id").tolist()) - {""})
             of = f" (it is of platform {', '.join(platforms)})" if platforms else ""
@@ -147,9 +141,7 @@ def _find_rows(source: Path, expression: Expression, landmark: Genes, target: Ge
                 f"{source}: has {present.sum()} of the {len(present)} {side} genes{of}; use a source of a platform "
                 "that measures them, or gene tables that name its probe sets"
             )
-    if rows.naming == "Ensembl id" and (gene := repeated_gene(expression.row_id, landmark.ensembl + target.ensembl)):
-        raise DgexError(f"{source}: has {gene} twice, in two versions; keep one")
-    return rows
+    return match
 
 
 def _survey(

@@ -19,8 +19,9 @@ from dgex.genes import Genes, overlap
 from dgex.missing import tally
 from dgex.normalization import Moments, QuantileSum, Scaler, Ties, to_quantiles
 
-# How tied values are ranked, by what the rows are: the right way, and under ``legacy`` the originals'.
-TIES: dict[str, tuple[Ties, Ties]] = {"probe set": ("quantile", "floor"), "Ensembl id": ("rank", "dense")}
+# How tied values are ranked, on arrays and on RNA-seq: the right way, and under ``legacy`` the originals'.
+OF_ARRAYS: tuple[Ties, Ties] = ("quantile", "floor")
+OF_RNA_SEQ: tuple[Ties, Ties] = ("rank", "dense")
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Plan:
 
     @property
     def ties(self) -> Ties:
-        return TIES[self.staged.gene_rows.naming][self.legacy]
+        return (OF_ARRAYS if self.staged.match.naming == "probe set" else OF_RNA_SEQ)[self.legacy]
 
     @property
     def found_landmark(self) -> np.ndarray:
@@ -167,7 +168,8 @@ def _report(plan: Plan, filled: bool) -> Report:
     study = staged.study[kept]
     return Report(
         kind=staged.kind,
-        naming=staged.gene_rows.naming,
+        naming=staged.match.naming,
+        remarks=tuple(staged.match.remarks()),
         scale="linear" if staged.linear else "log2",
         samples_read=len(complete),
         duplicates_removed=tuple(staged.sample_id[removed & complete].tolist()),

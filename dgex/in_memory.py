@@ -13,7 +13,8 @@ import numpy as np
 from dgex import parallel
 from dgex.errors import DgexError
 from dgex.formats.annotation import measured, measurements
-from dgex.formats.matrix import Expression, finite, first_repeated, in_memory, text_column
+from dgex.formats.matrix import Expression, finite, in_memory, plain_ids, text_column
+from dgex.formats.names import column_names
 from dgex.missing import without_stand_ins
 from dgex.model import Model
 from dgex.prediction import Request, predict
@@ -42,7 +43,7 @@ def predict_data(model: Model, data: Any, layer: str | None = None, **request: A
     if _is(data, "pandas", "DataFrame"):
         import pandas
 
-        profiles = _numbers(data).axes[prediction.match.transposed]  # with labels of their own kind
+        profiles = data.iloc[_numbers(data)].axes[prediction.match.transposed]  # with labels of their own kind
         frame = pandas.DataFrame(values, profiles, whole.row_id)
         frame = frame.T if prediction.match.transposed else frame
         frame.attrs["provenance"] = whole.provenance
@@ -62,14 +63,12 @@ def _table(model: Model, data: Any, layer: str | None = None) -> Expression:
 
         return measured(Path("AnnData"), from_anndata(data, layer))
     if _is(data, "pandas", "DataFrame"):
-        numbers = _numbers(data)
-        ids = [_labels(axis) for axis in (numbers.columns, numbers.index)]
-        for axis in ids:
-            if repeated := first_repeated(axis):
-                raise DgexError(f"the DataFrame holds the label {repeated} twice; make its labels unique")
-        others = data.loc[numbers.index].drop(columns=numbers.columns)
-        text = {str(name): column.astype(object).where(column.notna(), "") for name, column in others.items()}
-        metadata = {name: text_column(column.astype(str).tolist()) for name, column in text.items()}
+        rows, columns = _numbers(data)
+        numbers = data.iloc[rows, columns]
+        others = data.iloc[rows, np.setdiff1d(np.arange(data.shape[1]), columns)]
+        text = [column.astype(object).where(column.notna(), "").astype(str).tolist() for _, column in others.items()]
+        metadata = dict(zip(column_names(map(str, others.columns), ()), map(text_column, text), strict=True))
+        ids = [plain_ids(map(str, axis)) for axis in (numbers.columns, numbers.index)]
         return in_memory(finite("the DataFrame", numbers.to_numpy(np.float32)), ids[0], ids[1], {}, metadata)
     values = np.asarray(data, np.float32)
     genes = model.reference.landmark_genes.ensembl
@@ -81,14 +80,12 @@ def _table(model: Model, data: Any, layer: str | None = None) -> Expression:
     return in_memory(finite("the array", values), genes, [str(number) for number in range(len(values))])
 
 
-def _numbers(frame: Any) -> Any:
-    """The rows and columns of a DataFrame that are measurements."""
-    numbers = frame.select_dtypes("number")
-    return numbers.iloc[*(measurements("the DataFrame", _labels(axis)) for axis in numbers.axes)]
-
-
-def _labels(axis: Any) -> tuple[str, ...]:
-    return tuple(str(label).strip() for label in axis)
+def _numbers(frame: Any) -> tuple[np.ndarray, np.ndarray]:
+    """The positions of the rows and of the columns of a DataFrame that are measurements."""
+    numeric = frame.set_axis(range(frame.shape[1]), axis=1).select_dtypes("number").columns.to_numpy(int)
+    axes = frame.index, frame.columns[numeric]
+    rows, columns = (np.array(measurements("the DataFrame", plain_ids(map(str, axis))), int) for axis in axes)
+    return rows, numeric[columns]
 
 
 def _is(data: Any, package: str, name: str) -> bool:

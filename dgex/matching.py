@@ -1,4 +1,4 @@
-"""Which rows of an expression table are a model's landmark genes.
+"""Finds a model's genes among the rows of an expression table.
 
 Tables name genes by Ensembl id, probe set, Entrez id or symbol; in their ids or in a column of metadata; in rows or in
 columns. ``match_genes`` tries them all and keeps the one that finds most. What it cannot tell for certain it leaves
@@ -7,6 +7,7 @@ out: a wrong value for a gene is worse than none.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import get_args
 
@@ -15,13 +16,15 @@ from numpy.typing import DTypeLike
 
 from dgex.errors import DgexError, visible
 from dgex.formats.annotation import describes_genes
-from dgex.formats.matrix import Expression, is_text, pieces
+from dgex.formats.matrix import Expression, is_text, pieces, unique_ids
 from dgex.genes import Genes
 from dgex.nomenclature import FOREIGN, Naming, Tier, namings
+from dgex.spelling import names_in
 
 Column = Sequence[str] | np.ndarray  # what may name the genes: ids, or a column of metadata
 
 LEAST_FOUND = 0.01  # of the landmarks; a sample's age or dose is some gene's Entrez id too
+REPEATED = 0.9  # what a found gene counts in a field that repeats names: two genes may have one symbol
 SHOWN = 10  # names of a list in a report
 
 
@@ -73,13 +76,14 @@ def average(values: np.ndarray, genes: GeneRows, dtype: DTypeLike = np.float32) 
 
 @dataclass(frozen=True)
 class Match:
-    """Where a table has a model's landmarks."""
+    """Where a table has certain genes."""
 
     field: str | None  # the column of metadata that names the genes; None where their ids do
     transposed: bool  # whether the table has genes where it should have samples
     rows: GeneRows  # of the table, or of ``table.transposed()`` where ``transposed``
-    missing: tuple[str, ...]  # landmarks without a row, the ambiguous ones included: "SYMBOL (Ensembl id)"
+    missing: tuple[str, ...]  # genes without a row, the ambiguous ones included: "SYMBOL (Ensembl id)"
     ambiguous: tuple[str, ...]  # the same with the names that could mean them
+    averaged: tuple[str, ...]  # genes that several rows have the symbol or Entrez id of: "SYMBOL (Ensembl id): 2 rows"
     unused: int  # rows that are no landmark's, after the same exchange
 
     @property
@@ -89,71 +93,99 @@ class Match:
 
     @property
     def found(self) -> int:
-        """How many landmarks have rows."""
+        """How many of the genes have rows."""
         return int(np.count_nonzero(self.rows.count))
+
+    @property
+    def where(self) -> str:
+        """What names the genes: "row ids", "column metadata gene"."""
+        axis = "column" if self.transposed else "row"
+        return f"{axis} ids" if self.field is None else f"{axis} metadata {self.field}"
 
     def report(self) -> str:
         """What was found, in a few plain lines."""
         axis = "column" if self.transposed else "row"
-        where = f"{axis} ids" if self.field is None else f"{axis} metadata {self.field}"
         lines = [
-            f"{self.found:,} of {len(self.rows.count):,} landmarks found by {self.naming} ({where}); "
+            f"{self.found:,} of {len(self.rows.count):,} landmarks found by {self.naming} ({self.where}); "
             f"{self.unused:,} {axis}s unused"
         ]
         if self.missing:
             lines.append(f"{len(self.missing):,} missing: {_listed(self.missing)}")
+        return "\n".join([*map(visible, lines), *self.remarks()])
+
+    def remarks(self) -> list[str]:
+        """What should be looked at, a line each: genes that names were not clear for, and averages."""
+        lines = []
         if self.ambiguous:
-            lines.append(f"{len(self.ambiguous):,} of these ambiguous: {_listed(self.ambiguous)}")
-        return "\n".join(map(visible, lines))
+            lines.append(f"{len(self.ambiguous):,} ambiguous, so missing: {_listed(self.ambiguous)}")
+        if self.averaged:
+            lines.append(f"{len(self.averaged):,} averaged over rows of one {self.naming}: {_listed(self.averaged)}")
+        return list(map(visible, lines))
 
 
-def match_genes(path: Path, expression: Expression, genes: Genes) -> Match:
-    """Finds the landmarks ``genes`` in a table, by the naming, field and axis that give most of them.
+def match_genes(path: Path, expression: Expression, *tables: Genes) -> Match:
+    """Finds the genes of ``tables``, one table after the other, by the naming, field and axis that give most of them.
 
-    Of equals, Ensembl ids come before probe sets, Entrez ids and symbols; ids before metadata; rows before columns.
+    A gene may be in several tables, with other probe sets in each. A field in which one gene's symbol or Entrez id is
+    repeated comes after one that tells these rows apart, unless that finds a tenth less. Of equals, Ensembl ids come
+    before probe sets, Entrez ids and symbols; ids before metadata; rows before columns.
 
     - Ensembl ids count with or without version. Where Ensembl has retired a gene's id, its present one counts too.
-    - Probe sets of a gene are averaged, and so are rows of one symbol or Entrez id, which an array's probes have in
-      metadata.
-    - Symbols: the model's own and the current one come first, then the same in capitals (C1ORF43; other differences of
+    - Probe sets of a gene are averaged, and so are rows of one symbol or Entrez id, in ids or metadata.
+    - Symbols: the table's own and the current one come first, then the same in capitals (C1ORF43; other differences of
       case are those between species), then aliases. An alias that is another gene's current symbol is none.
     - A gene is *ambiguous*, and none of its rows is used, where several rows have equal claim to it (two versions of an
       Ensembl id, two aliases), or where its one name is another gene's as well.
+
+    ``dgex.spelling`` says how all these may be written. Whatever else is repeated, empty or odd does no harm.
 
     Args:
       path: the table's file, for messages.
 
     Raises:
-      DgexError: less than 1 % of the landmarks are recognised.
+      DgexError: less than 1 % of the genes are recognised; or the samples, which are on the other axis, have no unique
+        names.
     """
-    known = namings(genes)
-    best = max(_candidates(expression, genes, known), key=_standing)
-    if best.found < max(1, LEAST_FOUND * len(genes)):
-        raise DgexError(_unrecognised(path, expression, known, best))
+    known = [namings(genes) for genes in tables]
+    best = max(_candidates(expression, tables, known), key=_standing)
+    if best.found < max(1, LEAST_FOUND * len(best.rows.count)):
+        raise DgexError(_unrecognised(path, expression, known[0], best))
+    unique_ids(path, "sample", expression.row_id if best.transposed else expression.sample_id)
     return best
 
 
-def _standing(match: Match) -> tuple[int, ...]:
-    return match.found, -get_args(Naming).index(match.naming), match.field is None, not match.transposed
+def _standing(match: Match) -> tuple[float, ...]:
+    found = match.found * (REPEATED if match.averaged else 1)
+    return found, -get_args(Naming).index(match.naming), match.field is None, not match.transposed
 
 
-def _candidates(expression: Expression, genes: Genes, known: Mapping[Naming, list[Tier]]) -> Iterator[Match]:
-    """What every field of the table gives by every naming."""
-    labels = [f"{symbol} ({ensembl})" for symbol, ensembl in zip(genes.symbol, genes.ensembl, strict=True)]
-    vocabulary = {naming: set().union(*tiers) for naming, tiers in known.items()}
+def _candidates(
+    expression: Expression, tables: Sequence[Genes], known: Sequence[Mapping[Naming, list[Tier]]]
+) -> Iterator[Match]:
+    """What every field of the file gives by every naming."""
+    names = [name for genes in tables for name in zip(genes.symbol, genes.ensembl, strict=True)]
+    labels = [f"{symbol} ({ensembl})" for symbol, ensembl in names]
+    vocabulary = {
+        naming: {name for tiers in known for tier in tiers[naming] for name in tier} for naming in get_args(Naming)
+    }
     for transposed, field, column in _fields(expression):
         hits = _hits(column, vocabulary)
-        for naming, tiers in known.items():
+        for naming in get_args(Naming):
             if naming == "Entrez id" and _is_numbering(column):
                 continue
-            rows, unclear = _resolve(naming, tiers, hits, len(genes))
-            members = np.array([row for own in rows for row in own], int)
+            found = [_resolve(names[naming], hits, naming, len(own)) for own, names in zip(tables, known, strict=True)]
+            rows, claims = (list(chain.from_iterable(part)) for part in zip(*found, strict=True))
+            members = np.array(list(chain.from_iterable(rows)), int)
+            genes = list(zip(labels, rows, claims, strict=True))
             yield Match(
                 field=field,
                 transposed=transposed,
                 rows=GeneRows(naming, members, np.array([len(own) for own in rows])),
-                missing=tuple(label for label, own in zip(labels, rows, strict=True) if not own),
-                ambiguous=tuple(f"{labels[gene]}: {unclear[gene]}" for gene in sorted(unclear)),
+                missing=tuple(label for label, own, _ in genes if not own),
+                ambiguous=tuple(f"{label}: {claim}" for label, _, claim in genes if claim),
+                averaged=tuple(
+                    f"{label}: {len(own)} rows" for label, own, _ in genes if len(own) > 1 and naming != "probe set"
+                ),
                 unused=len(column) - len(np.unique(members)),
             )
 
@@ -183,32 +215,28 @@ def _texts(column: Column) -> Iterator[str]:
 
 def _is_numbering(column: Column) -> bool:
     """Whether the entries count up, as row numbers do: most numbers up to 20,000 are genes' Entrez ids too."""
-    ends = [end for part in (column[:1], column[-1:]) for end in _texts(part)]
+    ends = [end.removesuffix(".0") for part in (column[:1], column[-1:]) for end in _texts(part)]
     if not all(end.isdecimal() and len(end) < 10 for end in ends):
         return False
     return len(column) > 1 and int(ends[1]) - int(ends[0]) == len(column) - 1
 
 
 def _hits(column: Column, vocabulary: Mapping[Naming, set[str]]) -> dict[str, list[int]]:
-    """The known names in a column, without versions or needless points, and the rows of each."""
-    every = set().union(*vocabulary.values())
-    ensembl, entrez = vocabulary["Ensembl id"], vocabulary["Entrez id"]
+    """The known names in a column, however they are written, and the rows of each."""
+    known, ensembl = set().union(*vocabulary.values()), vocabulary["Ensembl id"]
     hits: dict[str, list[int]] = {}
-    for row, name in enumerate(_texts(column)):
-        if name not in every:
-            name, _, end = name.rpartition(".")
-            if not (end.isdecimal() and name in ensembl or end == "0" and name in entrez):
-                continue
-        hits.setdefault(name, []).append(row)
+    for row, text in enumerate(_texts(column)):
+        for name in (text,) if text in known else names_in(text, known, ensembl):
+            hits.setdefault(name, []).append(row)
     return hits
 
 
 def _resolve(
-    naming: Naming, tiers: list[Tier], hits: dict[str, list[int]], genes: int
-) -> tuple[list[list[int]], dict[int, str]]:
-    """The rows of each gene; and of each that is ambiguous the names that could mean it."""
+    tiers: list[Tier], hits: dict[str, list[int]], naming: Naming, genes: int
+) -> tuple[list[list[int]], list[str]]:
+    """The rows of each gene; and of each that is ambiguous the names that could mean it, "" of the others."""
     rows: list[list[int]] = [[] for _ in range(genes)]
-    unclear: dict[int, str] = {}
+    claims = [""] * genes
     for tier in tiers:
         named: dict[int, list[str]] = {}
         for name, owners in tier.items():
@@ -216,15 +244,15 @@ def _resolve(
                 for gene in owners:
                     named.setdefault(gene, []).append(name)
         for gene, names in named.items():
-            if gene == FOREIGN or rows[gene] or gene in unclear:
+            if gene == FOREIGN or rows[gene] or claims[gene]:
                 continue
             # Several rows of one symbol or Entrez id are an array's probes; of one Ensembl id they are its versions.
             once = naming != "Ensembl id" or len(hits[names[0]]) == 1
             if naming == "probe set" or (once and len(names) == len(tier[names[0]]) == 1):
                 rows[gene] = [row for name in names for row in hits[name]]
             else:
-                unclear[gene] = ", ".join(_claim(name, len(hits[name]), len(tier[name])) for name in sorted(names))
-    return rows, unclear
+                claims[gene] = ", ".join(_claim(name, len(hits[name]), len(tier[name])) for name in sorted(names))
+    return rows, claims
 
 
 def _claim(name: str, rows: int, genes: int) -> str:
@@ -243,7 +271,7 @@ def _unrecognised(path: Path, expression: Expression, known: Mapping[Naming, lis
         return ", ".join(repr(name[:40]) for name in ids[:3])
 
     expected = " or ".join(f"{naming}s ({next(iter(tiers[0]))})" for naming, tiers in known.items() if tiers[0])
-    found = f"only {best.found} of the landmarks are" if best.found else "the landmarks are not"
+    found = f"only {best.found} of the {len(best.rows.count):,} genes are" if best.found else "the genes are not"
     return (
         f"{path}: {found} recognised; its rows are named like {like(expression.row_id)}, its columns "
         f"like {like(expression.sample_id)}; name the genes in either, or in a column of metadata, by {expected}"

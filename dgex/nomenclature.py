@@ -31,6 +31,12 @@ Naming = Literal["Ensembl id", "probe set", "Entrez id", "symbol"]
 Tier = dict[str, list[int]]
 FOREIGN = -1  # any gene of which there is no number
 
+# The dates that spreadsheet programs make of symbols, and which symbols: those that were official until 2020.
+DATES: dict[str, list[str]] = {}
+for _stem, _first, _last in (("MARCH", 1, 11), ("MARC", 1, 2), ("SEPT", 1, 14), ("SEP", 15, 15), ("DEC", 1, 1)):
+    for _number in range(_first, _last + 1):
+        DATES.setdefault(f"{_number}-{_stem[:3].title()}", []).append(f"{_stem}{_number}")
+
 
 @dataclass(frozen=True)
 class GeneNames:
@@ -79,10 +85,12 @@ def names_of(genes: Genes) -> list[GeneNames | None]:
 def namings(genes: Genes) -> dict[Naming, list[Tier]]:
     """What ``genes`` may be called, by the kind of name; of a kind, the names with the best claim first.
 
-    - Ensembl ids: the genes' own, then the present ones of those that Ensembl has retired.
+    - Ensembl ids: the genes' own, then the present ones of those that Ensembl has retired, then those of a gene's copy
+      on Y where GENCODE lists the pseudoautosomal regions twice (ENSG00000002586_PAR_Y, formerly ENSGR0000002586).
     - Probe sets and Entrez ids.
     - Symbols: the genes' own and the current ones, then these in capitals (C1ORF43; other differences of case are those
-      between species), then all others. An own symbol that is now another gene's current one ranks with these.
+      between species), then all others. An own symbol that is now another gene's current one ranks with these. A date
+      ranks with the symbol that a spreadsheet program took for it, and is ambiguous where it took two (1-Mar).
 
     A name is only in the first tier that has a claim to it. Symbols but the first say so where they are also those of
     genes not in ``genes``: the number ``FOREIGN`` stands for them.
@@ -106,8 +114,17 @@ def namings(genes: Genes) -> dict[Naming, list[Tier]]:
         for name, numbers in tier.items():
             if others(name):
                 numbers.append(FOREIGN)
+    for tier in symbols:
+        for date, taken_for_it in DATES.items():
+            if numbers := [number for name in taken_for_it for number in tier.get(name, ())]:
+                tier[date] = numbers + [FOREIGN] * (len(taken_for_it) > 1)
+    # D-GEX's targets have some of the old ids on Y beside the gene itself.
+    present = [
+        {name.replace("ENSGR", "ENSG0", 1) + "_PAR_Y"} if name.startswith("ENSGR") else set() for name in genes.ensembl
+    ]
+    on_y = [{f"{name}_PAR_Y", name.replace("ENSG0", "ENSGR", 1)} for name in genes.ensembl]
     return {
-        "Ensembl id": _tiers([{name} for name in genes.ensembl], retired),
+        "Ensembl id": _tiers([{name} for name in genes.ensembl], retired, present, on_y),
         "probe set": _tiers([names.split(",") for names in genes.probes]),
         "Entrez id": _tiers(entrez),
         "symbol": symbols,

@@ -17,9 +17,9 @@ import numpy as np
 from dgex.errors import DgexError
 from dgex.formats.companions import provenance_companions, write_with_companions
 from dgex.formats.lines import is_packed, metadata_texts, row_blocks, text_output, value_texts
-from dgex.formats.matrix import Expression, ending
-from dgex.formats.names import one_line
-from dgex.formats.text import leading_fields, metadata_column, padding_of, read_lines, unique_ids, value_blocks
+from dgex.formats.matrix import Expression, ending, plain_ids
+from dgex.formats.names import column_names, one_line
+from dgex.formats.text import leading_fields, metadata_column, padding_of, read_lines, value_blocks
 
 GTEX = "id\tname\tdescription\t"
 COUNTS = {"#1.2": 2, "#1.3": 4}  # on line 2
@@ -36,7 +36,7 @@ def open_gct(path: Path) -> Iterator[Expression]:
 
     Raises:
       DgexError: the file is missing, truncated or not GCT; its lines are fewer or more than announced, or of another
-        length than the header; an id or a field is repeated or has no name; from ``blocks``: a value is not a number.
+        length than the header; from ``blocks``: a value is not a number.
     """
     with closing(read_lines(path)) as lines:
         version = next(lines, (1, ""))[1].rstrip()
@@ -66,11 +66,11 @@ def open_gct(path: Path) -> Iterator[Expression]:
         raise DgexError(f"{path}: announces {rows} rows and holds {len(body)}; is truncated or damaged, fetch it again")
     row_id, *row_columns = list(zip(*body, strict=True))[ids:]
     yield Expression(
-        unique_ids(path, "row", row_id),
-        unique_ids(path, "sample", names[fields:]),
+        plain_ids(row_id),
+        plain_ids(names[fields:]),
         value_blocks(path, first[0], fields, samples, rows, behind=padding),
-        _metadata(path, zip(names[1 + ids : fields], map(metadata_column, row_columns), strict=True)),
-        _metadata(path, sample_columns),
+        _metadata(zip(names[1 + ids : fields], map(metadata_column, row_columns), strict=True)),
+        _metadata(sample_columns),
         f"GCT {version[1:]}",
     )
 
@@ -106,7 +106,6 @@ def write_gct(path: Path, expression: Expression) -> None:
     write_with_companions(path, write, provenance_companions(path, expression))
 
 
-def _metadata(path: Path, columns: Iterable[tuple[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    fields = list(columns)
-    unique_ids(path, "metadata field", [name for name, _ in fields])
-    return {name: column for name, column in fields if name != "id"}
+def _metadata(columns: Iterable[tuple[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    fields = [(name, column) for name, column in columns if name != "id"]
+    return dict(zip(column_names((name for name, _ in fields), ()), (column for _, column in fields), strict=True))

@@ -16,7 +16,7 @@ import numpy as np
 from dgex.errors import DgexError
 from dgex.formats.content import reading
 from dgex.formats.hdf5 import create_hdf5, dataset_at, matrix_blocks, read_column, stream_hdf5, write_texts
-from dgex.formats.matrix import BLOCK, Expression, ending, first_repeated, is_text
+from dgex.formats.matrix import BLOCK, Expression, ending, is_text, plain_ids
 from dgex.formats.names import column_names
 
 MATRIX, ROWS, SAMPLES = "0/DATA/0/matrix", "0/META/ROW", "0/META/COL"
@@ -30,9 +30,9 @@ def open_gctx(path: Path) -> Iterator[Expression]:
     An integer metadata field with missing entries becomes float64.
 
     Raises:
-      DgexError: the file is missing, truncated, not HDF5 (such as GCT text under a .gctx name) or not GCTX; an id is
-        repeated; the matrix is empty, not of floats, in compressed chunks above 256 MiB, or does not fit the ids (is
-        transposed); from ``blocks``: it holds infinity.
+      DgexError: the file is missing, truncated, not HDF5 (such as GCT text under a .gctx name) or not GCTX; the matrix
+        is empty, not of floats, in compressed chunks above 256 MiB, or does not fit the ids (is transposed);
+        from ``blocks``: it holds infinity.
     """
     with stream_hdf5(path) as file:
         yield gctx_table(path, file)
@@ -90,9 +90,7 @@ def write_gctx(path: Path, expression: Expression) -> None:
 
 def _read_metadata(file: h5py.File, group: str) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:
     """The ids and the other metadata fields of one axis."""
-    ids = tuple(map(str, read_column(file, f"{group}/id").tolist()))
-    if repeated := first_repeated(ids):
-        raise DgexError(f"{file.filename}: /{group}/id holds {repeated} twice; make the ids unique")
+    ids = plain_ids(map(str, read_column(file, f"{group}/id").tolist()))
     metadata = {}
     for name in file[group]:
         if name != "id":

@@ -8,8 +8,8 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from dgex.errors import DgexError
-from dgex.formats.matrix import Expression, text_column
-from dgex.formats.text import leading_fields, metadata_column, read_lines, unique_ids, value_blocks
+from dgex.formats.matrix import Expression, plain_ids, text_column, unique_ids
+from dgex.formats.text import leading_fields, metadata_column, read_lines, value_blocks
 
 FIELDS = ("TargetID", "Gene_Symbol", "Chr", "Coord")
 
@@ -20,7 +20,7 @@ def open_geuvadis(path: Path) -> Iterator[Expression]:
 
     Raises:
       DgexError: the file is missing, truncated or of another form; it is empty, has lines of different lengths or
-        repeated ids; from ``blocks``: a value is not a number.
+        a sample twice; from ``blocks``: a value is not a number.
     """
     with closing(read_lines(path)) as lines:
         header = next(lines, (1, ""))[1].split("\t")
@@ -32,8 +32,8 @@ def open_geuvadis(path: Path) -> Iterator[Expression]:
         raise DgexError(f"{path}: has {len(body)} rows of {len(sample_id)} samples, is empty; fetch it again")
     row_id, symbol, chromosome, coordinate = zip(*(row for _, row in body), strict=True)
     yield Expression(
-        unique_ids(path, "row", row_id),
-        unique_ids(path, "sample", sample_id),
+        plain_ids(row_id),
+        unique_ids(path, "sample", plain_ids(sample_id)),
         value_blocks(path, body[0][0], len(FIELDS), len(sample_id), len(body)),
         {
             "Gene_Symbol": text_column(symbol),

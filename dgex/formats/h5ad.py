@@ -18,9 +18,8 @@ from dgex.errors import DgexError
 from dgex.extras import load_extra
 from dgex.formats.content import reading
 from dgex.formats.hdf5 import create_hdf5, dataset_at, matrix_blocks, stream_hdf5, write_texts
-from dgex.formats.matrix import BLOCK, Block, Expression, ending, finite, is_text, text_column
+from dgex.formats.matrix import BLOCK, Block, Expression, ending, finite, is_text, plain_ids, text_column
 from dgex.formats.names import column_names
-from dgex.formats.text import unique_ids
 
 KIND = "h5ad"
 INDEX = "_index"  # the name of the ids
@@ -39,8 +38,7 @@ def open_h5ad(path: Path, layer: str | None = None) -> Iterator[Expression]:
 
     Raises:
       DgexError: anndata is not installed; the file is missing, truncated or not h5ad; it has no such matrix, or one of
-        another shape than obs and var; an id is repeated; from ``blocks``: the matrix is damaged, gives a value twice
-        or holds infinity.
+        another shape than obs and var; from ``blocks``: the matrix is damaged, gives a value twice or holds infinity.
     """
     with stream_hdf5(path) as file:
         yield h5ad_table(path, file, layer)
@@ -54,8 +52,8 @@ def h5ad_table(path: Path, file: h5py.File, layer: str | None = None) -> Express
         places |= {name: (f"layers/{name}", "var") for name in (layers if isinstance(layers, h5py.Group) else ())}
         places |= {"X": ("X", "var")} if "X" in file else {}
     name, var = places[_chosen(path, list(places), layer)]
-    sample_id, sample_metadata = _read_axis(path, file, "obs", "sample")
-    row_id, row_metadata = _read_axis(path, file, var, "row")
+    sample_id, sample_metadata = _read_axis(path, file, "obs")
+    row_id, row_metadata = _read_axis(path, file, var)
     with reading(path):
         matrix = file.get(name)
         layout = matrix.attrs.get("encoding-type") if isinstance(matrix, h5py.Group) else None
@@ -104,16 +102,16 @@ def from_anndata(adata: Any, layer: str | None = None) -> Expression:
       layer: as in ``open_h5ad``.
 
     Raises:
-      DgexError: it has no such matrix; a name of obs or var is repeated; the matrix is sparse and contradicts itself;
-        from ``blocks``: it gives a value twice, or holds infinity.
+      DgexError: it has no such matrix, or a sparse one that contradicts itself; from ``blocks``: it gives a value
+        twice, or holds infinity.
     """
     source = Path("AnnData")
     name = _chosen(source, [RAW] * (adata.raw is not None) + [*adata.layers] + ["X"] * (adata.X is not None), layer)
     matrix, var = adata.X if name == "X" else adata.layers.get(name), adata.var
     if name == RAW and matrix is None:
         matrix, var = adata.raw.X, adata.raw.var
-    sample_id, sample_metadata = _columns(source, adata.obs, "sample")
-    row_id, row_metadata = _columns(source, var, "row")
+    sample_id, sample_metadata = _columns(adata.obs)
+    row_id, row_metadata = _columns(var)
     shape = len(sample_id), len(row_id)
 
     def blocks(most: int) -> Iterator[Block]:
@@ -152,7 +150,7 @@ def _unstructured(expression: Expression) -> dict[str, Any]:
     return {"provenance": expression.provenance} if expression.provenance else {}
 
 
-def _read_axis(path: Path, file: h5py.File, name: str, what: str) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:
+def _read_axis(path: Path, file: h5py.File, name: str) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:
     read_elem = load_extra(path, "anndata.io", "anndata").read_elem
     pandas = load_extra(path, "pandas", "anndata")
     with reading(path), warnings.catch_warnings():
@@ -162,7 +160,7 @@ def _read_axis(path: Path, file: h5py.File, name: str, what: str) -> tuple[tuple
             frame = read_elem(file[name])
             if not isinstance(frame, pandas.DataFrame):
                 raise DgexError(f"{path}: /{name} is not a data frame; read the file with anndata and write it again")
-            return _columns(path, frame, what)
+            return _columns(frame)
         except DgexError:
             raise
         except Exception as error:  # of any kind: anndata and pandas take what they find on trust
@@ -196,9 +194,9 @@ def _kind(kind: str, layer: str | None) -> str:
     return f"{kind}, layer {layer}" if layer else kind
 
 
-def _columns(source: Path, frame: Any, what: str) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:
+def _columns(frame: Any) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:
     """The ids of one axis and its metadata, from a pandas frame."""
-    ids = unique_ids(source, what, frame.index.astype(str).tolist())
+    ids = plain_ids(frame.index.astype(str))
     names = column_names(map(str, frame.columns), ())
     return ids, {name: _plain(column) for name, (_, column) in zip(names, frame.items(), strict=True)}
 

@@ -1,9 +1,10 @@
 """What every reader of expression tables gives, and every writer takes."""
 
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -34,8 +35,10 @@ class Expression:
     put it into the file, or beside it; readers leave it there.
     """
 
-    row_id: tuple[str, ...]  # probe sets or genes, unique
-    sample_id: tuple[str, ...]  # unique
+    # As the file has them, perhaps repeated or empty, and genes may be in either: ``dgex.matching`` finds that out, and
+    # sees to it that samples have unique names.
+    row_id: tuple[str, ...]  # probe sets or genes
+    sample_id: tuple[str, ...]
     # ``blocks(n)`` reads every value once, at most about n a block; NaN where not measured.
     blocks: Callable[[int], Iterator[Block]] = field(repr=False)
     row_metadata: dict[str, np.ndarray] = field(default_factory=dict)
@@ -160,3 +163,17 @@ def finite(what: str, values: np.ndarray) -> np.ndarray:
 def first_repeated(ids: Sequence[str]) -> str | None:
     """The first of ``ids`` that occurs again, if any."""
     return next((name for name, count in Counter(ids).items() if count > 1), None)
+
+
+def unique_ids(path: Path, what: str, ids: Sequence[str]) -> tuple[str, ...]:
+    """``ids`` if they can serve as keys; a DgexError if one is empty, repeated, not UTF-8 or holds NUL."""
+    if repeated := first_repeated(ids):
+        raise DgexError(f"{path}: holds the {what} {repeated} twice; make the ids unique")
+    if wrong := [name for name in ids if not name or "\N{REPLACEMENT CHARACTER}" in name or "\0" in name]:
+        raise DgexError(f"{path}: holds the {what} {wrong[0]!r}; give every one a name in UTF-8, without NUL")
+    return tuple(ids)
+
+
+def plain_ids(ids: Iterable[str]) -> tuple[str, ...]:
+    """Names without the blanks around them."""
+    return tuple(name.strip() for name in ids)

@@ -16,7 +16,7 @@ import numpy as np
 from dgex.errors import DgexError
 from dgex.formats.content import reading
 from dgex.formats.hdf5 import dataset_at, open_hdf5, read_column, stream_hdf5
-from dgex.formats.matrix import Expression, finite, first_repeated, in_memory
+from dgex.formats.matrix import Expression, finite, in_memory, plain_ids
 
 
 def read_pandas_hdf(path: Path, key: str = "table") -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -40,7 +40,7 @@ def open_pandas_hdf(path: Path) -> Iterator[Expression]:
     """The frame ``table`` of a file, samples x genes, as an expression table; it is read whole.
 
     Raises:
-      DgexError: as ``read_pandas_hdf``; a label is repeated, or a value is infinite.
+      DgexError: as ``read_pandas_hdf``; a value is infinite.
     """
     with stream_hdf5(path) as file:
         yield pandas_table(path, file)
@@ -50,10 +50,7 @@ def pandas_table(path: Path, file: h5py.File) -> Expression:
     """As ``open_pandas_hdf``, of a file open already."""
     with reading(path):
         values, samples, genes = _read_frame(path, _frame_at(path, file, "table"))
-    sample_id, row_id = ([str(label) for label in labels.tolist()] for labels in (samples, genes))
-    for ids in (sample_id, row_id):
-        if repeated := first_repeated(ids):
-            raise DgexError(f"{path}: holds the label {repeated} twice; make the labels unique")
+    sample_id, row_id = (plain_ids(map(str, labels.tolist())) for labels in (samples, genes))
     with np.errstate(over="ignore"):
         values = values.astype(np.float32)
     return replace(in_memory(finite(f"{path}: the frame", values), row_id, sample_id), kind="pandas HDF5")

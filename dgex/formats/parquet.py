@@ -17,10 +17,20 @@ from dgex.extras import load_extra
 from dgex.formats.annotation import is_annotation
 from dgex.formats.companions import Metadata, metadata_companions, write_with_companions
 from dgex.formats.content import is_gzip, reading
-from dgex.formats.matrix import BLOCK, Block, Expression, ending, finite, is_text, pieces, text_column
+from dgex.formats.matrix import (
+    BLOCK,
+    Block,
+    Expression,
+    ending,
+    finite,
+    first_repeated,
+    is_text,
+    pieces,
+    plain_ids,
+    text_column,
+)
 from dgex.formats.names import column_names
 from dgex.formats.profiles import profiles_of
-from dgex.formats.text import unique_ids
 
 SIGNATURE = b"PAR1"
 INDEX = "id"
@@ -35,8 +45,8 @@ def open_parquet(path: Path) -> Iterator[Expression]:
 
     Raises:
       DgexError: pyarrow is not installed; the file is truncated or damaged, has no column of strings or none of
-        numbers, or holds something else; it is empty, an id is repeated or missing; from ``blocks``: a value is
-        infinite.
+        numbers, or holds something else; it is empty, or has a column of ids or metadata twice; from ``blocks``: a
+        value is infinite.
     """
     parquet = load_extra(path, "pyarrow.parquet", "parquet")
     if is_gzip(path):
@@ -96,13 +106,15 @@ def _table(path: Path, file: Any) -> Expression:
     with reading(path):
         schema, lines = file.schema_arrow, file.metadata.num_rows
         index = _index_column(schema.metadata or {})
-    names = unique_ids(path, "column", schema.names)
+    names = schema.names
     texts = [field.name for field in schema if _is_text(arrow.types, field.type)]
     if index not in names:
         if not texts:
             raise DgexError(f"{path}: has no column of strings; give the lines names")
         index = texts[0]
     metadata = [name for name in names if name != index and (name in texts or is_annotation(name))]
+    if repeated := first_repeated([name for name in names if name == index or name in metadata]):
+        raise DgexError(f"{path}: holds the column {repeated} twice; make the names of strings and ids unique")
     values = [i for i, name in enumerate(names) if name != index and name not in metadata]
     if wrong := [schema.field(i) for i in values if not _is_number(arrow.types, schema.field(i).type)]:
         raise DgexError(f"{path}: {wrong[0].name} holds {wrong[0].type}; store numbers or strings")
@@ -131,8 +143,8 @@ def _table(path: Path, file: Any) -> Expression:
             start += len(batch)
 
     return Expression(
-        unique_ids(path, "row", ["" if name is None else name for name in ids]),
-        tuple(names[i] for i in values),
+        plain_ids("" if name is None else name for name in ids),
+        plain_ids(names[i] for i in values),
         blocks,
         columns,
         kind="Parquet",

@@ -9,8 +9,8 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from dgex.errors import DgexError
-from dgex.formats.matrix import Expression, text_column
-from dgex.formats.text import leading_fields, read_lines, unique_ids, value_blocks
+from dgex.formats.matrix import Expression, plain_ids, text_column, unique_ids
+from dgex.formats.text import leading_fields, read_lines, value_blocks
 
 SERIES_MATRIX = "GEO series matrix"  # the kind of its tables
 BEGIN, END = "!series_matrix_table_begin", "!series_matrix_table_end"
@@ -24,7 +24,7 @@ def open_series_matrix(path: Path) -> Iterator[Expression]:
 
     Raises:
       DgexError: the file is missing, truncated, a web page or not a series matrix; the table is empty, has lines of
-        different lengths, repeated ids, or other samples than the lines above it; from ``blocks``: a value is not a
+        different lengths, a sample twice, or other samples than the lines above it; from ``blocks``: a value is not a
         number.
     """
     with closing(read_lines(path)) as lines:
@@ -53,8 +53,8 @@ def open_series_matrix(path: Path) -> Iterator[Expression]:
             raise DgexError(f"{path}: {key} has {len(description[key])} entries for {len(sample_id)} samples")
         metadata[name] = description[key]
     yield Expression(
-        unique_ids(path, "row", [_unquoted(field) for _, field in body]),
-        unique_ids(path, "sample", sample_id),
+        plain_ids(_unquoted(field) for _, field in body),
+        unique_ids(path, "sample", plain_ids(sample_id)),
         value_blocks(path, body[0][0], 1, len(sample_id), len(body)),
         sample_metadata={name: text_column(column) for name, column in metadata.items()},
         kind=SERIES_MATRIX,

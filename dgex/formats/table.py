@@ -25,8 +25,8 @@ from dgex.formats.companions import (
     write_with_companions,
 )
 from dgex.formats.lines import is_packed, metadata_texts, row_blocks, text_output, value_texts
-from dgex.formats.matrix import Expression, ending
-from dgex.formats.names import one_line
+from dgex.formats.matrix import Expression, ending, plain_ids
+from dgex.formats.names import column_names, one_line
 from dgex.formats.text import (
     DECIMAL_COMMA,
     NOT_MEASURED,
@@ -35,7 +35,6 @@ from dgex.formats.text import (
     leading_fields,
     metadata_column,
     read_lines,
-    unique_ids,
     value_blocks,
 )
 
@@ -62,8 +61,8 @@ def open_table(path: Path) -> Iterator[Expression]:
 
     Raises:
       DgexError: the file is missing, truncated or separated by semicolons; it is empty, has lines of different
-        lengths, more columns than names, no header, no ids or no numbers; an id is repeated or missing; from
-        ``blocks``: a value is not a number, or has a decimal comma.
+        lengths, more columns than names, no header, no ids or no numbers; from ``blocks``: a value is not a number, or
+        has a decimal comma.
     """
     separator = _separator(path)
     read = partial(_tabbed_lines, separator=separator)
@@ -82,11 +81,12 @@ def open_table(path: Path) -> Iterator[Expression]:
     if not rows:
         raise DgexError(f"{path}: holds {body[0][0][:40]!r} and no measurements; check how it was made")
     row_id, *columns = zip(*rows, strict=True)
+    beside = layout.names[1:start] + layout.names[stop:]
     yield Expression(
-        unique_ids(path, "row", row_id),
+        plain_ids(row_id),
         layout.names[layout.values],
         value_blocks(path, layout.first, start, stop - start, len(rows), read, behind, aside),
-        dict(zip(layout.names[1:start] + layout.names[stop:], map(metadata_column, columns), strict=True)),
+        dict(zip(column_names(beside, ()), map(metadata_column, columns), strict=True)),
         _lines_aside(read(path), aside, layout.values),
         "table",
     )
@@ -215,7 +215,7 @@ def _layout(path: Path, separator: str, lines: list[tuple[int, str]]) -> Layout:
                 f"{path}: its first column, {names[0][:40]!r}, holds numbers, such as {ids[0]}; put a column of ids "
                 "before it, or call it id if it is one"
             )
-    return Layout(first, (names[0], *unique_ids(path, "column", names[1:])), slice(start, stop), padding)
+    return Layout(first, plain_ids(names), slice(start, stop), padding)
 
 
 def _names(path: Path, separator: str, top: int, header: str, below: list[tuple[int, str]]) -> tuple[list[str], int]:

@@ -16,7 +16,7 @@ import numpy as np
 
 from dgex.errors import DgexError
 from dgex.formats.content import first_bytes, open_content, reading
-from dgex.formats.matrix import Block, first_repeated, text_column
+from dgex.formats.matrix import Block, text_column
 
 NOT_MEASURED = {"", "na", "n/a", "null", "nan"}  # in any case
 NOT_KNOWN = {"", "-666", "-666.0", "nan", "NaN"}  # in metadata; NA may be the name of something
@@ -106,20 +106,6 @@ def value_blocks(
                 yield slice(0, samples), slice(start, stop), _parse(path, islice(body, stop - start), fields, behind).T
 
     return blocks
-
-
-def unique_ids(path: Path, what: str, ids: Sequence[str]) -> tuple[str, ...]:
-    """``ids`` without blanks around them, if they can serve as keys.
-
-    Raises:
-      DgexError: one is empty, repeated, not UTF-8 or holds NUL.
-    """
-    ids = [name.strip() for name in ids]
-    if repeated := first_repeated(ids):
-        raise DgexError(f"{path}: holds the {what} {repeated} twice; make the ids unique")
-    if wrong := [name for name in ids if not name or "\N{REPLACEMENT CHARACTER}" in name or "\0" in name]:
-        raise DgexError(f"{path}: holds the {what} {wrong[0]!r}; give every one a name in UTF-8, without NUL")
-    return tuple(ids)
 
 
 def metadata_column(entries: Sequence[str]) -> np.ndarray:

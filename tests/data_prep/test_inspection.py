@@ -139,6 +139,11 @@ def test_says_what_rows_are_named_by(tmp_path, values, names, naming):
     assert facts_of(gctx(tmp_path / "a.gctx", values[:, :3], names))["rows"].startswith(f"{naming}: {names[0]}")
 
 
+def test_says_what_names_repeat(tmp_path, values):
+    facts = facts_of(gctx(tmp_path / "a.gctx", values[:, :5], ["TP53", "", "", "TP53", "MYC"]))
+    assert facts["rows"] == "other names: TP53, , , ...; more than once: 2 ('TP53', '')"
+
+
 @pytest.mark.parametrize(
     ("change", "scale"),
     [

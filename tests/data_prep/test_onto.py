@@ -1,5 +1,6 @@
 """Mapping a cohort onto a prepared data set, and the originals' arithmetic in both."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -175,10 +176,39 @@ def test_a_damaged_reference_is_refused(folder, counts, refused, member, index, 
     assert not (folder / "out.h5").exists()
 
 
-def test_two_versions_of_a_gene_are_refused(folder, counts, refused):
-    write_gctx(folder / "cohort.gctx", table(counts, ["ENSG0.3", "ENSG1.1", "ENSG1.2", "ENSG4.2"], "RNA"))
-    arguments = [str(folder / "cohort.gctx"), "--onto", str(folder / "prepared.h5"), "-o", str(folder / "out.h5")]
-    assert "has ENSG1 twice, in two versions" in refused(lambda: app(["prepare", *arguments]))
+def test_two_versions_of_a_gene_are_none_of_it(folder, counts):
+    values = np.hstack([counts, counts[:, :1]])
+    write_gctx(folder / "cohort.gctx", table(values, ["ENSG0.3", "ENSG0.4", "ENSG1.2", "ENSG4.2", "ENSG2"], "RNA"))
+    report = prepare_onto(folder / "prepared.h5", folder / "cohort.gctx", folder / "out.h5", False, "map")
+    assert (report.landmarks_missing, report.targets_missing) == (("ENSG0",), ("ENSG5",))
+    assert report.remarks == ("1 ambiguous, so missing: A (ENSG0): ENSG0 (2 times)",)
+    assert f"note                {report.remarks[0]}\n" in str(report)
+    dataset = read_dataset(folder / "out.h5")
+    assert dataset.provenance["preparation"]["remarks"] == list(report.remarks)
+
+
+@pytest.mark.parametrize("field", [None, "gene"])
+@pytest.mark.parametrize("naming", ["symbol", "Ensembl id"])
+def test_cohorts_may_name_genes_as_for_prediction(folder, counts, naming, field):
+    """By symbols of the gene tables, in ids or metadata; of a symbol that stands twice the rows are averaged."""
+    _, expected = mapped(folder, counts)
+    names = {"symbol": ["A", "B", "C", "D"], "Ensembl id": ["ENSG0", "ENSG1", "ENSG2", "ENSG4"]}[naming]
+    rows = names + [""] if field is None else ["x", "x", "", "", "x"]
+    given = table(np.hstack([counts, counts[:, :1]]), rows, "RNA")
+    if field:
+        given = replace(given, row_metadata={field: np.array([*names, "none"])})
+    write_gctx(folder / "named.gctx", given)
+    report = prepare_onto(folder / "prepared.h5", folder / "named.gctx", folder / "named.h5", False, "map")
+    found = read_dataset(folder / "named.h5")
+    assert report.naming == naming and report.targets_missing == ("ENSG5",)
+    assert "1, each equal to an input" in str(report)
+    for side in ("landmark", "target"):
+        np.testing.assert_array_equal(getattr(found, side), getattr(expected, side))
+    if naming == "symbol" and field is None:
+        write_gctx(folder / "twice.gctx", table(np.hstack([counts, counts[:, 3:]]), [*names, "D"], "RNA"))
+        report = prepare_onto(folder / "prepared.h5", folder / "twice.gctx", folder / "twice.h5", False, "map")
+        assert report.remarks == ("1 averaged over rows of one symbol: D (ENSG4): 2 rows",)
+        np.testing.assert_array_equal(read_dataset(folder / "twice.h5").target, expected.target)
 
 
 def test_real_rna_seq(shared, prepared_compendium, tmp_path):

@@ -304,11 +304,11 @@ def spoilt(*changes):
         (lambda folder: (folder / "source.gctx").unlink(), "No such file"),
         (rewrite("source.gctx", b"id\tGSM1\n"), "source.gctx"),
         (rewrite("source.gctx", b"#1.3\n1\t1\t0\t0\n"), "source.gctx"),
-        (change(row_id=("p0",) * 10), "p0 twice"),
+        (change(row_id=("p0",) * 10), "has 1 of the 3 landmark genes"),
         (change(sample_id=("GSM1",) * 40), "GSM1 twice"),
         (
             change(row_id=tuple(f"q{i}" for i in range(10))),
-            "rows are named like q0, the tables' probe sets like p0 and genes like E0",
+            "are not recognised; its rows are named like 'q0', 'q1', 'q2'",
         ),
         (change(np.full((40, 10), np.inf)), "infinite"),
         (change(np.full((40, 10), np.nan)), "has no value of any gene"),

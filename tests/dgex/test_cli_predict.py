@@ -166,7 +166,6 @@ BAD = {
     "a late profile": (lambda f: text_of(many(f)), [], "s59-25 has one value throughout"),
     "too few landmarks": (lambda f: text_of(f[5:]), [], "every profile lacks 5 of the 24 landmarks"),
     "no landmark": (lambda f: text_of(f.set_axis([f"x{n}" for n in range(24)])), [], "are not recognised"),
-    "a gene twice": (lambda f: text_of(pd.concat([f, f[:1]])), [], "ENSG90000000000"),
     "a sample twice": (lambda f: text_of(f).replace("s1,", "s0,", 1), [], "s0"),
     "decimal commas": (lambda f: text_of(f, sep="\t", decimal=","), [], "comma"),
     "semicolons": (lambda f: text_of(f, sep=";", decimal=","), [], "separated by semicolons"),

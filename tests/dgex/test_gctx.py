@@ -315,8 +315,6 @@ def replaced(name, values):
         (replaced("0/DATA/0/matrix", np.full((2, 3), 1e39)), "holds infinite values"),  # as float32
         (replaced("0/DATA/0/matrix", None), "no /0/DATA/0/matrix"),
         (replaced("0/META/ROW/id", None), "no /0/META/ROW/id"),
-        (replaced("0/META/ROW/id", ["1_at", "2_at", "1_at"]), "/0/META/ROW/id holds 1_at twice"),
-        (replaced("0/META/COL/id", ["a", "a"]), "/0/META/COL/id holds a twice"),
         (replaced("0/META/COL/batch", [1, 2, 3]), "/0/META/COL/batch has shape (3,)"),
         (replaced("0/DATA/0/matrix", 1.0), "/0/DATA/0/matrix has 0 axes, not 2"),
         (replaced("0/DATA/0/matrix", h5py.Empty("f4")), "/0/DATA/0/matrix has 0 axes, not 2"),

@@ -46,7 +46,6 @@ def test_ids_metadata_and_values(path, pack):
     [
         ("Chr\tCoord", "Chr", "is not a GEUVADIS table"),
         (TEXT[TEXT.index("ENSG00000152931") :], "", "has 0 rows of 2 samples"),
-        ("ENSG00000139269.2\tE", "ENSG00000183696.9\tE", "the row ENSG00000183696.9 twice"),
         ("HG00097", "HG00096", "the sample HG00096 twice"),
         ("\t1573.57218798863", "", "line 4 has 5 fields where 6 belong"),
         ("5.68691051653862", "5.6.8", "line 3 holds '5.6.8'"),

@@ -244,10 +244,35 @@ def test_infinity(small_model, landmark, frame):
             small_model.predict(data)
 
 
-def test_labels_twice(small_model, frame):
-    for again in (frame.iloc[[0, 1, 1]], frame.iloc[:, [0, 1, 1]]):
-        with pytest.raises(DgexError, match=r"the DataFrame holds the label (s1|ENSG90000000001) twice"):
-            small_model.predict(again)
+def test_a_sample_twice(small_model, frame):
+    again = frame.iloc[[0, 1, 1]]
+    table = anndata.AnnData(frame.iloc[:3])
+    table.obs_names = again.index
+    for given in (again, again.T, table):
+        with pytest.raises(
+            DgexError, match=f"^<{type(given).__name__}>: holds the sample s1 twice; make the ids unique"
+        ):
+            small_model.predict(given)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_labels_that_matter_not_may_repeat(small_model, frame, turned):
+    """Columns of numbers and of text, none of which names a gene."""
+    expected = small_model.predict(frame)
+    frame.columns = small_model.reference.landmark_genes.symbol
+    given = frame.assign(x=0.0, y=1.0, z="a", w="b").rename(columns=dict(x="", y="", z="", w=""))
+    given = given.T.drop_duplicates().iloc[:26].astype(np.float32).T if turned else given
+    found = small_model.predict(given.T if turned else given)
+    pd.testing.assert_frame_equal(found.T if turned else found, expected, check_exact=True)
+
+
+def test_rows_of_one_symbol_are_averaged(small_model, frame):
+    expected = small_model.predict(frame)
+    frame.columns = small_model.reference.landmark_genes.symbol
+    twice = frame.iloc[:, [*range(24), 3]].copy()
+    twice.iloc[:, 3] -= 1
+    twice.iloc[:, 24] += 1
+    np.testing.assert_allclose(small_model.predict(twice), expected, rtol=1e-6)
 
 
 def test_what_is_empty(small_model, frame):
@@ -257,7 +282,7 @@ def test_what_is_empty(small_model, frame):
 
 
 def test_unknown_genes_are_told_of(small_model, frame):
-    with pytest.raises(DgexError, match="^<DataFrame>: the landmarks are not recognised"):
+    with pytest.raises(DgexError, match="^<DataFrame>: the genes are not recognised"):
         small_model.predict(frame.set_axis([f"gene-{row}" for row in range(24)], axis=1))
 
 

@@ -133,9 +133,11 @@ def test_numbers_are_entrez_ids():
     assert rows_of(match_genes(PATH, table(["7157.5", "22889.0"]), GENES)) == [[], [1], [], []]
 
 
-def test_row_numbers_are_no_entrez_ids():
+@pytest.mark.parametrize("form", ["{}", "{}.0"])
+def test_row_numbers_are_no_entrez_ids(form):
     numbers = range(30_000)  # TP53 and KHDC4 would be among them, and C1orf43
-    given = table([str(number) for number in numbers], row_metadata={"n": numbers, "symbol": ["TP53", *others(29_999)]})
+    ids = [form.format(number) for number in numbers]
+    given = table(ids, row_metadata={"n": numbers, "symbol": ["TP53", *others(29_999)]})
     match = match_genes(PATH, given, GENES)
     assert (match.naming, match.field, rows_of(match)) == ("symbol", "symbol", [[0], [], [], []])
 
@@ -225,69 +227,141 @@ def test_what_is_ambiguous_is_not_used(names, gene, claims):
         (["201746_at", "217492_at", "201746_at"], "probe set"),
     ],
 )
-def test_rows_of_one_name_in_metadata_are_averaged(names, naming):
-    """As an array's probes have them, in rows or columns."""
-    for given in (table("abc", row_metadata={"gene": names}), table("xy", "abc", sample_metadata={"gene": names})):
+def test_rows_of_one_name_are_averaged(names, naming):
+    """As an array's probes have them, in ids or metadata, in rows or columns."""
+    ids = [str(name) for name in names]
+    for given, field in (
+        (table("abc", row_metadata={"gene": names}), "gene"),
+        (table("xy", "abc", sample_metadata={"gene": names}), "gene"),
+        (table(ids), None),
+        (table("xy", ids), None),
+    ):
         match = match_genes(PATH, given, GENES)
-        assert (match.naming, match.field) == (naming, "gene")
+        assert (match.naming, match.field) == (naming, field)
+        averaged = () if naming == "probe set" else ("TP53 (ENSG00000141510): 2 rows",)
+        assert match.averaged == averaged
         assert rows_of(match) == [[0, 2], [], [], [1]] and match.ambiguous == ()
         values = np.array([[4, 1, 8], [NAN, 2, 6]], np.float32)
         np.testing.assert_array_equal(average(values, match.rows)[:, [0, 3]], [[6, 1], [6, 2]])
 
 
 @pytest.mark.parametrize("names", [["ENSG00000141510.16", "ENSG00000141510.17"], ["ENSG00000141510"] * 2])
-def test_rows_of_one_ensembl_id_in_metadata_are_ambiguous(names):
-    match = match_genes(PATH, table("abc", row_metadata={"gene": [*names, "ENSG00000143612"]}), GENES)
-    assert match.naming == "Ensembl id" and rows_of(match) == [[], [], [], [2]]
-    assert match.ambiguous == ("TP53 (ENSG00000141510): ENSG00000141510 (2 times)",)
+def test_rows_of_one_ensembl_id_are_ambiguous(names):
+    names = [*names, "ENSG00000143612"]
+    for given in (table("abc", row_metadata={"gene": names}), table(names), table("xy", names)):
+        match = match_genes(PATH, given, GENES)
+        assert match.naming == "Ensembl id" and rows_of(match) == [[], [], [], [2]]
+        assert match.ambiguous == ("TP53 (ENSG00000141510): ENSG00000141510 (2 times)",)
 
 
-def test_rows_of_two_names_are_ambiguous_however_many_they_are():
-    match = match_genes(PATH, table("abcd", row_metadata={"gene": ["P53", "LFS1", "P53", "C1orf43"]}), GENES)
-    assert rows_of(match) == [[], [], [], [3]]
-    shown, _, listed = match.ambiguous[0].partition(": ")
-    assert shown == "TP53 (ENSG00000141510)" and sorted(listed.split(", ")) == ["LFS1", "P53 (2 times)"]
+def test_a_field_that_tells_rows_apart_comes_first(landmark):
+    """In which a symbol stands for two genes; unless it knows a tenth fewer."""
+    entrez = {gene.symbols[0]: gene.entrez for gene in read_names()}
+    symbols = [symbol for symbol in landmark.symbol if symbol in entrez][:200]
+    for unknown, naming in ((0, "Entrez id"), (19, "Entrez id"), (21, "symbol")):
+        ids = ["-"] * unknown + [entrez[symbol] for symbol in symbols[unknown:]]
+        match = match_genes(PATH, table([*symbols, symbols[50]], row_metadata={"gene": [*ids, "1"]}), landmark)
+        assert (match.naming, len(match.averaged)) == (naming, naming == "symbol")
 
 
-def test_an_alias_of_two_landmarks_is_ambiguous():
+@pytest.mark.parametrize("again", ["", "x", "SNORD38B", "ENSG00000141511", "9"])
+def test_what_names_no_gene_may_repeat(again):
+    for names in (GENES.ensembl, ENTREZ, GENES.symbol):
+        ids = [again, *map(str, names), again]
+        for given in (table(ids), table("st", ids), table("abcdef", row_metadata={"gene": ids})):
+            match = match_genes(PATH, given, GENES)
+            assert rows_of(match) == [[1], [2], [3], [4]] and match.ambiguous == match.averaged == ()
+
+
+@pytest.mark.parametrize(
+    ("samples", "complaint"),
+    [
+        (["s", "t", "s"], "holds the sample s twice"),
+        (["s", ""], "holds the sample ''"),
+        (["\N{REPLACEMENT CHARACTER}"], "in UTF-8"),
+    ],
+)
+def test_samples_have_unique_names(samples, complaint):
+    for given in (table(GENES.symbol, samples), table(samples, GENES.symbol)):
+        with pytest.raises(DgexError, match=complaint):
+            match_genes(PATH, given, GENES)
+
+
+def test_names_of_portals():
+    expected = [[1], [2], [3], [4]]
+    for form in ("{0} ({1})", "{0}|{1}", "{2}.7_{0}", "{2}_{0}", "{0}|{2}", "{1}.0", "{2}.10_2"):
+        names = ["?|1", *map(form.format, GENES.symbol, ENTREZ, GENES.ensembl), "other", "other"]
+        for given in (table(names), table("st", names)):
+            match = match_genes(PATH, given, GENES)
+            assert rows_of(match) == expected and match.naming in ("Ensembl id", "Entrez id")
+
+
+def test_a_genes_copy_on_y_is_the_gene_where_it_is_alone():
+    genes = Genes(("ENSG00000002586", "ENSG00000141510"), ("CD99", "TP53"), ("-", "-"))
+    for copy in ("ENSG00000002586.20_PAR_Y", "ENSGR0000002586.20"):
+        match = match_genes(PATH, table(["ENSG00000002586.20", "ENSG00000141510.1", copy]), genes)
+        assert rows_of(match) == [[0], [1]] and match.ambiguous == ()
+        assert rows_of(match_genes(PATH, table(["ENSG00000141510.1", copy]), genes)) == [[1], [0]]
+    both = Genes(("ENSG00000124334", "ENSGR0000124334"), ("IL9R", "IL9R"), ("-", "-"))  # as D-GEX's targets
+    for copy in ("ENSG00000124334.17_PAR_Y", "ENSGR0000124334.17", "ENSGR0000124334.17_IL9R"):
+        assert rows_of(match_genes(PATH, table([copy, "ENSG00000124334.17"]), both)) == [[1], [0]]
+        assert rows_of(match_genes(PATH, table([copy, "x"]), both)) == [[], [0]]
+
+
+def test_dates_that_were_symbols():
     genes = Genes(
-        ("ENSG00000206053", "ENSG00000007545", "ENSG00000141510"), ("JPT2", "CRAMP1", "TP53"), ("a_at", "b_at", "c_at")
+        ("ENSG00000145416", "ENSG00000173926", "ENSG00000168385", "ENSG00000184640"),
+        ("MARCH1", "MARCH3", "SEPT2", "SEPT9"),
+        ("-",) * 4,
     )
-    match = match_genes(PATH, table(["HN1L", "TP53"]), genes)
-    assert rows_of(match) == [[], [], [1]]
-    assert match.ambiguous == (
-        "JPT2 (ENSG00000206053): HN1L (also another gene's)",
-        "CRAMP1 (ENSG00000007545): HN1L (also another gene's)",
-    )
+    match = match_genes(PATH, table(["1-Mar", "3-Mar", "2-Sep", "Sep-09", "1-Mar"]), genes)
+    assert rows_of(match) == [[], [1], [2], [3]]
+    assert match.ambiguous == ("MARCH1 (ENSG00000145416): 1-Mar (2 times, also another gene's)",)
+    assert rows_of(match_genes(PATH, table(["1-Mar", "MARCHF1", "SEPTIN2"]), genes))[0] == []
 
 
-def test_another_genes_current_symbol_is_no_alias():
-    """PAK5 was an alias of PAK6, and NAA38, LSM8's former name, is another gene's now."""
-    genes = Genes(("ENSG00000137843", "ENSG00000128534", "ENSG00000141510"), ("PAK6", "NAA38", "TP53"), ("-", "-", "-"))
-    match = match_genes(PATH, table(["PAK5", "NAA38", "TP53"]), genes)
-    assert rows_of(match) == [[], [], [2]]
-    assert match.ambiguous == ("NAA38 (ENSG00000128534): NAA38 (also another gene's)",)
-    assert rows_of(match_genes(PATH, table(["LSM8", "NAA38", "PAK6"]), genes)) == [[2], [0], []]
-    both = Genes(("ENSG00000128534", "ENSG00000183011"), ("NAA38", "NAA38"), ("-", "-"))
-    match = match_genes(PATH, table(["x", "NAA38"]), both)
-    assert rows_of(match) == [[], [1]] and match.ambiguous == ()
+def test_genes_of_two_tables_are_found_by_one_naming():
+    """With probe sets of their own where a gene is in both."""
+    target = Genes(("ENSG00000007545", "ENSG00000141510"), ("CRAMP1", "TP53"), ("x_at", "y_at"))
+    match = match_genes(PATH, table(["y_at", "201746_at", "TP53", "x_at"]), GENES, target)
+    assert match.naming == "probe set" and rows_of(match) == [[1], [], [], [], [3], [0]] and match.unused == 1
+    match = match_genes(PATH, table(["TP53", "x_at", "KHDC4", "CRAMP1"]), GENES, target)
+    assert match.naming == "symbol" and rows_of(match) == [[0], [2], [], [], [3], [0]]
+    match = match_genes(PATH, table(["HN1L", "TP53"]), GENES, target)
+    assert rows_of(match) == [[1], [], [], [], [], [1]] and len(match.ambiguous) == 2
 
 
-def test_a_retired_ensembl_id_is_found_by_the_present_one():
-    genes = Genes(("ENSG00000143466", "ENSG00000141510"), ("IKBKE", "TP53"), ("-", "-"))
-    assert rows_of(match_genes(PATH, table(["ENSG00000141510", "ENSG00000263528.2"]), genes)) == [[1], [0]]
-    assert rows_of(match_genes(PATH, table(["ENSG00000143466", "ENSG00000263528"]), genes)) == [[0], []]
+# What public programs and portals write, cut from the plate's six first profiles; see the folder's README.
+CASES = {
+    "cbio_dup.txt": ("Entrez id", "Entrez_Gene_Id"),
+    "cbio_empty.txt": ("Entrez id", "Entrez_Gene_Id"),
+    "depmap.csv": ("Entrez id", None),
+    "tcga_rsem.txt": ("Entrez id", None),
+    "entrez_float_samples.csv": ("Entrez id", None),
+    "dup_symbol.csv": ("symbol", None),
+    "tenx_dup.h5ad": ("Ensembl id", "gene_ids"),
+}
 
 
-def test_a_present_ensembl_id_has_no_substitute():
-    """ENSG00000284916 is PSME1 on another assembly."""
-    genes = Genes(("ENSG00000092010", "ENSG00000141510"), ("PSME1", "TP53"), ("-", "-"))
-    assert rows_of(match_genes(PATH, table(["ENSG00000284916", "ENSG00000141510"]), genes)) == [[], [1]]
-
-
-def test_other_species_names_are_not_taken():
-    match = match_genes(PATH, table(["Tp53", "tp53", "Khdc4", "JPT2"]), GENES)
-    assert rows_of(match) == [[], [], [3], []]
+@pytest.mark.parametrize("name", CASES)
+def test_cases(shared, landmark, plate, name):
+    if name.endswith(".h5ad"):
+        pytest.importorskip("anndata")
+    expected = plate.load()[:300:50, [plate.row_id.index(probe) for probe in landmark.probes]]
+    with open_expression(shared / "data" / "cases" / name) as given:
+        match = match_genes(PATH, given, landmark)
+        values = (given.transposed() if match.transposed else given).load()
+    assert (match.naming, match.field) == CASES[name]
+    found = average(values if values.max() < 32 else np.log2(values + 1), match.rows)
+    if name == "dup_symbol.csv":  # whose ATF1 stands twice, the second time with 1 more
+        assert match.averaged == ("ATF1 (ENSG00000123268): 2 rows",)
+        expected[:, landmark.symbol.index("ATF1")] += 0.5
+    if name == "tenx_dup.h5ad":  # whose DDR1 has its id on another assembly
+        assert match.missing == ("DDR1 (ENSG00000204580)",)
+        expected[:, landmark.symbol.index("DDR1")] = NAN
+    else:
+        assert match.missing == ()
+    np.testing.assert_allclose(found, expected, atol=0.1 if name == "tenx_dup.h5ad" else 1e-3)  # which has whole counts
 
 
 def test_reports():
@@ -295,11 +369,15 @@ def test_reports():
         match_genes(PATH, table(["TP53", "KHDC4", "JPT2", "C1orf43", "x", "y"]), GENES).report()
         == "4 of 4 landmarks found by symbol (row ids); 2 rows unused"
     )
+    assert match_genes(PATH, table(["TP53", "JPT2", "TP53", "C1orf43", "KHDC4"]), GENES).report() == (
+        "4 of 4 landmarks found by symbol (row ids); 0 rows unused\n"
+        "1 averaged over rows of one symbol: TP53 (ENSG00000141510): 2 rows"
+    )
     given = table("ab", "abc", sample_metadata={"gene": ["P53", "LFS1", "JPT2"]})
     assert match_genes(PATH, given, GENES).report() == (
         "1 of 4 landmarks found by symbol (column metadata gene); 2 columns unused\n"
         "3 missing: TP53 (ENSG00000141510); KIAA0907 (ENSG00000132680); C1orf43 (ENSG00000143612)\n"
-        "1 of these ambiguous: TP53 (ENSG00000141510): LFS1, P53"
+        "1 ambiguous, so missing: TP53 (ENSG00000141510): LFS1, P53"
     )
 
 
@@ -313,7 +391,7 @@ def test_unrecognised_names_are_shown_with_those_expected():
     with pytest.raises(DgexError) as error:
         match_genes(PATH, table(["g1\n", "g2", "g3", "g4"], ["Tp53"]), GENES)
     line = str(error.value)
-    assert "\n" not in line and line.startswith("table.csv: the landmarks are not recognised; ")
+    assert "\n" not in line and line.startswith("table.csv: the genes are not recognised; ")
     for shown in (r"'g1\n', 'g2', 'g3',", "'Tp53'", "(ENSG00000141510)", "(201746_at)", "(7157)", "(TP53)"):
         assert shown in line
     assert "g4" not in line
@@ -323,7 +401,7 @@ def test_a_few_chance_hits_prove_nothing(landmark):
     """Ages, say, of a table whose rows are unknown."""
     entrez = [int(gene.entrez) for gene in read_names() if gene.symbols[0] in landmark.symbol]
     given = table(others(20), row_metadata={"age": entrez[:9] + [1] * 11})
-    with pytest.raises(DgexError, match="only 9 of the landmarks are recognised"):
+    with pytest.raises(DgexError, match="only 9 of the 943 genes are recognised"):
         match_genes(PATH, given, landmark)
     assert match_genes(PATH, table(others(20), row_metadata={"age": entrez[:20]}), landmark).found == 20
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dgex.errors import DgexError
-from dgex.formats.matrix import PIECE, TEXT, Expression, ending, finite, in_memory, is_text, text_column
+from dgex.formats.matrix import PIECE, TEXT, Expression, ending, finite, in_memory, is_text, text_column, unique_ids
 
 
 @pytest.fixture
@@ -94,3 +94,17 @@ def test_what_is_infinite_is_refused():
     assert finite("x", values) is values
     with pytest.raises(DgexError, match="some.csv: the table holds infinite values; use NaN"):
         finite("some.csv: the table", np.array([1, -np.inf]))
+
+
+@pytest.mark.parametrize(
+    ("ids", "complaint"),
+    [
+        (["a", "b", "a"], "the row a twice"),
+        (["a", ""], "the row ''"),
+        (["a", "\N{REPLACEMENT CHARACTER}"], "in UTF-8"),
+        (["\0"], "without NUL"),
+    ],
+)
+def test_ids_must_be_keys(tmp_path, refused, ids, complaint):
+    assert unique_ids(tmp_path, "row", ["b", "a"]) == ("b", "a")
+    assert complaint in refused(lambda: unique_ids(tmp_path, "row", ids))

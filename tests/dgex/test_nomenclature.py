@@ -54,10 +54,10 @@ def test_every_landmark_of_d_gex_is_known(shared):
 
 def test_namings():
     found = namings(genes("ENSG00000206053 JPT2 a_at,b_at", "ENSG00000128534 NAA38 c_at", "ENSG00000143466 IKBKE a_at"))
-    assert found["Ensembl id"] == [
-        {"ENSG00000206053": [0], "ENSG00000128534": [1], "ENSG00000143466": [2]},
-        {"ENSG00000263528": [2]},
-    ]
+    own, present, _, on_y = found["Ensembl id"]
+    assert own == {"ENSG00000206053": [0], "ENSG00000128534": [1], "ENSG00000143466": [2]}
+    assert present == {"ENSG00000263528": [2]}
+    assert on_y["ENSG00000206053_PAR_Y"] == on_y["ENSGR0000206053"] == [0] and len(on_y) == 6
     assert found["probe set"] == [{"a_at": [0, 2], "b_at": [0], "c_at": [1]}]
     assert found["Entrez id"] == [{"90861": [0], "51691": [1], "9641": [2]}]
     best, capitals, others = found["symbol"]
@@ -72,6 +72,24 @@ def test_capitals_come_after_the_symbols_themselves():
     best, capitals, others = namings(genes("ENSG00000143612 C1orf43 -"))["symbol"]
     assert best == {"C1orf43": [0]} and capitals == {"C1ORF43": [0]}
     assert "NICE-3" in others and "C1orf43" not in others
+
+
+def test_dates_mean_what_a_spreadsheet_program_took_for_them():
+    found = genes(
+        "ENSG00000145416 MARCH1 -",
+        "ENSG00000173926 MARCH3 -",
+        "ENSG00000168385 SEPT2 -",
+        "ENSG00000125354 SEPT6 -",
+        "ENSG00000183291 SELENOF -",
+        "ENSG00000134107 BHLHE40 -",
+    )
+    best, _, others = namings(found)["symbol"]
+    assert best["1-Mar"] == [0, FOREIGN]  # or of MARC1
+    assert best["3-Mar"] == best["MARCH3"] == [1]
+    assert best["2-Sep"] == best["SEPT2"] == [2]  # which is an alias of SEPT6 too
+    assert best["6-Sep"] == [3] and others["15-Sep"] == others["SEP15"] == [4]
+    assert others["1-Dec"] == others["DEC1"] == [5, FOREIGN]  # an alias, and another gene's former symbol
+    assert not any("4-Mar" in tier or "1-Jan" in tier for tier in (best, others))
 
 
 def test_genes_without_probe_sets_have_no_name_for_them():

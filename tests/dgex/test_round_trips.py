@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dgex.formats.matrix import Expression, is_text
+from dgex.formats.matrix import Expression, in_memory, is_text
 from dgex.formats.opening import open_expression
 from dgex.formats.writing import WRITERS, write_expression
 
@@ -44,6 +44,18 @@ def test_the_plate_through_every_format(plate, tmp_path, extension):
         if extension in (".gct", ".gct.gz", ".gctx", ".h5ad"):
             check_metadata(table.row_metadata, expression.row_metadata)
             check_metadata(table.sample_metadata, expression.sample_metadata)
+
+
+@pytest.mark.parametrize("extension", [".gct", ".gctx", ".csv", ".tsv.gz", ".h5ad"])
+def test_names_that_repeat_or_lack_stay_so(tmp_path, extension):
+    """In rows and columns: which of them are samples' is not known yet."""
+    if extension == ".h5ad":
+        pytest.importorskip("anndata")
+    given = in_memory(np.arange(12, dtype=np.float32).reshape(4, 3) + 0.5, ["a", "", "a"], ["s", "t", "s", "u"])
+    write_expression(tmp_path / f"some{extension}", given)
+    with open_expression(tmp_path / f"some{extension}") as found:
+        assert (found.row_id, found.sample_id) == (given.row_id, given.sample_id)
+        np.testing.assert_array_equal(found.load(), given.load())
 
 
 @pytest.mark.parametrize(

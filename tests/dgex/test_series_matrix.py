@@ -93,7 +93,6 @@ def test_a_title_of_an_older_encoding_does_not_stop_the_reader(path):
         ('!Sample_geo_accession\t"GSM1"\t"GSM2"', "", "has no !Sample_geo_accession"),
         ('!Series_geo_accession\t"GSE1"', "", "has no !Series_geo_accession"),
         ('"GPL96"\t"GPL570"', '"GPL96"', "!Sample_platform_id has 1 entries for 2 samples"),
-        ('"1053_at"', '"1007_s_at"', "the row 1007_s_at twice"),
         ("3\t4e2", "3", "line 14 has 2 fields where 3 belong"),
         ("4e2", "4,2", "line 14 holds '4,2'"),
         ('"117_at"', "<html><body>Bad gateway</body></html>\n117_at", "goes on as a web page from line 14"),

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dgex.formats.text import metadata_column, read_lines, unique_ids, value_blocks
+from dgex.formats.text import metadata_column, read_lines, value_blocks
 
 NAN = np.nan
 
@@ -109,20 +109,6 @@ def test_a_line_without_end_is_refused_before_it_fills_the_memory(tmp_path, monk
     assert [len(line) for _, line in read_lines(path)] == [4, 98, 99]
     path.write_bytes(pack(b"#1.2\n" + b"x" * 100 + b"\n"))
     assert f"{path}: line 2 has no end within 100 characters" in refused(lambda: list(read_lines(path)))
-
-
-@pytest.mark.parametrize(
-    ("ids", "complaint"),
-    [
-        (["a", "b", "a"], "the row a twice"),
-        (["a", ""], "the row ''"),
-        (["a", "\N{REPLACEMENT CHARACTER}"], "in UTF-8"),
-        (["\0"], "without NUL"),
-    ],
-)
-def test_ids_must_be_keys(tmp_path, refused, ids, complaint):
-    assert unique_ids(tmp_path, "row", ["b", " a\N{NO-BREAK SPACE}"]) == ("b", "a")
-    assert complaint in refused(lambda: unique_ids(tmp_path, "row", ids))
 
 
 @pytest.mark.parametrize(
