@@ -1,0 +1,227 @@
+"""Signals end every command alike: with exit status 128 + N, soon, and with nothing half-written.
+
+The campaign (``pytest -m slow -s tests/dgex/test_signals.py``) sends 25 signals at random moments to each of eight
+commands, from the start of Python to its end, and prints a line on each command.
+"""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from dgex.signals import GRACE
+
+ROOT = Path(__file__).parents[2]
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+SIGNALS_PER_COMMAND = 25
+LONGEST = 8.0  # seconds into a command in which signals come
+
+
+def start(arguments, folder, **options):
+    """A process in which no signal is ignored, as it would be if these tests ran in a shell's background."""
+
+    def heed():
+        for number in STOPPING:
+            signal.signal(number, signal.SIG_DFL)
+
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "JAX_NUM_CPU_DEVICES": "1"}
+    return subprocess.Popen(
+        [sys.executable, *map(str, arguments)], cwd=folder, env=environment, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, text=True, **{"preexec_fn": heed, **options},
+    )  # fmt: skip
+
+
+PROGRAM = """
+import ctypes, os, signal, sys, time, weakref
+from pathlib import Path
+from dgex import console, signals
+from dgex.atomic import replacing
+
+signals.GRACE = float(sys.argv[2])
+
+def kill(number=signal.SIGTERM):
+    os.kill(os.getpid(), number)
+
+def ready():
+    print("ready", flush=True)
+    time.sleep(30)
+
+def dropped_by_a_callback():
+    class Thing:
+        pass
+    thing = Thing()
+    reference = weakref.ref(thing, lambda _: (kill(), time.sleep(0.01)))
+    del thing
+    time.sleep(30)
+
+def caught_by_a_library():
+    for _ in range(3):
+        try:
+            kill()
+            time.sleep(30)
+        except BaseException as error:
+            print(type(error).__name__, flush=True)
+
+def cleaned_up():
+    with replacing(Path("a.txt")) as partial:
+        try:
+            partial.write_text("half")
+            kill()
+            time.sleep(30)
+        finally:
+            time.sleep(0.5)  # signals that come again do not disturb it
+            print("cleaned", partial.exists(), flush=True)
+
+def turned_into_another():
+    try:
+        kill()
+        time.sleep(30)
+    except BaseException:
+        raise ValueError("C++ says so")
+
+def stuck():
+    libc, mutex = ctypes.CDLL(None), ctypes.create_string_buffer(128)
+    with replacing(Path("a.txt")) as partial:
+        partial.write_text("half")
+        libc.pthread_mutex_init(mutex, None)
+        libc.pthread_mutex_lock(mutex)
+        print("ready", flush=True)
+        libc.pthread_mutex_lock(mutex)  # for ever, and no bytecode is run
+
+def after_the_work():
+    import atexit
+    atexit.register(lambda: (kill(), time.sleep(30)))
+
+console.main(globals()[sys.argv[1]])
+"""
+
+
+def run_program(name, folder, grace=5.0, send=None, **options):
+    """What stood on stdout and stderr, and the exit status; nothing is left in the folder."""
+    with start(["-c", PROGRAM, name, grace], folder, **options) as process:
+        if send:
+            assert process.stdout.readline() == "ready\n"
+            process.send_signal(send)
+        out, err = process.communicate(timeout=20)
+    assert os.listdir(folder) == []
+    return out, err, process.returncode
+
+
+@pytest.mark.parametrize("number", STOPPING)
+def test_every_signal_has_its_status_and_no_traceback(tmp_path, number):
+    assert run_program("ready", tmp_path, send=number) == ("", "", 128 + number)
+
+
+def test_an_exception_that_a_callback_drops_is_raised_again(tmp_path):
+    assert run_program("dropped_by_a_callback", tmp_path) == ("", "", 143)
+
+
+def test_an_exception_that_a_library_catches_is_raised_again(tmp_path):
+    """Also where the work then ends by itself."""
+    assert run_program("caught_by_a_library", tmp_path) == ("Stopped\n" * 3, "", 143)
+
+
+def test_cleanup_is_left_alone(tmp_path):
+    assert run_program("cleaned_up", tmp_path) == ("cleaned True\n", "", 143)
+
+
+def test_whatever_becomes_of_the_exception(tmp_path):
+    assert run_program("turned_into_another", tmp_path) == ("", "", 143)
+
+
+def test_one_long_call_is_not_waited_for(tmp_path):
+    assert run_program("stuck", tmp_path, grace=0.5, send=signal.SIGINT) == ("", "", 130)
+
+
+def test_a_signal_after_the_work(tmp_path):
+    assert run_program("after_the_work", tmp_path) == ("", "", 143)
+
+
+def test_what_nohup_ignores_stays_ignored(tmp_path):
+    with start(
+        ["-c", PROGRAM, "ready", 5], tmp_path, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    ) as process:
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGHUP)
+        time.sleep(0.3)
+        assert process.poll() is None
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 143
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """A small compendium, prepared, its folds, and a model of it."""
+    folder = tmp_path_factory.mktemp("signals")
+    prepare = ["prepare", "raw/simulated.gctx", "--genes", "raw"]
+    for arguments in (
+        ["data_prep", "simulate", "--profiles", 600, "-o", "raw"],
+        ["data_prep", *prepare, "-o", "prepared.h5"],
+        ["data_prep", "folds", *prepare[1:], "--folds", 3, "-o", "folds"],
+        ["dgex", "train", "prepared.h5", "--epochs", 3, "-o", "model"],
+    ):
+        with start(["-m", *arguments], folder) as process:
+            _, err = process.communicate(timeout=300)
+        assert process.returncode == 0, err
+    return folder
+
+
+COMMANDS = {
+    "train": "dgex train {0}/prepared.h5 --epochs 2000 --hidden 200 -o model",
+    "evaluate": "dgex evaluate {0}/model {0}/prepared.h5",
+    "predict": "dgex predict {0}/raw/simulated.gctx -m {0}/model -o profiles.h5ad",
+    "simulate": "data_prep simulate -o raw",
+    "prepare": "data_prep prepare {0}/raw/simulated.gctx --genes {0}/raw -o prepared.h5",
+    "folds": "data_prep folds {0}/raw/simulated.gctx --genes {0}/raw --folds 3 -o folds",
+    "compare": "experiments.compare --data {0}/prepared.h5 --seeds 1 -o results",
+    "study": "experiments.study --data {0}/folds --quick -o results",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", COMMANDS)
+def test_signals_at_any_moment(files, tmp_path, name):
+    arguments = ["-m", *COMMANDS[name].format(files).split()]
+    draw = random.Random(name)
+    started = time.monotonic()
+    with start(arguments, tmp_path) as process:
+        try:
+            process.communicate(timeout=LONGEST)
+        except subprocess.TimeoutExpired:
+            process.kill()
+    seconds = time.monotonic() - started
+
+    ends, slowest, sent = Counter(), 0.0, 0
+    while sent < SIGNALS_PER_COMMAND:
+        folder = tmp_path / str(sum(ends.values()))
+        folder.mkdir()
+        number = STOPPING[sent % len(STOPPING)]
+        with start(arguments, folder) as process:
+            time.sleep(draw.uniform(0, seconds))
+            late = process.poll() is not None
+            process.send_signal(number)
+            at = time.monotonic()
+            out, err = process.communicate(timeout=60)
+        took = time.monotonic() - at
+        where = (name, number, sent, process.returncode, took, out[-500:], err)
+        if late:
+            assert process.returncode == 0, where
+            ends["ended before"] += 1
+            continue
+        sent += 1
+        if process.returncode == -number:  # before the command began; a shell makes 128 + N of it
+            ends["in Python's start"] += 1
+        else:
+            assert process.returncode == 128 + number, where
+            assert err == "" or "\n" not in err.rstrip("\n"), where
+            ends[f"{128 + number}"] += 1
+        assert took < GRACE + 3, where
+        assert not list(folder.rglob("*.partial")), where
+        slowest = max(slowest, took)
+    print(f"\n{name}: {sent} signals within {seconds:.1f} s, {dict(ends)}; slowest end {slowest:.2f} s")
