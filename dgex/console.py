@@ -25,7 +25,7 @@ stderr = Console(stderr=True)
 # Both of click, which typer has as a package beside it or, later, inside.
 UsageError: Any = typer.BadParameter.__base__
 LINE_SECONDS = 25.0  # between two lines of progress
-_last_line = time.monotonic()  # or the program's start
+_last_line = time.monotonic()  # when the last one was written, or the command began
 
 
 class CommandLine(typer.Typer):
@@ -47,6 +47,8 @@ def main(app: Callable[[], object]) -> None:
 
 def run(app: Callable[[], object]) -> NoReturn:
     """Runs a typer application; a ``DgexError`` or wrong usage becomes one line on stderr and exit status 2."""
+    global _last_line
+    _last_line = time.monotonic()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal without Greek letters is no reason to fail

@@ -334,8 +334,11 @@ def test_a_file_that_is_too_large(fetch, server, tmp_path, announced):
 
     def endless(handler, begin):
         handler.head(200, **({"Content_Length": 10**13} if announced else {}))
-        for _ in range(1 if announced else 400):
-            handler.body(b"0" * 2**20)
+        try:
+            for _ in range(1 if announced else 400):
+                handler.body(b"0" * 2**20)
+        except OSError:
+            pass  # hung up on
 
     with pytest.raises(DgexError, match=r"data\.txt\.gz: is larger than 0\.01 GiB .*--max-size"):
         fetch(endless, limits=Limits(size=0.01))
