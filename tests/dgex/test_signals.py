@@ -20,6 +20,7 @@ from dgex.signals import GRACE
 ROOT = Path(__file__).parents[2]
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 SIGNALS_PER_COMMAND = 25
+SLACK = 5.0  # seconds that a busy machine may take longer
 LONGEST = 12.0  # seconds into a command in which signals come
 
 
@@ -203,7 +204,7 @@ def test_signals_at_any_moment(files, tmp_path, name):
     begin, end = (seconds_of(arguments, tmp_path) for arguments in ([*arguments[:2], "--help"], arguments))
     end = max(end, begin + 0.5)
 
-    ends, slowest, sent = Counter(), 0.0, 0
+    ends, slowest, sent, faults = Counter(), 0.0, 0, []
     while sent < SIGNALS_PER_COMMAND:
         folder = tmp_path / str(sum(ends.values()))
         folder.mkdir()
@@ -215,19 +216,20 @@ def test_signals_at_any_moment(files, tmp_path, name):
             at = time.monotonic()
             out, err = process.communicate(timeout=60)
         took = time.monotonic() - at
-        where = (name, number, sent, process.returncode, took, out[-500:], err)
+        status = process.returncode
         if late:
-            assert process.returncode == 0, where
             ends["ended before"] += 1
-            continue
-        sent += 1
-        if process.returncode == -number:  # before the command began; a shell makes 128 + N of it
+            right = status == 0
+        elif status == -number:  # before the command began; a shell makes 128 + N of it
             ends["in Python's start"] += 1
+            right = True
         else:
-            assert process.returncode == 128 + number, where
-            assert err == "" or "\n" not in err.rstrip("\n"), where
-            ends[f"{128 + number}"] += 1
-        assert took < GRACE + 3, where
-        assert not list(folder.rglob("*.partial")), where
+            ends[str(status)] += 1
+            right = status == 128 + number and len(err.splitlines()) <= 1
+        sent += not late
         slowest = max(slowest, took)
+        if not right or took > GRACE + SLACK or list(folder.rglob("*.partial")):
+            faults.append(f"{name} after signal {number}: status {status} after {took:.1f} s, {err[-2000:]}")
+            print(faults[-1], flush=True)
     print(f"\n{name}: {sent} signals after {begin:.1f} to {end:.1f} s, {dict(ends)}; slowest end {slowest:.2f} s")
+    assert not faults
