@@ -66,10 +66,10 @@ def stoppable(work: Callable[[], object]) -> None:
         work()
     finally:
         ending = True
-        if received:  # whatever has become of the exception meanwhile
-            _end(received[0])
         for number in taken:
             signal.signal(number, lambda number, frame: _end(number))
+        if received:  # whatever has become of the exception meanwhile
+            _end(received[0])
 
 
 def _is_on_its_way(handled: BaseException | None) -> bool:
