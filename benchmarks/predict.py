@@ -126,4 +126,4 @@ def main(
 
 
 if __name__ == "__main__":
-    console.run(app)
+    console.main(app)

@@ -69,6 +69,10 @@ def measure(config: NetworkConfig, steps: int, rounds: int) -> dict[int, list[fl
     return {count: [1e3 * second / steps / count for second in seconds[str(count)]] for count in COUNTS}
 
 
+app = console.command_line(__doc__.splitlines()[0])
+
+
+@app.command()
 def main(
     rounds: Annotated[int, typer.Option(min=1, help="How often everything is timed; medians are reported.")] = 5,
 ) -> None:
@@ -93,4 +97,4 @@ def main(
 
 
 if __name__ == "__main__":
-    console.run(lambda: typer.run(main))
+    console.main(app)

@@ -225,6 +225,10 @@ def environment() -> dict[str, Any]:
     }
 
 
+app = console.command_line(__doc__.splitlines()[0])
+
+
+@app.command()
 def main(
     rounds: Annotated[int, typer.Option(min=1, help="How often everything is timed; medians are reported.")] = 5,
     only: Annotated[str, typer.Option(help="Run only the cases whose title contains this.")] = "",
@@ -250,4 +254,4 @@ def main(
 
 
 if __name__ == "__main__":
-    console.run(lambda: typer.run(main))
+    console.main(app)

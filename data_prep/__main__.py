@@ -10,12 +10,13 @@ import typer
 
 from data_prep import folds, geo, inspection, simulate
 from data_prep.blocks import Resources, Work
+from data_prep.download import LIMITS, Limits
 from data_prep.duplicates import Rule
 from data_prep.pipeline import Settings
 from data_prep.split import Fold, Fractions, Split
 from data_prep.steps import Steps
 from dgex.atomic import check_writable, need_room
-from dgex.console import command_line, run, say
+from dgex.console import command_line, main, say
 from dgex.errors import DgexError
 from dgex.extras import need
 from dgex.formats.gctx import write_gctx
@@ -25,6 +26,8 @@ from dgex.genes import gene_table_paths, read_gene_table, write_gene_table
 app = command_line("From public expression data to one prepared HDF5 file.")
 
 Mirror = Annotated[str | None, typer.Option(help="Web address to download from.", show_default="where it is published")]
+MinRate = Annotated[float, typer.Option(min=0, help="KiB/s to download with at least; a slower line is tried again.")]
+MaxSize = Annotated[float, typer.Option(min=0, help="GiB that a downloaded file may have.")]
 LARGEST_SEED = 2**32 - 1  # what every generator in use takes
 
 # Options of several commands.
@@ -41,9 +44,11 @@ RESOURCES = Resources()
 def genes_command(
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for map_lm.txt and map_tg.txt.")],
     mirror: Mirror = None,
+    min_rate: MinRate = LIMITS.rate,
+    max_size: MaxSize = LIMITS.size,
 ) -> None:
     """Download D-GEX's gene tables: 943 landmark and 9,520 target genes."""
-    geo.gene_tables(output, mirror or geo.GENE_TABLES)
+    geo.gene_tables(output, mirror or geo.GENE_TABLES, Limits(min_rate, max_size))
     say(f"{output}: {' and '.join(path.name for path in gene_table_paths(output))}, as published")
 
 
@@ -68,15 +73,17 @@ def geo_command(
         ),
     ] = None,
     mirror: Mirror = None,
+    min_rate: MinRate = LIMITS.rate,
+    max_size: MaxSize = LIMITS.size,
 ) -> None:
     """Build a compendium from GEO series: download, check, bring to log2, and write one GCTX file."""
-    cache = cache or output.parent / "geo"
+    cache, limits = cache or output.parent / "geo", Limits(min_rate, max_size)
     if genes is None:
         check_writable(output)  # before anything is downloaded
         genes = cache
         if not all(table.exists() for table in gene_table_paths(genes)):
-            geo.gene_tables(genes, mirror or geo.GENE_TABLES)
-    series = geo.geo(accessions, genes, output, cache, mirror or geo.SERIES)
+            geo.gene_tables(genes, mirror or geo.GENE_TABLES, limits)
+    series = geo.geo(accessions, genes, output, cache, mirror or geo.SERIES, limits)
     total = f"{output}: {sum(each.arrays for each in series)} arrays of {len(series)} series"
     say("\n".join([*map(str, series), total]))
 
@@ -232,4 +239,4 @@ def simulate_command(
 
 
 if __name__ == "__main__":
-    run(app)
+    main(app)

@@ -13,6 +13,7 @@ import re
 import time
 import zlib
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http.client import HTTPException, HTTPResponse, InvalidURL
@@ -28,10 +29,27 @@ from dgex.errors import DgexError, visible
 ATTEMPTS = 6
 FIRST_WAIT, LONGEST_WAIT = 1.0, 300.0  # seconds; a wait doubles from one attempt to the next
 STALLED = 60.0  # seconds without a byte
+RATE_SECONDS = 30.0  # over which the rate is measured
 CHUNK = 2**18
 MAY_PASS = {408, 416, 425, 429, 500, 502, 503, 504}  # statuses worth another attempt
 
 Report = Callable[[int, int | None], None]  # takes bytes so far, and bytes in all where the server says
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a server may do to a download.
+
+    Attributes:
+      rate: KiB/s that are to come at least; 0 for no such limit.
+      size: GiB that a file may have, as it comes.
+    """
+
+    rate: float = 1.0
+    size: float = 4.0
+
+
+LIMITS = Limits()
 
 
 class NotThere(DgexError):
@@ -52,6 +70,8 @@ def download(
     sha256: str | None = None,
     report: Report = lambda done, total: None,
     sleep: Callable[[float], None] = time.sleep,
+    limits: Limits = LIMITS,
+    check: Callable[[Path], None] = lambda path: None,
 ) -> None:
     """Fetches ``url`` to ``path``, which appears whole and checked or not at all.
 
@@ -62,11 +82,14 @@ def download(
       sha256: hexadecimal; None where nobody knows it.
       report: called as bytes arrive.
       sleep: called between attempts.
+      limits: a slower connection is cut and resumed, a larger file refused.
+      check: raises a DgexError if what has come, under another name, is not the file that it should be.
 
     Raises:
       NotThere: the server has no such file.
-      DgexError: the server refuses, sends a web page, keeps failing, or sends a file that does not pass its check, also
-        when fetched again from the start; another process is fetching it; the folder cannot be written to.
+      DgexError: the server refuses, sends a web page or too large a file, keeps failing, or sends a file that does not
+        pass its checks, also when fetched again from the start; another process is fetching it; the folder cannot be
+        written to.
     """
     if not re.match("https?://[^/]", url):
         raise DgexError(f"{url}: is no web address; give one such as https://host/folder")
@@ -77,10 +100,11 @@ def download(
             _lock(file, path)
             try:
                 for _ in range(2):
-                    _fetch(url, file, report, sleep)
+                    _fetch(url, file, report, sleep, limits)
                     file.flush()
                     flaw = find_flaw(part, sha256)
                     if flaw is None:
+                        _pass(check, part, url, file)
                         os.replace(part, path)
                         return
                     file.truncate(0)
@@ -95,22 +119,35 @@ def download(
 def find_flaw(path: Path, sha256: str | None = None) -> str | None:
     """What is wrong with a file, as "is truncated"; None if nothing is. Reads gzip through to its CRC-32."""
     with path.open("rb") as file:
-        start = file.read(64)
-        if not start:
-            return "is empty"
-        if start.lstrip().startswith(b"<"):
-            return "is a web page, not data"
+        if flaw := _flaw_at_start(file.read(64)):
+            return flaw
         file.seek(0)
         if sha256 and (found := hashlib.file_digest(file, "sha256").hexdigest()) != sha256:
             return f"has SHA-256 {found}, not {sha256}"
     if ".gz" in path.suffixes:
         try:
             with gzip.open(path) as text:
+                flaw = _flaw_at_start(text.read(64))
                 while text.read(CHUNK):
                     pass
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             return f"is damaged or no gzip file ({error})"
+        return flaw
     return None
+
+
+def _flaw_at_start(start: bytes) -> str | None:
+    if not start:
+        return "is empty"
+    return "is a web page, not data" if start.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<") else None
+
+
+def _pass(check: Callable[[Path], None], part: Path, url: str, file: BinaryIO) -> None:
+    try:
+        check(part)
+    except DgexError as error:
+        file.truncate(0)
+        raise DgexError(str(error).replace(str(part), url)) from error
 
 
 def _lock(file: BinaryIO, path: Path) -> None:
@@ -120,11 +157,11 @@ def _lock(file: BinaryIO, path: Path) -> None:
         raise DgexError(f"{path}: another process is downloading it; wait for it, or stop it first") from error
 
 
-def _fetch(url: str, file: BinaryIO, report: Report, sleep: Callable[[float], None]) -> None:
+def _fetch(url: str, file: BinaryIO, report: Report, sleep: Callable[[float], None], limits: Limits) -> None:
     """Appends to ``file`` until all is there."""
     for attempt in range(1, ATTEMPTS + 1):
         try:
-            return _attempt(url, file, report)
+            return _attempt(url, file, report, limits)
         except _Trouble as trouble:
             if attempt == ATTEMPTS:
                 raise DgexError(
@@ -137,7 +174,7 @@ def _fetch(url: str, file: BinaryIO, report: Report, sleep: Callable[[float], No
             sleep(wait)
 
 
-def _attempt(url: str, file: BinaryIO, report: Report) -> None:
+def _attempt(url: str, file: BinaryIO, report: Report, limits: Limits) -> None:
     done = file.seek(0, os.SEEK_END)
     headers = {"User-Agent": f"dgex/{dgex.__version__}"} | ({"Range": f"bytes={done}-"} if done else {})
     try:
@@ -166,12 +203,31 @@ def _attempt(url: str, file: BinaryIO, report: Report) -> None:
         else:  # the server does not do ranges
             file.truncate(0)
             done = 0
+        _need_small(url, file, total or 0, limits)
+        since, before = time.monotonic(), done
         while chunk := _read(response):
             file.write(chunk)
             done += len(chunk)
             report(done, total)
+            _need_small(url, file, done, limits)
+            seconds, rate = time.monotonic() - since, limits.rate * 2**10
+            if seconds >= RATE_SECONDS:
+                if done - before < rate * seconds:
+                    raise _Trouble(
+                        f"{(done - before) / 2**10 / seconds:.2g} KiB/s come, fewer than --min-rate {limits.rate:g}"
+                    )
+                since, before = time.monotonic(), done
     if total is not None and done != total:
         raise _Trouble(f"the connection ended after {done} of {total} bytes")
+
+
+def _need_small(url: str, file: BinaryIO, size: int, limits: Limits) -> None:
+    if size > limits.size * 2**30:
+        file.truncate(0)
+        raise DgexError(
+            f"{url}: is larger than {limits.size:g} GiB ({size / 2**30:.2f} at least); allow it with --max-size, or "
+            "try another mirror"
+        )
 
 
 def _read(response: HTTPResponse) -> bytes:

@@ -4,15 +4,16 @@ https://ftp.ncbi.nlm.nih.gov/geo/README.txt describes where GEO keeps its files.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from rich.progress import Progress
 
-from data_prep.download import NotThere, download, find_flaw
+from data_prep.download import LIMITS, Limits, NotThere, download, find_flaw
 from data_prep.platforms import PLATFORMS, check_platforms
 from data_prep.steps import Steps
 from dgex.atomic import check_writable
@@ -81,7 +82,9 @@ class _Source:
     table: Expression
 
 
-def geo(accessions: Path, genes_dir: Path, output: Path, cache: Path, mirror: str = SERIES) -> list[Series]:
+def geo(
+    accessions: Path, genes_dir: Path, output: Path, cache: Path, mirror: str = SERIES, limits: Limits = LIMITS
+) -> list[Series]:
     """Writes one GCTX of the series in a list: log2, rows are the gene tables' probe sets in the tables' order.
 
     Sample metadata: study_id, platform_id, title, source_scale, source_sha256. What a series lacks is NaN in
@@ -93,6 +96,7 @@ def geo(accessions: Path, genes_dir: Path, output: Path, cache: Path, mirror: st
       genes_dir: folder of the gene tables.
       cache: where series matrices are looked for and downloaded to. If all are there, no network is needed.
       mirror: a web address that stands for https://ftp.ncbi.nlm.nih.gov/geo/series.
+      limits: of each download.
 
     Raises:
       DgexError: the list or a gene table is unusable; a series cannot be had, is damaged, is not the one listed, is not
@@ -105,7 +109,7 @@ def geo(accessions: Path, genes_dir: Path, output: Path, cache: Path, mirror: st
     names = [probes.split(",") for genes in read_gene_tables(genes_dir) for probes in genes.probes]
     wanted = list(dict.fromkeys(probe for probes in names for probe in probes))
     with progress() as bars:
-        paths = [_obtain(accession, cache, mirror, bars) for accession in listed]
+        paths = [_obtain(accession, cache, mirror, limits, bars) for accession in listed]
 
     steps = Steps()
     with ExitStack() as stack:
@@ -187,14 +191,14 @@ def read_accessions(path: Path) -> list[Accession]:
     return listed
 
 
-def gene_tables(folder: Path, mirror: str = GENE_TABLES) -> None:
+def gene_tables(folder: Path, mirror: str = GENE_TABLES, limits: Limits = LIMITS) -> None:
     """Downloads D-GEX's gene tables as they are published (github.com/uci-cbcl/D-GEX); errors as ``download``."""
     with progress() as bars:
         for path, sha256 in zip(gene_table_paths(folder), GENE_TABLE_SHA256, strict=True):
-            _download(f"{mirror.rstrip('/')}/{path.name}", path, sha256, bars)
+            _download(f"{mirror.rstrip('/')}/{path.name}", path, sha256, limits, bars)
 
 
-def _obtain(accession: Accession, cache: Path, mirror: str, bars: Progress) -> Path:
+def _obtain(accession: Accession, cache: Path, mirror: str, limits: Limits, bars: Progress) -> Path:
     """The series matrix in ``cache``, downloaded if it is not there."""
     paths = [cache / name for name in accession.files]
     for path in paths:
@@ -205,7 +209,7 @@ def _obtain(accession: Accession, cache: Path, mirror: str, bars: Progress) -> P
     folder = f"{mirror.rstrip('/')}/{re.sub('[0-9]{1,3}$', 'nnn', accession.series)}/{accession.series}/matrix"
     for path in paths:
         try:
-            _download(f"{folder}/{path.name}", path, accession.sha256, bars)
+            _download(f"{folder}/{path.name}", path, accession.sha256, limits, bars, partial(_check_series, accession))
             return path
         except NotThere:
             continue
@@ -215,14 +219,29 @@ def _obtain(accession: Accession, cache: Path, mirror: str, bars: Progress) -> P
     )
 
 
-def _download(url: str, path: Path, sha256: str | None, bars: Progress) -> None:
+def _check_series(accession: Accession, path: Path) -> None:
+    """Raises DgexError where a file is not a whole series matrix of the series."""
+    with open_series_matrix(path) as table:
+        studies = set(table.sample_metadata["study_id"].tolist())
+    if studies != {accession.series}:
+        raise DgexError(f"{path}: is of {_named(studies)}, not of {accession.series}; try another mirror")
+
+
+def _download(
+    url: str,
+    path: Path,
+    sha256: str | None,
+    limits: Limits,
+    bars: Progress,
+    check: Callable[[Path], None] = lambda path: None,
+) -> None:
     bar = bars.add_task(f"KiB of {path.name}", total=None)
 
     def report(done: int, total: int | None) -> None:
         bars.update(bar, completed=done // 2**10, total=total and total // 2**10)
 
     try:
-        download(url, path, sha256, report)
+        download(url, path, sha256, report, limits=limits, check=check)
     except NotThere:
         bars.remove_task(bar)
         raise

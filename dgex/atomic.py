@@ -13,6 +13,8 @@ from dgex.errors import DgexError
 LONGEST_NAME = 180  # bytes of a file's, of the 255 that systems allow; temporary names and companions are longer
 SLACK = 2**24  # bytes, for what a file holds besides its arrays
 
+_under_way: set[Path] = set()  # temporary names that ``replacing`` has given and not yet removed
+
 
 def need_room(folder: Path, nbytes: int) -> None:
     """Finds out before writing that the disk is too full: HDF5 and Orbax do not fail well in the middle of it.
@@ -75,6 +77,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     path = Path(path)
     stem = f".{path.name}.{socket.gethostname()}."
     partial = path.with_name(f"{stem}{os.getpid()}.partial")
+    _under_way.add(partial)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove_abandoned(path.parent, stem)
@@ -86,6 +89,14 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         raise DgexError(f"{path}: cannot be written ({reason}); check the folder's rights and free space") from error
     finally:
         with suppress(OSError):  # gone already after success; out of reach where the folder is
+            _remove(partial)
+        _under_way.discard(partial)
+
+
+def remove_partials() -> None:
+    """Removes what ``replacing`` has under way: for a process that ends without coming to its ``finally``."""
+    for partial in list(_under_way):
+        with suppress(OSError):
             _remove(partial)
 
 

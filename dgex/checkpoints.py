@@ -1,19 +1,27 @@
-"""Checkpoints of a training run, kept by Orbax."""
+"""Checkpoints of a training run, kept by Orbax, with a digest of each.
 
+Orbax has checksums of its indices alone: a flipped bit in an array reads as other numbers. So the folder of a
+checkpoint gets ``SHA256SUMS`` of its files, and of the two checkpoints that are kept the latest sound one is used.
+"""
+
+import hashlib
 import inspect
 import logging
+import shutil
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import jax
 from orbax.checkpoint import v1 as ocp
 
-from dgex.atomic import need_room
+from dgex.atomic import need_room, replacing
 from dgex.errors import DgexError
 
 Tree = TypeVar("Tree")
+SUMS = "SHA256SUMS"
 
 
 class Saving(Protocol):
@@ -26,19 +34,24 @@ class Saving(Protocol):
 def open_checkpoints(directory: Path, minimum_interval_secs: int) -> ocp.training.Checkpointer:
     """The checkpoints of one run; a context manager.
 
-    Only the latest is kept: a run's best parameters are part of its state, so the best epoch survives however seldom
-    checkpoints are written. What a killed process left unfinished is removed.
+    The latest is kept, and the one before in case the latest gets damaged: a run's best parameters are part of its
+    state, so the best epoch survives however seldom checkpoints are written. What a killed process left unfinished is
+    removed, and so are damaged checkpoints that are later than a sound one, which a line on stderr tells.
 
     Args:
       directory: made if absent.
       minimum_interval_secs: ``save`` does nothing sooner than this after the checkpoint before.
+
+    Raises:
+      DgexError: there are checkpoints, and all are damaged.
     """
+    _remove_damaged(directory)
     return ocp.training.Checkpointer(
         directory.absolute(),
         save_decision_policy=ocp.training.save_decision_policies.ContinuousCheckpointingPolicy(
             minimum_interval_secs=minimum_interval_secs
         ),
-        preservation_policy=ocp.training.preservation_policies.LatestN(1),
+        preservation_policy=ocp.training.preservation_policies.LatestN(2),
         cleanup_tmp_directories=True,
     )
 
@@ -68,15 +81,74 @@ def save(
     if before:
         before.result()
     need_room(Path(checkpoints.directory), sum(leaf.nbytes for leaf in jax.tree.leaves(state)))
-    return checkpoints.save_async(epoch, state, force=force)
+    started = checkpoints.save_async(epoch, state, force=force)
+    if not started:
+        return before
+    thread = ThreadPoolExecutor(1)
+    sealed = thread.submit(_seal, started, Path(checkpoints.directory) / str(epoch))
+    thread.shutdown(wait=False)  # it ends with what it does
+    return sealed
+
+
+def _seal(saving: Saving, folder: Path) -> bool:
+    """Waits for a checkpoint to be written and adds the digests; without them, after a kill, it counts as sound."""
+    saved = saving.result()
+    sums = _digests(folder)
+    with replacing(folder / SUMS) as partial:
+        partial.write_text("".join(f"{digest}  {name}\n" for name, digest in sums.items()))
+    return saved
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    """SHA-256 by the name of each file but ``SUMS``."""
+    sums = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and path.name != SUMS:
+            with path.open("rb") as file:
+                sums[str(path.relative_to(folder))] = hashlib.file_digest(file, "sha256").hexdigest()
+    return sums
+
+
+def _find_damage(folder: Path) -> str | None:
+    """The file of a checkpoint that is not as it was written; None if all are, or no digests are there."""
+    if not (folder / SUMS).exists():
+        return None
+    lines = (folder / SUMS).read_text(errors="replace").splitlines()
+    written, present = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}, _digests(folder)
+    return next((name for name in [*present, *written] if written.get(name) != present.get(name)), None)
+
+
+def _remove_damaged(directory: Path) -> None:
+    """Removes the damaged checkpoints that are later than the latest sound one; errors as ``open_checkpoints``."""
+    folders = [path for path in directory.iterdir() if path.name.isdecimal()] if directory.exists() else []
+    damaged: list[tuple[Path, str]] = []
+    for folder in sorted(folders, key=lambda folder: int(folder.name), reverse=True):
+        if damage := _find_damage(folder):
+            damaged.append((folder, damage))
+            continue
+        for later, file in damaged:
+            from dgex.console import warn  # and typer with it, which training does without
+
+            warn(f"{later}: is damaged ({file} is not as it was written); training goes on from epoch {folder.name}")
+            shutil.rmtree(later)
+        return
+    if damaged:
+        folder, file = damaged[0]
+        raise DgexError(_unreadable(directory, folder.name, f"{file} is not as it was written"))
+
+
+def _unreadable(directory: Path, epoch: int | str, reason: str) -> str:
+    return (
+        f"{directory}: the checkpoint of epoch {epoch} cannot be read ({reason}); delete the run's folder and train "
+        "again"
+    )
 
 
 def restore_latest(checkpoints: ocp.training.Checkpointer, like: Tree) -> tuple[int, Tree]:
     """The epoch and state of the latest checkpoint, placed as ``like`` is; ``(0, like)`` if there is none.
 
     Raises:
-      DgexError: the checkpoint is damaged or not of this structure. (Orbax keeps no checksums here: a file with a
-        flipped bit, rather than a missing piece, reads as other numbers.)
+      DgexError: the checkpoint is damaged, and has no digests; or it is not of this structure.
     """
     if checkpoints.latest is None:
         return 0, like
@@ -87,8 +159,7 @@ def restore_latest(checkpoints: ocp.training.Checkpointer, like: Tree) -> tuple[
         loaded = checkpoints.load(step, abstract)
     except (ValueError, KeyError, OSError) as error:
         raise DgexError(
-            f"{checkpoints.directory}: the checkpoint of epoch {step} cannot be read (damaged, or written by another "
-            "version); delete the run's folder and train again"
+            _unreadable(Path(checkpoints.directory), step, "damaged, or written by another version")
         ) from error
     unmute()
     return step, loaded

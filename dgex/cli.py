@@ -3,7 +3,6 @@
 What a command needs is imported when it runs: help is there at once.
 """
 
-import gc
 import shutil
 import time
 from collections.abc import Iterator
@@ -24,16 +23,6 @@ def _version(asked: bool) -> None:
     if asked:
         print(f"dgex {__version__}")
         raise typer.Exit
-
-
-@contextmanager
-def _without_collection() -> Iterator[None]:
-    """JAX hooks into garbage collection, and an interrupt that comes within the hook is lost."""
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
 
 
 @app.callback()
@@ -158,7 +147,6 @@ def info_command(model: Annotated[Path | None, typer.Argument(help="Model direct
 
 
 @app.command("predict")
-@_without_collection()
 def predict_command(
     table: Annotated[
         Path,
@@ -292,4 +280,4 @@ def _print_scores(scores: dict[str, dict]) -> None:
 
 def main() -> None:
     """The command ``dgex``."""
-    console.run(app)
+    console.main(app)

@@ -1,4 +1,4 @@
-"""What the commands share: one line for an error, one style of progress bar.
+"""What the commands share: how they end, one line for an error, one style of progress.
 
 The commands use typer because a command is then a typed function whose signature and docstring are its help page;
 rich, which typer brings along, draws the progress bars and tables.
@@ -6,45 +6,71 @@ rich, which typer brings along, draws the progress bars and tables.
 
 import errno
 import io
-import signal
 import sys
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NoReturn
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from dgex.errors import DgexError, visible
+from dgex.signals import stoppable
 
 stderr = Console(stderr=True)
 
+# Both of click, which typer has as a package beside it or, later, inside.
+UsageError: Any = typer.BadParameter.__base__
+LINE_SECONDS = 25.0  # between two lines of progress
+_last_line = time.monotonic()  # when the last one was written, or the command began
 
-def command_line(help: str) -> typer.Typer:
-    """A typer application that leaves errors to ``run``."""
-    return typer.Typer(help=help, add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
+
+class CommandLine(typer.Typer):
+    """A typer application that leaves errors, those of usage too, and the process's end to its caller."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return super().__call__(*args, **{"standalone_mode": False, **kwargs})
 
 
-def run(app: Callable[[], object]) -> None:
-    """Runs a typer application; a ``DgexError`` becomes one line on stderr and exit status 2."""
+def command_line(help: str) -> CommandLine:
+    """An application without commands yet, for ``main`` or ``run``."""
+    return CommandLine(help=help, add_completion=False, pretty_exceptions_enable=False)
+
+
+def main(app: Callable[[], object]) -> None:
+    """Runs an application as the process's work: ``run``, ended in order by signals."""
+    stoppable(lambda: run(app))
+
+
+def run(app: Callable[[], object]) -> NoReturn:
+    """Runs a typer application; a ``DgexError`` or wrong usage becomes one line on stderr and exit status 2."""
+    global _last_line
+    _last_line = time.monotonic()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal without Greek letters is no reason to fail
-    if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGTERM, signal.SIGHUP):  # of batch systems: what is half written goes, as after Ctrl-C
-            signal.signal(number, lambda number, frame: sys.exit(128 + number))
     try:
-        app()
+        status = app()
     except OSError as error:
         if error.filename is not None or error.errno not in (errno.ENOSPC, errno.EPIPE):
             raise
         sys.stdout = None  # which would fail once more on exit
-        print(f"error: standard output: cannot be written ({error.strerror})", file=sys.stderr)
-        sys.exit(2)
+        _fail(f"standard output: cannot be written ({error.strerror})")
     except DgexError as error:
-        # Not through rich: it would wrap the line and read [brackets] as markup.
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        _fail(str(error))
+    except UsageError as error:
+        command = f"{error.ctx.command_path} " if error.ctx else ""
+        _fail(f"{error.format_message().rstrip('.')} (see `{command}--help`)")
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def _fail(text: str) -> NoReturn:
+    # Not through rich: it would wrap the line and read [brackets] as markup.
+    print(f"error: {visible(' '.join(text.splitlines()))}", file=sys.stderr)
+    sys.exit(2)
 
 
 def say(text: object) -> None:
@@ -57,12 +83,13 @@ def warn(text: str) -> None:
     print(f"warning: {visible(text)}", file=sys.stderr)
 
 
-def progress(*fields: str) -> Progress:
+@contextmanager
+def progress(*fields: str) -> Iterator[Progress]:
     """A progress bar on stderr; ``fields`` such as ``"{task.fields[loss]}"`` are shown after the count.
 
-    Where stderr is no terminal nothing is shown: a log has no use for it, and an error is to be one line there.
+    Where stderr is no terminal there is a line every ``LINE_SECONDS`` instead, and none of what is done sooner.
     """
-    return Progress(
+    bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
@@ -71,3 +98,31 @@ def progress(*fields: str) -> Progress:
         console=stderr,
         disable=not stderr.is_terminal,
     )
+    with bar:
+        if stderr.is_terminal:
+            yield bar
+        else:
+            with _lines(bar):
+                yield bar
+
+
+@contextmanager
+def _lines(bar: Progress) -> Iterator[None]:
+    """Prints what a bar would show, also while the main thread is in one long call."""
+    over = threading.Event()
+
+    def write() -> None:
+        global _last_line  # of any bar: short steps one after another are to be heard of too
+        while not over.wait(max(0.0, _last_line + LINE_SECONDS - time.monotonic())):
+            _last_line = time.monotonic()
+            for task in [task for task in bar.tasks if not task.finished] or bar.tasks[-1:]:
+                cells = [str(column(task)) for column in bar.columns if not isinstance(column, (str, BarColumn))]
+                print(*" ".join(cells).split(), file=sys.stderr, flush=True)
+
+    thread = threading.Thread(target=write, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()

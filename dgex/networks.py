@@ -267,8 +267,8 @@ def main(preset: str) -> None:
 
 
 if __name__ == "__main__":
-    import typer
-
     from dgex import console
 
-    console.run(lambda: typer.run(main))
+    app = console.command_line(help="Layers and parameter counts of a preset network.")
+    app.command()(main)
+    console.main(app)

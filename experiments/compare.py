@@ -137,4 +137,4 @@ def _print_table(screen: Console, rows: Sequence[Sequence[str]]) -> None:
 
 
 if __name__ == "__main__":
-    console.run(app)
+    console.main(app)

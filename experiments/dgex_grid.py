@@ -198,4 +198,4 @@ def _test_mae(run: Run) -> float:
 
 
 if __name__ == "__main__":
-    console.run(app)
+    console.main(app)

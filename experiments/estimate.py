@@ -259,8 +259,8 @@ def measure(trials: Sequence[Trial], shape: Shape, devices: tuple[jax.Device, ..
     return Needs(
         networks=tuple(networks),
         host=host,
-        # The newest checkpoint is written before the one before it goes; outcomes stay.
-        disk=2 * checkpoint + len(left) * of_outcome,
+        # Two checkpoints are kept, and a third is written before the oldest goes; outcomes stay.
+        disk=3 * checkpoint + len(left) * of_outcome,
         device_memory=memory,
         host_memory=_host_memory(),
         disk_free=None if output is None else _disk_free(output),

@@ -128,4 +128,4 @@ def section(by_model: dict[str, Run]) -> Section:
 
 
 if __name__ == "__main__":
-    console.run(app)
+    console.main(app)

@@ -122,4 +122,4 @@ def too_few(sources: Sources, plan: Plan) -> list[str]:
 
 
 if __name__ == "__main__":
-    console.run(app)
+    console.main(app)

@@ -16,7 +16,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from data_prep import download as module
-from data_prep.download import NotThere, download, find_flaw
+from data_prep.download import Limits, NotThere, download, find_flaw
 from dgex.errors import DgexError
 
 DATA = gzip.compress(os.urandom(300_000), mtime=0)
@@ -308,6 +308,86 @@ def test_a_web_page_in_disguise_is_refused(fetch, tmp_path):
     assert os.listdir(tmp_path / "cache") == []
 
 
+@pytest.mark.parametrize("page", [b"<!DOCTYPE html><html>Log in</html>", b"\xef\xbb\xbf\r\n <html></html>"])
+def test_a_web_page_within_gzip_is_refused(fetch, tmp_path, page):
+    packed = gzip.compress(page)
+    with pytest.raises(DgexError, match="is a web page, not data, twice"):
+        fetch(lambda handler, begin: whole(handler, begin, packed))
+    assert os.listdir(tmp_path / "cache") == []
+
+
+def test_another_file_is_refused_and_not_kept(fetch, server, tmp_path):
+    """Its bytes have come as they are, so fetching it again would not help."""
+
+    def check(path):
+        assert path.read_bytes() == DATA
+        raise DgexError(f"{path}, line 7: is no series matrix")
+
+    with pytest.raises(DgexError, match=f"^{re.escape(server.url)}, line 7: is no series matrix$"):
+        fetch(whole, check=check)
+    assert os.listdir(tmp_path / "cache") == [] and server.ranges == [None]
+
+
+@pytest.mark.parametrize("announced", [True, False])
+def test_a_file_that_is_too_large(fetch, server, tmp_path, announced):
+    """Refused before its bytes are fetched where the server says its size, else as soon as that many have come."""
+
+    def endless(handler, begin):
+        handler.head(200, **({"Content_Length": 10**13} if announced else {}))
+        try:
+            for _ in range(1 if announced else 400):
+                handler.body(b"0" * 2**20)
+        except OSError:
+            pass  # hung up on
+
+    with pytest.raises(DgexError, match=r"data\.txt\.gz: is larger than 0\.01 GiB .*--max-size"):
+        fetch(endless, limits=Limits(size=0.01))
+    assert os.listdir(tmp_path / "cache") == [] and len(server.ranges) == 1
+
+
+def test_size_within_the_limit(fetch):
+    assert fetch(upto(100_000), whole, limits=Limits(size=len(DATA) / 2**30)).read_bytes() == DATA
+    with pytest.raises(DgexError, match="is larger than"):
+        fetch(whole, limits=Limits(size=(len(DATA) - 1) / 2**30))
+
+
+def drip(handler, begin):
+    """The file, 100 bytes every hundredth of a second: some 10 KB/s, and no pause that would count as a stall."""
+    handler.head(206 if begin else 200, Content_Length=len(DATA) - begin,
+                 **({"Content_Range": f"bytes {begin}-{len(DATA) - 1}/{len(DATA)}"} if begin else {}))  # fmt: skip
+    try:
+        for first in range(begin, len(DATA), 100):
+            handler.body(DATA[first : first + 100])
+            time.sleep(0.01)
+    except OSError:
+        pass  # hung up on
+
+
+def test_a_slow_connection_is_resumed(fetch, server, monkeypatch, capsys):
+    monkeypatch.setattr(module, "RATE_SECONDS", 0.2)
+    assert fetch(drip, drip, whole, limits=Limits(rate=20)).read_bytes() == DATA
+    begun = [int(asked[6:-1]) for asked in server.ranges[1:]]
+    assert len(begun) == 2 and 0 < begun[0] < begun[1]  # what came slowly is kept
+    assert "KiB/s come, fewer than --min-rate 20; next attempt in" in capsys.readouterr().err
+
+
+def test_a_server_that_stays_slow_is_left(fetch, server, monkeypatch):
+    monkeypatch.setattr(module, "RATE_SECONDS", 0.05)
+    with pytest.raises(DgexError, match="fewer than --min-rate 20, after 6 attempts; run again to go on from here"):
+        fetch(drip, limits=Limits(rate=20))
+    assert len(server.ranges) == 6
+
+
+def test_without_a_minimum_slow_is_no_fault(fetch, server, monkeypatch):
+    monkeypatch.setattr(module, "RATE_SECONDS", 0.05)
+
+    def last(handler, begin):
+        drip(handler, max(begin, len(DATA) - 2000))
+
+    assert fetch(upto(len(DATA) - 2000), last, limits=Limits(rate=0)).read_bytes() == DATA
+    assert len(server.ranges) == 2
+
+
 def test_checksums(fetch):
     assert fetch(whole, sha256=hashlib.sha256(DATA).hexdigest()).read_bytes() == DATA
     with pytest.raises(DgexError, match=f"has SHA-256 {hashlib.sha256(OTHER).hexdigest()}, not "):
@@ -357,6 +437,8 @@ def test_addresses_must_be_of_the_web(tmp_path, url, waits):
         (DATA[:1000] + b"\0" + DATA[1001:], "is damaged or no gzip file"),
         (b"text", "is damaged or no gzip file"),
         (b"<html>", "is a web page"),
+        (gzip.compress(b"<html>"), "is a web page"),
+        (gzip.compress(b""), "is empty"),
     ],
 )
 def test_flaws_are_found(tmp_path, content, flaw):

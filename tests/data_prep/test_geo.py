@@ -218,6 +218,38 @@ def test_a_series_that_is_not_there(command, mirror, refused):
     assert "must stand there if the series has several: 'GSE7 GPL570'" in line
 
 
+WHOLE = gzip.decompress(FILES["GSE7"])
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"<html>Sign in</html>", "is a web page, not data, twice"),
+        (b'{"error": "rate limit"}', "has no !series_matrix_table_begin"),
+        (b"try later", "has no !series_matrix_table_begin"),
+        (b"\0" * 1000, ""),
+        (WHOLE.replace(b"GSE7", b"GSE8"), "is of GSE8, not of GSE7; try another mirror"),
+        (WHOLE[: WHOLE.rindex(b"!series")], "has no !series_matrix_table_end, is truncated"),
+        (WHOLE.replace(b"!Sample_title", b"!Sample_name"), "has no !Sample_title"),
+    ],
+)
+def test_what_is_not_the_series_matrix_is_not_kept(command, mirror, refused, tmp_path, content, said):
+    """Valid gzip of something else."""
+    url = "/GSEnnn/GSE7/matrix/GSE7_series_matrix.txt.gz"
+    mirror.files = {url: gzip.compress(content)}
+    line = refused(lambda: command("GSE7", {}, "--mirror", mirror.url))
+    assert f"{mirror.url}{url}" in line and said in line and ".part" not in line
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_a_download_has_limits(command, mirror, refused, tmp_path):
+    mirror.files = {"/GSEnnn/GSE7/matrix/GSE7_series_matrix.txt.gz": FILES["GSE7"]}
+    options = ("--mirror", mirror.url, "--min-rate", "0.5", "--max-size")
+    assert "is larger than 1e-09 GiB" in refused(lambda: command("GSE7", {}, *options, "1e-9"))
+    assert list((tmp_path / "cache").iterdir()) == []
+    assert command("GSE7", {}, *options, "1").exists()
+
+
 def test_accession_lists(tmp_path):
     path = tmp_path / "list.txt"
     sha256 = "0" * 64

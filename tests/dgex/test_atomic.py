@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from dgex.atomic import check_writable, need_room, replacing
+from dgex.atomic import check_writable, need_room, remove_partials, replacing
 from dgex.errors import DgexError
 
 
@@ -130,3 +130,18 @@ def test_folders_that_a_killed_process_left_go(tmp_path):
             partial.mkdir()
     assert names(tmp_path) == ["elsewhere", "folder", "link"]
     assert names(tmp_path / "elsewhere") == ["file"]
+
+
+def test_what_is_under_way_can_be_removed_from_outside(tmp_path):
+    """As a process does that ends without coming to its ``finally``; other files stay."""
+    (tmp_path / "b").write_text("old")
+    with replacing(tmp_path / "a") as folder, replacing(tmp_path / "b") as file:
+        folder.mkdir()
+        (folder / "c").write_text("half")
+        file.write_text("half")
+        remove_partials()
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["b"]
+        folder.mkdir()
+        file.write_text("new")
+    remove_partials()
+    assert (tmp_path / "a").is_dir() and (tmp_path / "b").read_text() == "new"

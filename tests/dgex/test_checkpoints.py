@@ -1,6 +1,9 @@
-"""Checkpoints: what goes in comes out, and what cannot be read is said in one line."""
+"""Checkpoints: what goes in comes out, and of damaged ones none is used."""
 
 import gc
+import hashlib
+import random
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -34,15 +37,17 @@ def tree(value):
 def folder(tmp_path):
     """Checkpoints of the epochs 1, 2 and 3."""
     folder = tmp_path / "checkpoints"
+    saving = None
     with open_checkpoints(folder, 0) as checkpoints:
         for epoch in (1, 2, 3):
-            save(checkpoints, epoch, tree(epoch), force=True)
+            saving = save(checkpoints, epoch, tree(epoch), saving, force=True)
+        saving.result()
     return folder
 
 
 def test_latest_comes_back_as_it_was(folder):
     with open_checkpoints(folder, 0) as checkpoints:
-        assert [checkpoint.step for checkpoint in checkpoints.checkpoints] == [3]
+        assert [checkpoint.step for checkpoint in checkpoints.checkpoints] == [2, 3]
         epoch, restored = restore_latest(checkpoints, tree(0))
     assert epoch == 3
     wanted = tree(3)
@@ -83,31 +88,87 @@ def test_reused_memory_does_not_reach_a_checkpoint_under_way(tmp_path):
     np.testing.assert_array_equal(restored["a"], value)
 
 
-def every_file(folder, change):
-    for path in folder.rglob("*"):
-        if path.is_file():
-            change(path)
+def files_of(folder):
+    return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
-@pytest.mark.parametrize(
-    "damage",
-    [
-        lambda path: path.write_bytes(b""),
-        lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]),
-        lambda path: path.write_bytes(bytes(255 - byte for byte in path.read_bytes())),
-        lambda path: path.unlink() if path.parent.name == "d" else None,
-        lambda path: path.unlink() if path.name == "manifest.ocdbt" else None,
-        lambda path: path.unlink() if path.name == "_METADATA" else None,
-    ],
-    ids=["emptied", "halved", "flipped", "no data", "no manifest", "no metadata"],
-)
-def test_damaged(folder, damage):
-    every_file(folder / "3" if (folder / "3").exists() else folder, damage)
-    with (
-        open_checkpoints(folder, 0) as checkpoints,
-        pytest.raises(DgexError, match="checkpoint of epoch 3 cannot be read .* delete the run's folder"),
-    ):
-        restore_latest(checkpoints, tree(0))
+def flip(path, bit):
+    content = bytearray(path.read_bytes())
+    content[bit // 8] ^= 1 << bit % 8
+    path.write_bytes(content)
+
+
+def latest(folder):
+    """The epoch and step of what is restored, and what else is kept then."""
+    with open_checkpoints(folder, 0) as checkpoints:
+        epoch, restored = restore_latest(checkpoints, tree(0))
+        return epoch, int(restored["step"]), [checkpoint.step for checkpoint in checkpoints.checkpoints]
+
+
+def test_digests_are_those_of_the_files(folder):
+    """As ``sha256sum -c SHA256SUMS`` checks them."""
+    for epoch in ("2", "3"):
+        lines = (folder / epoch / "SHA256SUMS").read_text().splitlines()
+        others = [path for path in files_of(folder / epoch) if path.name != "SHA256SUMS"]
+        assert lines == [
+            f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.relative_to(folder / epoch)}" for path in others
+        ]
+
+
+def test_a_flipped_bit_is_noticed_wherever_it_is(folder, tmp_path, capsys):
+    """A random bit in each file of the latest checkpoint, also in the digests: the one before is used, in a line."""
+    draw = random.Random(0)
+    for number, path in enumerate(files_of(folder / "3")):
+        copy = tmp_path / str(number)
+        shutil.copytree(folder, copy)
+        damaged = copy / path.relative_to(folder)
+        if not damaged.stat().st_size:
+            continue
+        flip(damaged, draw.randrange(8 * damaged.stat().st_size))
+        assert latest(copy) == (2, 2, [2])
+        line = capsys.readouterr().err
+        assert line.startswith(f"warning: {copy}/3: is damaged (") and line.count("\n") == 1
+        assert line.endswith("; training goes on from epoch 2\n")
+
+
+def test_training_goes_on_after_damage(folder):
+    """The epoch of the damaged checkpoint is saved again."""
+    flip(max(files_of(folder / "3"), key=lambda path: path.stat().st_size), 99)
+    with open_checkpoints(folder, 0) as checkpoints:
+        assert restore_latest(checkpoints, tree(0))[0] == 2
+        save(checkpoints, 3, tree(3), force=True).result()
+    assert latest(folder) == (3, 3, [2, 3])
+
+
+def test_one_without_digests_is_used(folder):
+    """It was killed before they were written, or is of an earlier version."""
+    (folder / "3" / "SHA256SUMS").unlink()
+    assert latest(folder) == (3, 3, [2, 3])
+
+
+DAMAGES = {
+    "emptied": lambda path: path.write_bytes(b""),
+    "halved": lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]),
+    "inverted": lambda path: path.write_bytes(bytes(255 - byte for byte in path.read_bytes())),
+    "no data": lambda path: path.unlink() if path.parent.name == "d" else None,
+    "no manifest": lambda path: path.unlink() if path.name == "manifest.ocdbt" else None,
+    "no metadata": lambda path: path.unlink() if path.name == "_METADATA" else None,
+}
+
+
+@pytest.mark.parametrize("digests", [True, False])
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damage_to_all(folder, damage, digests):
+    """With digests Orbax is not even asked."""
+    for path in files_of(folder):
+        if path.name == "SHA256SUMS":
+            if not digests:
+                path.unlink()
+        else:
+            DAMAGES[damage](path)
+    with pytest.raises(DgexError, match="checkpoint of epoch 3 cannot be read .* delete the run's folder"):
+        with open_checkpoints(folder, 0) as checkpoints:
+            restore_latest(checkpoints, tree(0))
 
 
 @pytest.mark.parametrize(

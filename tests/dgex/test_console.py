@@ -3,8 +3,11 @@
 import os
 import subprocess
 import sys
+import time
+from typing import Annotated, Literal
 
 import pytest
+import typer
 
 from dgex import console
 from dgex.errors import DgexError
@@ -35,24 +38,122 @@ def test_other_errors_keep_their_traceback():
         console.run(lambda: 1 / 0)
 
 
-@pytest.mark.parametrize(("arguments", "status"), [(["3"], 0), (["x"], 2), ([], 2), (["0"], 2)])
-def test_typer_application(capsys, arguments, status):
+@pytest.fixture
+def app():
     app = console.command_line("Divides.")
 
     @app.command()
-    def divide(number: int) -> None:
+    def divide(number: int, kind: Annotated[Literal["whole", "real"], typer.Option()] = "whole") -> None:
         if number == 0:
             raise DgexError("0: cannot divide by it; give another number")
         print(6 // number)
 
+    @app.command()
+    def pair(numbers: Annotated[tuple[int, int], typer.Option(min=1)]) -> None:
+        print(*numbers)
+
+    return app
+
+
+@pytest.mark.parametrize(("arguments", "out"), [(["divide", "3"], "2\n"), (["pair", "--numbers", "1", "2"], "1 2\n")])
+def test_typer_application(app, capsys, arguments, out):
     with pytest.raises(SystemExit) as stop:
         console.run(lambda: app(arguments))
-    assert stop.value.code == status
+    assert stop.value.code == 0
+    assert capsys.readouterr() == (out, "")
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["divide", "--help"]])
+def test_help_is_no_error(app, capsys, arguments):
+    with pytest.raises(SystemExit) as stop:
+        console.run(lambda: app(arguments))
     captured = capsys.readouterr()
-    assert captured.out == ("2\n" if status == 0 else captured.out)
-    assert "Traceback" not in captured.err
-    if arguments == ["0"]:
-        assert captured.err == "error: 0: cannot divide by it; give another number\n"
+    assert stop.value.code == 0 and "Usage" in captured.out and captured.err == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "Missing command"),
+        (["divid"], "No such command 'divid'"),
+        (["--what"], "No such option: --what"),
+        (["divide"], "Missing argument"),
+        (["divide", "x"], "number"),
+        (["divide", "1", "2"], "Got unexpected extra argument"),
+        (["divide", "1", "--kind"], "Option '--kind' requires an argument"),
+        (["divide", "1", "--kind", "odd"], "'--kind'"),
+        (["divide", "1", "--what"], "No such option: --what"),
+        (["divide", "0"], "0: cannot divide by it; give another number"),
+        (["pair"], "Missing option '--numbers'"),
+        (["pair", "--numbers", "1"], "'--numbers'"),
+        (["pair", "--numbers", "1", "0"], "'--numbers'"),
+    ],
+)
+def test_wrong_usage_is_one_line(app, refused, arguments, said):
+    line = refused(lambda: app(arguments))
+    assert said in line
+    assert line.endswith("--help`)\n") or arguments == ["divide", "0"]
+
+
+MODULES = [
+    "dgex", "dgex.networks", "data_prep", "experiments.compare", "experiments.study", "experiments.dgex_grid",
+    "experiments.paper_size", "benchmarks.stack", "benchmarks.predict",
+]  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("module", MODULES)
+def test_wrong_usage_of_every_program(module):
+    done = subprocess.run([sys.executable, "-m", module, "--no-such-option"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: No such option: --no-such-option (see `python -m ")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.fixture
+def often(monkeypatch):
+    monkeypatch.setattr(console, "LINE_SECONDS", 0.05)
+    monkeypatch.setattr(console, "_last_line", time.monotonic())
+
+
+def test_progress_without_a_terminal_is_lines(often, capsys):
+    """Also while the program is in one long call, and of what is being done at that moment."""
+    with console.progress("{task.fields[status]}") as bar:
+        task = bar.add_task("trials", total=160, status="epoch 1")
+        time.sleep(0.2)
+        bar.update(task, completed=80, status="[epoch 2]\n")
+        time.sleep(0.2)
+    lines = capsys.readouterr().err.splitlines()
+    assert 4 <= len(lines) <= 8
+    assert lines[0].startswith("trials 0/160 epoch 1 ") and lines[-1].startswith("trials 80/160 ")
+
+
+def test_short_steps_one_after_another_are_told_of(often, capsys):
+    for step in range(20):
+        with console.progress() as bar:
+            bar.add_task(f"step {step}", total=1)
+            time.sleep(0.02)
+    assert 3 <= len(capsys.readouterr().err.splitlines()) <= 8
+
+
+def test_progress_of_what_is_done_sooner_is_none(capsys):
+    with console.progress() as bar:
+        bar.add_task("quick", total=1)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_an_error_is_the_last_line(often, capsys):
+    def work():
+        with console.progress() as bar:
+            bar.add_task("reading", total=None)
+            time.sleep(0.2)
+            raise DgexError("a.h5: is damaged; prepare it again")
+
+    with pytest.raises(SystemExit):
+        console.run(work)
+    *lines, last = capsys.readouterr().err.splitlines()
+    assert last == "error: a.h5: is damaged; prepare it again"
+    assert lines and all(line.startswith("reading 0/?") for line in lines)
 
 
 def test_what_a_terminal_cannot_show_is_no_error(small_model, tmp_path):

@@ -190,6 +190,6 @@ def test_needs_of_an_experiment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     values = 4 * (50 + 7 + 11) * (3 + 5)
     assert needs.host == 2 * values + large.checkpoint_bytes + 2 * large.device_bytes
     # Four errors a sample and eight sums a gene in float64, an error a study and gene in float32; six trials are left.
-    assert needs.disk == 2 * large.checkpoint_bytes + 6 * (8 * (4 * 11 + 8 * 5) + 4 * 6 * 5)
+    assert needs.disk == 3 * large.checkpoint_bytes + 6 * (8 * (4 * 11 + 8 * 5) + 4 * 6 * 5)
     assert needs.disk_free is not None
     assert measure(trials, shape, parallel.devices(2), None).disk_free is None
