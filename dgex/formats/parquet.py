@@ -15,8 +15,8 @@ import numpy as np
 from dgex.errors import DgexError
 from dgex.extras import load_extra
 from dgex.formats.companions import Metadata, write_with_companions
-from dgex.formats.content import is_gzip, reading
-from dgex.formats.matrix import BLOCK, Block, Expression, ending, finite, is_text, pieces, text_column
+from dgex.formats.content import check_unpacked, is_gzip, reading
+from dgex.formats.matrix import BLOCK, Block, Expression, check_length, ending, finite, is_text, pieces, text_column
 from dgex.formats.names import column_names
 from dgex.formats.profiles import profiles_of
 from dgex.formats.table import ENTREZ
@@ -91,6 +91,8 @@ def _table(path: Path, file: Any) -> Expression:
     arrow = load_extra(path, "pyarrow", "parquet")
     with reading(path):
         schema, lines = file.schema_arrow, file.metadata.num_rows
+        check_length(path, "lines", lines)
+        check_unpacked(f"{path}: the table", 4 * lines * len(schema), path.stat().st_size)
         index = _index_column(schema.metadata or {})
     names = unique_ids(path, "column", schema.names)
     texts = [field.name for field in schema if _is_text(arrow.types, field.type)]
