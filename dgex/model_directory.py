@@ -221,6 +221,9 @@ def _check_arrays(folder: Path, arrays: dict[str, np.ndarray], config: NetworkCo
             _refuse(folder, f"{ARRAYS_FILE}: {name} is {values.dtype} {values.shape}, not float32 [{', '.join(axes)}]")
         if name not in NOT_FINITE and not (np.abs(values) <= LARGEST).all():
             _refuse(folder, f"{ARRAYS_FILE}: {name} holds numbers that are not finite, or beyond {LARGEST:g}")
+    # Of z-scores neither is far from 1; beyond this the matrix that fills gaps in cannot be inverted.
+    if np.square(loadings, dtype=np.float64).sum() > 1e12 * arrays["factors/noise"]:
+        _refuse(folder, f"{ARRAYS_FILE}: factors/loadings are too large, or factors/noise is too small")
     positive = ("landmark/sd", "target/sd", "factors/noise")
     if not (arrays["reliability/half_width"] >= 0).all():
         _refuse(folder, f"{ARRAYS_FILE}: reliability/half_width is negative or NaN")

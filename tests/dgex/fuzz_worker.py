@@ -246,11 +246,10 @@ def restructure_text(dice: random.Random, path: Path) -> None:
 
 def restructure_model(dice: random.Random, path: Path) -> None:
     """Changes files of a model directory, mostly with the right checksums of what they then are."""
-    for _ in range(dice.choice([1, 1, 2])):
-        file = path / dice.choice(["model.json", "weights.safetensors", "reference.safetensors", "genes.tsv"] * 3
-                                  + ["MODEL_CARD.md", "SHA256SUMS"])  # fmt: skip
-        if not file.is_file() or file.is_symlink():
-            continue
+    names = ["model.json", "genes.tsv", "weights.safetensors", "reference.safetensors"] * 3
+    names += ["MODEL_CARD.md", "SHA256SUMS"]
+    for name in dict.fromkeys(dice.choice(names) for _ in range(dice.choice([1, 1, 2]))):
+        file = path / name
         if dice.random() < 0.15:
             replace_file(dice, file)
         elif file.suffix == ".json":
