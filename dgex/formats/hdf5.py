@@ -18,7 +18,7 @@ from dgex.formats.content import check_unpacked, first_bytes, is_gzip, open_cont
 from dgex.formats.matrix import MOST_VALUES, Block, check_length, finite, pieces, text_column
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
-MOST_LINKS = 2**16  # members of a file; an AnnData with much in it has some hundreds
+MOST_LINKS, MOST_LEVELS = 2**16, 100  # members of a file, and their depth; an AnnData with much in it has some hundreds
 COPY_WHOLE = "make a file that holds all of its values"
 LARGEST_CHUNK = 2**28  # bytes; HDF5 unpacks a compressed chunk whole, whatever part of it is asked for
 
@@ -63,25 +63,39 @@ def _check_members(path: Path, file: h5py.File) -> None:
     HDF5 follows links into other files, and takes values from them, without a word: whoever makes a file could have the
     reader's own put into an output.
     """
+    count, seen = 0, set()
+    groups = [("", file.id)]
+    while groups:
+        where, group = groups.pop()
+        for name, kind in _links(group):
+            count += 1
+            inner = f"{where}/{name.decode('utf-8', 'replace')}"
+            if kind == h5py.h5l.TYPE_SOFT:
+                continue  # to a member of this file, which is come to as well
+            if kind != h5py.h5l.TYPE_HARD:
+                raise DgexError(f"{path}: {inner} is a link into another file; {COPY_WHOLE}")
+            member = h5py.h5o.open(group, name)
+            if isinstance(member, h5py.h5d.DatasetID):
+                _check_dataset(f"{path}: {inner}", member)
+            elif isinstance(member, h5py.h5g.GroupID) and (address := h5py.h5o.get_info(member).addr) not in seen:
+                seen.add(address)  # links can lead in circles
+                groups.append((inner, member))
+            if count > MOST_LINKS or inner.count("/") > MOST_LEVELS:
+                raise DgexError(f"{path}: has too many members to be an expression table; check how it was made")
+
+
+def _links(group: h5py.h5g.GroupID) -> list[tuple[bytes, int]]:
+    """The names in a group, and of what kind each link is: ``MOST_LINKS`` and a few of them at most."""
     links: list[tuple[bytes, int]] = []
 
     def collect(name: bytes, link: h5py.h5l.LinkInfo) -> bool | None:
-        """Ends the visit by returning something; what it raises h5py cannot hand on."""
+        """Ends the iteration by returning something; what it raised would be lost."""
         links.append((name, link.type))
         return len(links) > MOST_LINKS or None
 
-    file.id.links.visit(collect, info=True)
-    if len(links) > MOST_LINKS:
-        raise DgexError(f"{path}: has more than {MOST_LINKS:,} members, is no expression table; check how it was made")
-    for name, kind in links:
-        what = f"{path}: /{name.decode('utf-8', 'replace')}"
-        if kind == h5py.h5l.TYPE_SOFT:
-            continue  # to a member of this file, which is here too
-        if kind != h5py.h5l.TYPE_HARD:
-            raise DgexError(f"{what} is a link into another file; {COPY_WHOLE}")
-        member = h5py.h5o.open(file.id, name)
-        if isinstance(member, h5py.h5d.DatasetID):
-            _check_dataset(what, member)
+    # Not ``visit``, whose recursion in C overflows the stack where groups are nested deep.
+    group.links.iterate(collect, info=True)
+    return links
 
 
 def _check_dataset(what: str, member: h5py.h5d.DatasetID) -> None:
