@@ -6,6 +6,7 @@ rich, which typer brings along, draws the progress bars and tables.
 
 import errno
 import io
+import re
 import signal
 import sys
 import threading
@@ -73,7 +74,7 @@ def run(app: Callable[[], object]) -> None:
         _fail(str(error))
     except Exception as error:
         # JAX is not imported for its exception: not every command needs it.
-        if not isinstance(error, MemoryError) and "RESOURCE_EXHAUSTED" not in str(error):
+        if not (isinstance(error, MemoryError) or re.search("RESOURCE_EXHAUSTED|Out of memory", str(error))):
             raise
         _fail(f"there is too little memory ({error}); use less data, fewer units (--hidden) or a larger machine")
 

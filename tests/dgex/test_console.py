@@ -78,6 +78,7 @@ def test_what_a_terminal_cannot_show_is_no_error(small_model, tmp_path):
     [
         (MemoryError("Unable to allocate 8.00 PiB"), "there is too little memory (Unable to allocate 8.00 PiB); use"),
         (RuntimeError("RESOURCE_EXHAUSTED: Out of memory"), "there is too little memory (RESOURCE_EXHAUSTED: Out of"),
+        (RuntimeError("INTERNAL: Out of memory allocating"), "there is too little memory (INTERNAL: Out of memory"),
         (PermissionError(13, "Permission denied", "a/b"), "a/b: cannot be used (Permission denied); check the name"),
     ],
 )
