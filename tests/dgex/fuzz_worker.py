@@ -18,6 +18,7 @@ import struct
 import sys
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import h5py
@@ -146,7 +147,8 @@ def change_member(dice: random.Random, file: h5py.File, name: str) -> None:
     dice.choice(changes)()
     if last in group and group.get(last, getlink=True).__class__ is h5py.HardLink and dice.random() < 0.7:
         for key, value in attributes.items():
-            group[last].attrs[key] = value
+            with suppress(UnicodeEncodeError):  # that was read from a damaged attribute
+                group[last].attrs[key] = value
 
 
 # -- Parquet -----------------------------------------------------------------------------------------------------------
