@@ -234,7 +234,7 @@ def restructure_text(dice: random.Random, path: Path) -> None:
         elif change == 9:
             lines[at:at] = dice.choice([[[""]], [[""] * len(line)], [[""] * 10**5], [["", ""] for _ in range(10**4)]])
         else:
-            line += [dice.choice(TEXTS)] * dice.choice([1, 10**5])
+            line += dice.choice([[dice.choice(TEXTS)], [""] * 10**5, ["1"] * 10**5])
         lines = lines or [[""]]
     mark, end = dice.choice([mark] * 8 + ["\t", ",", ";", " "]), dice.choice(["\n"] * 6 + ["\r\n", "\r", "\n\n"])
     content = end.join(mark.join(line) for line in lines).encode(dice.choice(["utf-8"] * 6 + ["utf-16", "utf-8-sig"]))
