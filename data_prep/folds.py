@@ -5,6 +5,7 @@ that all of them take as long as those commands one by one.
 """
 
 import json
+import os
 import shlex
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -52,7 +53,7 @@ class SplitFile:
         split = ["--split", asked.split, "--fractions", *map(str, asked.fractions)]
         if asked.fold:
             split = ["--fold", *map(str, asked.fold)]
-        options = ["--genes", self.genes.resolve().name, *split, "--duplicates", asked.duplicates]
+        options = ["--genes", Path(os.path.realpath(self.genes)).name, *split, "--duplicates", asked.duplicates]
         return _command(self.source, asked.legacy, self.layer, [*options, "--seed", str(asked.seed)])
 
     def recorded(self) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from dgex.atomic import check_writable
 from dgex.console import progress
 from dgex.dataset import sha256_of
 from dgex.errors import DgexError
+from dgex.formats.content import read_small
 from dgex.formats.gctx import write_gctx
 from dgex.formats.matrix import BLOCK, Block, Expression, first_repeated
 from dgex.formats.series_matrix import open_series_matrix
@@ -164,7 +165,7 @@ def read_accessions(path: Path) -> list[Accession]:
       DgexError: the file is missing, not text, or lists nothing; a line is malformed, or lists a series again.
     """
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = read_small(path).decode("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8 text"
         raise DgexError(f"{path}: cannot be read as a list of accessions ({reason})") from error

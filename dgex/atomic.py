@@ -10,6 +10,7 @@ from pathlib import Path
 
 from dgex.errors import DgexError
 
+LONGEST_PATH = 4000  # bytes, of the 4,096 that systems allow
 LONGEST_NAME = 180  # bytes of a file's, of the 255 that systems allow; temporary names and companions are longer
 SLACK = 2**24  # bytes, for what a file holds besides its arrays
 
@@ -42,6 +43,21 @@ def reserve(descriptor: int, nbytes: int) -> None:
                 raise  # anything else: the file system does not do it
 
 
+def check_path(path: Path) -> None:
+    """Refuses a path that no file can have, or that cannot stand in an output, which tells what it was made from.
+
+    Raises:
+      DgexError: it or a name in it is too long, or it is not UTF-8.
+    """
+    shown = str(path) if len(str(path)) < 80 else f"{str(path)[:40]}..."
+    try:
+        names = [name.encode() for name in path.parts]
+    except UnicodeEncodeError as error:
+        raise DgexError(f"{shown}: is no path in UTF-8; rename it") from error
+    if max(map(len, names), default=0) > 255 or sum(map(len, names)) + len(names) > LONGEST_PATH:
+        raise DgexError(f"{shown}: is too long; paths have {LONGEST_PATH} bytes at most, and names in them 255")
+
+
 def check_writable(path: Path, *inputs: Path) -> Path:
     """Finds out before the work, not after it, that ``path`` cannot be written; makes nothing.
 
@@ -54,12 +70,17 @@ def check_writable(path: Path, *inputs: Path) -> Path:
     Raises:
       DgexError: it is a folder or a device, or lies where nothing may be written, or is one of the inputs.
     """
+    check_path(path)
     if len(os.fsencode(path.name)) > LONGEST_NAME:
         raise DgexError(f"{path.name[:40]}...: is too long a name; give one of {LONGEST_NAME} bytes at most")
-    if any(path.exists() and source.exists() and path.samefile(source) for source in inputs):
-        raise DgexError(f"{path}: is read to make this output, which would replace it; give the output another name")
-    nearest = next(parent for parent in path.absolute().parents if parent.exists())
-    if (path.exists() and not path.is_file()) or not nearest.is_dir() or not os.access(nearest, os.W_OK):
+    try:
+        if any(path.exists() and source.exists() and path.samefile(source) for source in inputs):
+            raise DgexError(f"{path}: is read to make this output, which would replace it; give it another name")
+        nearest = next((parent for parent in path.absolute().parents if parent.exists()), path)
+        writable = nearest.is_dir() and os.access(nearest, os.W_OK) and (path.is_file() or not path.exists())
+    except OSError:  # such as a folder that one may not look into
+        writable = False
+    if not writable:
         raise DgexError(f"{path}: cannot be written; give the name of a file in a folder you may write to")
     return nearest
 

@@ -6,7 +6,7 @@ What a command needs is imported when it runs: help is there at once.
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
@@ -15,6 +15,7 @@ import typer
 
 from dgex import __version__, console
 from dgex.errors import DgexError
+from dgex.formats.content import read_small
 
 app = console.command_line("Infer the expression of 9,520 target genes from landmark genes.")
 
@@ -94,7 +95,7 @@ def train_command(
         for name, means in scores.items():
             console.say(f"{name}: validation z-score MAE {means['zscore_mae']:.4f}")
 
-    with console.progress("{task.fields[status]}") as bar, _enough_memory():
+    with console.progress("{task.fields[status]}") as bar:
         task = bar.add_task("training", total=chosen.epochs, status="")
 
         def on_epoch(row: Epoch, seconds: float) -> None:
@@ -213,28 +214,16 @@ def _units(text: str) -> tuple[int, ...]:
     try:
         return tuple(int(units) for units in text.split(","))
     except ValueError as error:
-        raise DgexError(f"--hidden {text!r}: give whole numbers, such as 300 or 3000,3000,3000") from error
+        raise DgexError(f"--hidden {text[:40]!r}: give whole numbers, such as 300 or 3000,3000,3000") from error
 
 
 def _text(note: Path | None) -> dict[str, str]:
     """The note for a card, if there is one."""
     try:
-        return {"note": note.read_text(encoding="utf-8").strip()} if note else {}
+        return {"note": read_small(note).decode().strip()} if note else {}
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8 text"
         raise DgexError(f"{note}: cannot be read as a note ({reason})") from error
-
-
-@contextmanager
-def _enough_memory() -> Iterator[None]:
-    import jax
-
-    try:
-        yield
-    except (jax.errors.JaxRuntimeError, MemoryError) as error:
-        if isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE_EXHAUSTED" not in str(error):
-            raise
-        raise DgexError("the network and its data do not fit into memory; use fewer units (--hidden)") from error
 
 
 def _remove_run(run: Path) -> None:

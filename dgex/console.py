@@ -6,19 +6,25 @@ rich, which typer brings along, draws the progress bars and tables.
 
 import errno
 import io
+import re
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, NoReturn
+from functools import wraps
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from dgex.atomic import check_path
 from dgex.errors import DgexError, visible
 from dgex.signals import stoppable
+
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 stderr = Console(stderr=True)
 
@@ -29,10 +35,30 @@ _last_line = time.monotonic()  # when the last one was written, or the command b
 
 
 class CommandLine(typer.Typer):
-    """A typer application that leaves errors, those of usage too, and the process's end to its caller."""
+    """A typer application that leaves errors, those of usage too, and the process's end to its caller.
+
+    Its commands are given no path that is of no use, and so find that out before their work.
+    """
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return super().__call__(*args, **{"standalone_mode": False, **kwargs})
+
+    def command(self, *args: Any, **kwargs: Any) -> Callable[[Function], Function]:
+        register = super().command(*args, **kwargs)
+
+        def decorate(function: Function) -> Function:
+            @wraps(function)
+            def checked(**arguments: Any) -> Any:
+                for value in arguments.values():
+                    for path in value if isinstance(value, list) else [value]:
+                        if isinstance(path, Path):
+                            check_path(path)
+                return function(**arguments)
+
+            register(checked)
+            return function
+
+        return decorate
 
 
 def command_line(help: str) -> CommandLine:
@@ -46,7 +72,7 @@ def main(app: Callable[[], object]) -> None:
 
 
 def run(app: Callable[[], object]) -> NoReturn:
-    """Runs a typer application; a ``DgexError`` or wrong usage becomes one line on stderr and exit status 2."""
+    """Runs a typer application; what its user can mend becomes one line on stderr and exit status 2."""
     global _last_line
     _last_line = time.monotonic()
     for stream in (sys.stdout, sys.stderr):
@@ -55,7 +81,9 @@ def run(app: Callable[[], object]) -> NoReturn:
     try:
         status = app()
     except OSError as error:
-        if error.filename is not None or error.errno not in (errno.ENOSPC, errno.EPIPE):
+        if error.filename is not None:
+            _fail(f"{error.filename}: cannot be used ({error.strerror}); check the name and its rights")
+        if error.errno not in (errno.ENOSPC, errno.EPIPE):
             raise
         sys.stdout = None  # which would fail once more on exit
         _fail(f"standard output: cannot be written ({error.strerror})")
@@ -64,6 +92,11 @@ def run(app: Callable[[], object]) -> NoReturn:
     except UsageError as error:
         command = f"{error.ctx.command_path} " if error.ctx else ""
         _fail(f"{error.format_message().rstrip('.')} (see `{command}--help`)")
+    except Exception as error:
+        # JAX is not imported for its exception: not every command needs it.
+        if not (isinstance(error, MemoryError) or re.search("RESOURCE_EXHAUSTED|Out of memory", str(error))):
+            raise
+        _fail(f"there is too little memory ({error}); use less data, fewer units (--hidden) or a larger machine")
     sys.exit(status if isinstance(status, int) else 0)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from dgex.atomic import replacing
 from dgex.errors import DgexError
+from dgex.formats.content import read_small
 
 
 @dataclass(frozen=True)
@@ -35,10 +36,11 @@ def read_gene_table(path: Path) -> Genes:
     This is the form of D-GEX's ``map_lm.txt`` and ``map_tg.txt`` (Chen et al., Bioinformatics 2016).
 
     Raises:
-      DgexError: the file is missing, empty or not text, a line has no three filled columns, or an Ensembl id returns.
+      DgexError: the file is missing, empty, above 16 MiB or not text, a line has no three filled columns, or an
+        Ensembl id returns.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = read_small(path).decode("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8 text"
         raise DgexError(f"{path}: cannot be read as a gene table ({reason})") from error

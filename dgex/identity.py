@@ -19,7 +19,7 @@ def check_claim(path: Path, identity: Mapping[str, Any], resume: bool) -> None:
         raise DgexError(f"{path.parent}: holds a run already; continue it with --resume, or choose another folder")
     try:
         found = dict(json.loads(path.read_text()))
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         raise DgexError(f"{path}: does not say what the folder holds ({error}); choose another folder") from error
     differs = [key for key, value in json.loads(json.dumps(identity)).items() if found.get(key) != value]
     if differs:

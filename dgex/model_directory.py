@@ -28,10 +28,11 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from dgex.atomic import check_writable, need_room, replacing
+from dgex.atomic import check_path, check_writable, need_room, replacing
 from dgex.dataset import Reference
 from dgex.errors import DgexError
 from dgex.factors import Factors
+from dgex.formats.content import read_small
 from dgex.formats.matrix import first_repeated
 from dgex.formats.names import utf8
 from dgex.genes import Genes
@@ -60,11 +61,14 @@ ARRAYS: Mapping[str, tuple[str, ...]] = {
 }  # fmt: skip
 NOT_FINITE = ("reliability/pearson", "reliability/r2", "reliability/half_width")
 ROUNDING = 1e-3  # log2; far above float32's
+# All others are log2 values, z-scores, and what is computed of them; an SD is 1e-3 at least, a variance 1e-6.
+LARGEST, LEAST = 1e4, 1e-7
 AGAIN = "fetch or make the model again"
 
 
 def check_new(path: Path) -> None:
     """Finds out before a training that a model cannot be written to ``path``; DgexError says why."""
+    check_path(path)
     if path.exists():
         raise DgexError(f"{path}: is there already; choose another folder for the model, or move it away")
     check_writable(path)
@@ -140,15 +144,20 @@ def pretrained() -> Path:
 
 def _verified(folder: Path) -> dict[str, bytes]:
     """The content of every file, if its checksum is right."""
+    check_path(folder)
     if not (folder / SUMS).is_file():
         what = "there is no such directory" if not folder.exists() else f"is no model directory, it has no {SUMS}"
         raise DgexError(f"{folder}: {what}; make a model with `dgex train`")
     contents = {}
     for name in (SUMS, *FILES):
+        file = folder / name
+        if file.exists() and not file.is_file():
+            _refuse(folder, f"{name} is no file")
         try:
-            contents[name] = (folder / name).read_bytes()
-        except OSError as error:
-            raise DgexError(f"{folder}: {name} cannot be read ({error.strerror}); {AGAIN}") from error
+            contents[name] = file.read_bytes() if name in (WEIGHTS, ARRAYS_FILE) else read_small(file)
+        except (OSError, MemoryError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "there is too little memory"
+            raise DgexError(f"{folder}: {name} cannot be read ({reason}); {AGAIN}") from error
     lines = contents[SUMS].decode("utf-8", "replace").splitlines()
     sums = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
     for name in FILES:
@@ -215,8 +224,8 @@ def _check_arrays(folder: Path, arrays: dict[str, np.ndarray], config: NetworkCo
         values = arrays[name]
         if values.dtype != np.float32 or values.shape != tuple(lengths[axis] for axis in axes):
             _refuse(folder, f"{ARRAYS_FILE}: {name} is {values.dtype} {values.shape}, not float32 [{', '.join(axes)}]")
-        if name not in NOT_FINITE and not np.isfinite(values).all():
-            _refuse(folder, f"{ARRAYS_FILE}: {name} is not finite")
+        if name not in NOT_FINITE and not (np.abs(values) <= LARGEST).all():
+            _refuse(folder, f"{ARRAYS_FILE}: {name} holds numbers that are not finite, or beyond {LARGEST:g}")
     # The training landmarks took the quantiles, and were standardised before the factors were fitted.
     quantiles, mean, sd = arrays["quantiles"], arrays["landmark/mean"], arrays["landmark/sd"]
     least, most = LIMITS["log2"]
@@ -227,10 +236,13 @@ def _check_arrays(folder: Path, arrays: dict[str, np.ndarray], config: NetworkCo
         _refuse(folder, f"{ARRAYS_FILE}: landmark/mean or landmark/sd is none of profiles with these quantiles")
     if max(np.abs(loadings).max(initial=0), arrays["factors/noise"]) > LIMITS["zscore"][1]:
         _refuse(folder, f"{ARRAYS_FILE}: the factors are none of z-scores")
+    # Beyond this the matrix that fills gaps in cannot be inverted.
+    if np.square(loadings, dtype=np.float64).sum() > 1e12 * arrays["factors/noise"]:
+        _refuse(folder, f"{ARRAYS_FILE}: factors/loadings are too large, or factors/noise is too small")
     positive = ("landmark/sd", "target/sd", "factors/noise")
     if not (arrays["reliability/half_width"] >= 0).all():
         _refuse(folder, f"{ARRAYS_FILE}: reliability/half_width is negative or NaN")
-    if not all((arrays[name] > 0).all() for name in positive) or (np.diff(arrays["quantiles"]) < 0).any():
+    if not all((arrays[name] >= LEAST).all() for name in positive) or (np.diff(arrays["quantiles"]) < 0).any():
         _refuse(folder, f"{ARRAYS_FILE} holds an SD or variance that is not positive, or quantiles out of order")
 
 

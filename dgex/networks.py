@@ -27,6 +27,8 @@ Init = Literal["glorot", "dgex"]
 ComputeDtype = Literal["float32", "bfloat16"]
 Precision = Literal["default", "high", "highest"]
 
+MOST_LAYERS, MOST_UNITS = 100, 2**20
+
 
 @dataclass(frozen=True)
 class NetworkConfig:
@@ -88,10 +90,16 @@ class NetworkConfig:
         if unknown := set(self.learn) - set(PARAMETERS):
             raise DgexError(f"TAAF cannot learn {', '.join(sorted(unknown))}; choose from {', '.join(PARAMETERS)}")
         object.__setattr__(self, "learn", tuple(name for name in PARAMETERS if name in self.learn))
+        if len(self.hidden) > MOST_LAYERS:
+            raise DgexError(f"{len(self.hidden)} hidden layers are more than can be trained; use {MOST_LAYERS} at most")
         if not all(isinstance(units, int) for units in (self.landmarks, self.targets, *self.hidden)):
             raise DgexError(f"layers have whole units: {self.landmarks} -> {self.hidden} -> {self.targets}")
         if min(self.landmarks, self.targets, *self.hidden) < 1:
             raise DgexError(f"every layer needs at least one unit: {self.landmarks} -> {self.hidden} -> {self.targets}")
+        if max(self.landmarks, self.targets, *self.hidden) > MOST_UNITS:
+            raise DgexError(
+                f"a layer has {MOST_UNITS:,} units at most: {self.landmarks} -> {self.hidden} -> {self.targets}"
+            )
         if not 0 <= self.dropout < 1:
             raise DgexError(f"dropout must lie in [0, 1), not {self.dropout}")
         if self.activation not in (*BASES, *RIVALS):

@@ -121,7 +121,7 @@ def _files(path: Path) -> dict[str, bytes]:
         results = json.loads(path.read_bytes())
     except OSError as error:
         raise DgexError(f"{path}: cannot be read ({error.strerror}); name the folder of a finished study") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DgexError(f"{path}: is damaged ({error}); run the study again") from error
     if not isinstance(results, dict) or {key: results.get(key) for key in HEADER} != HEADER:
         raise DgexError(f"{path}: does not hold the results of a study that this version can show")

@@ -1,6 +1,8 @@
 """Opening and making HDF5 files: whatever goes wrong comes out as a line of text."""
 
+import math
 import os
+import re
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -12,10 +14,12 @@ import numpy as np
 
 from dgex.atomic import SLACK, need_room, replacing, reserve
 from dgex.errors import DgexError
-from dgex.formats.content import first_bytes, is_gzip, open_content, reading
-from dgex.formats.matrix import Block, finite, pieces, text_column
+from dgex.formats.content import check_unpacked, first_bytes, is_gzip, open_content, reading
+from dgex.formats.matrix import MOST_VALUES, Block, check_length, finite, pieces, text_column
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
+MOST_LINKS, MOST_LEVELS = 2**16, 100  # members of a file, and their depth; an AnnData with much in it has some hundreds
+COPY_WHOLE = "make a file that holds all of its values"
 LARGEST_CHUNK = 2**28  # bytes; HDF5 unpacks a compressed chunk whole, whatever part of it is asked for
 
 
@@ -25,7 +29,8 @@ def open_hdf5(path: str | os.PathLike[str]) -> Iterator[h5py.File]:
 
     Raises:
       DgexError: there is no such file, it is not HDF5 (GCT text is recognised), or it is truncated or damaged, be it
-        noticed on opening or on a read inside the ``with`` block.
+        noticed on opening or on a read inside the ``with`` block; any of its data lie in another file, are compressed
+        in a way that this HDF5 cannot read, or are announced but not stored.
     """
     with reading(Path(path)), stream_hdf5(Path(path)) as file:
         yield file
@@ -48,7 +53,66 @@ def stream_hdf5(path: Path) -> Iterator[h5py.File]:
             else:
                 file = h5py.File(path, "r")
             stack.enter_context(file)
+            _check_members(path, file)
         yield file
+
+
+def _check_members(path: Path, file: h5py.File) -> None:
+    """Refuses a file with members that cannot be read, or must not be, by their names and before any is.
+
+    HDF5 follows links into other files, and takes values from them, without a word: whoever makes a file could have the
+    reader's own put into an output.
+    """
+    count, seen = 0, set()
+    groups = [("", file.id)]
+    while groups:
+        where, group = groups.pop()
+        for name, kind in _links(group):
+            count += 1
+            inner = f"{where}/{name.decode('utf-8', 'replace')}"
+            if kind == h5py.h5l.TYPE_SOFT:
+                continue  # to a member of this file, which is come to as well
+            if kind != h5py.h5l.TYPE_HARD:
+                raise DgexError(f"{path}: {inner} is a link into another file; {COPY_WHOLE}")
+            member = h5py.h5o.open(group, name)
+            if isinstance(member, h5py.h5d.DatasetID):
+                _check_dataset(f"{path}: {inner}", member)
+            elif isinstance(member, h5py.h5g.GroupID) and (address := h5py.h5o.get_info(member).addr) not in seen:
+                seen.add(address)  # links can lead in circles
+                groups.append((inner, member))
+            if count > MOST_LINKS or inner.count("/") > MOST_LEVELS:
+                raise DgexError(f"{path}: has too many members to be an expression table; check how it was made")
+
+
+def _links(group: h5py.h5g.GroupID) -> list[tuple[bytes, int]]:
+    """The names in a group, and of what kind each link is: ``MOST_LINKS`` and a few of them at most."""
+    links: list[tuple[bytes, int]] = []
+
+    def collect(name: bytes, link: h5py.h5l.LinkInfo) -> bool | None:
+        """Ends the iteration by returning something; what it raised would be lost."""
+        links.append((name, link.type))
+        return len(links) > MOST_LINKS or None
+
+    # Not ``visit``, whose recursion in C overflows the stack where groups are nested deep.
+    group.links.iterate(collect, info=True)
+    return links
+
+
+def _check_dataset(what: str, member: h5py.h5d.DatasetID) -> None:
+    made = member.get_create_plist()
+    if made.get_layout() == h5py.h5d.VIRTUAL or made.get_external_count():
+        raise DgexError(f"{what} takes its values from another file; {COPY_WHOLE}")
+    for code, _, _, filter_name in map(made.get_filter, range(made.get_nfilters())):
+        if not h5py.h5z.filter_avail(code):
+            name = re.split("[;:]", filter_name.decode("utf-8", "replace"))[0]
+            raise DgexError(
+                f"{what} is compressed with a filter that this HDF5 lacks ({name or 'number'} {code}); write the file "
+                "with gzip, as `h5repack -f GZIP=4` does where the filter is installed"
+            )
+    values = math.prod(member.shape or (0,))
+    if values > MOST_VALUES:
+        raise DgexError(f"{what} announces {values:.2g} values, more than any table has; check how it was made")
+    check_unpacked(what, values * member.get_type().get_size(), member.get_storage_size())
 
 
 @contextmanager
@@ -114,6 +178,7 @@ def dataset_at(group: h5py.Group, name: str, ndim: int | None = None) -> h5py.Da
 def read_column(group: h5py.Group, name: str) -> np.ndarray:
     """The data set ``name`` of one axis, numbers or strings; a DgexError if there is none such."""
     member = dataset_at(group, name, 1)
+    check_length(group.file.filename, f"entries in {member.name}", len(member))
     if h5py.check_string_dtype(member.dtype):
         # Files of the field mix encodings; a title with an odd letter must not make the values unreadable.
         return text_column(member.asstr("utf-8", "replace"))

@@ -19,6 +19,9 @@ Block = tuple[slice, slice, np.ndarray]
 
 BLOCK = 2**24  # values in a block, 64 MiB, unless the reader is told otherwise
 PIECE = 2**16  # entries of a metadata column that are Python objects at a time
+# What a table can be at most. The largest public ones have 3 million bulk profiles, or 7 million cells.
+MOST_NAMES = 2**23  # rows, or samples
+MOST_VALUES = 2**39
 # NumPy's other strings give every entry the room of the longest, at four bytes a character.
 TEXT = np.dtypes.StringDType()
 
@@ -151,6 +154,21 @@ def is_text(column: np.ndarray) -> bool:
 def pieces(count: int) -> Iterator[slice]:
     """Cuts a metadata column of so many entries."""
     return (slice(start, min(start + PIECE, count)) for start in range(0, count, PIECE))
+
+
+def check_length(path: Path | str, what: str, count: int) -> None:
+    """Refuses more rows, samples, lines or names than a table can have, before anything is made of them.
+
+    Args:
+      path: the file, for the message.
+      what: is counted.
+      count: that the file announces, or has so far.
+
+    Raises:
+      DgexError: there are too many.
+    """
+    if count > MOST_NAMES:
+        raise DgexError(f"{path}: has more than {MOST_NAMES:,} {what}, is no expression table; check how it was made")
 
 
 def finite(what: str, values: np.ndarray) -> np.ndarray:

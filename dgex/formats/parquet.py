@@ -16,11 +16,12 @@ from dgex.errors import DgexError
 from dgex.extras import load_extra
 from dgex.formats.annotation import is_annotation
 from dgex.formats.companions import Metadata, metadata_companions, write_with_companions
-from dgex.formats.content import is_gzip, reading
+from dgex.formats.content import check_unpacked, is_gzip, reading
 from dgex.formats.matrix import (
     BLOCK,
     Block,
     Expression,
+    check_length,
     ending,
     finite,
     first_repeated,
@@ -105,6 +106,8 @@ def _table(path: Path, file: Any) -> Expression:
     arrow = load_extra(path, "pyarrow", "parquet")
     with reading(path):
         schema, lines = file.schema_arrow, file.metadata.num_rows
+        check_length(path, "lines", lines)
+        check_unpacked(f"{path}: the table", 4 * lines * len(schema), path.stat().st_size)
         index = _index_column(schema.metadata or {})
     names = schema.names
     texts = [field.name for field in schema if _is_text(arrow.types, field.type)]

@@ -25,6 +25,7 @@ NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]*)?([eE][+-]?[0-9]+)?")
 DECIMAL_COMMA = re.compile(r"-?\d+,\d+")
 Lines = Generator[tuple[int, str], None, None]  # to be closed where it is left before its end
 LONGEST = 2**26  # characters in a line: a million samples take a third of it, a file without line ends more than memory
+MOST_LINES = 2**22
 
 
 def read_lines(path: Path) -> Lines:
@@ -33,13 +34,16 @@ def read_lines(path: Path) -> Lines:
     What is not UTF-8 becomes U+FFFD: titles of the nineties must not make the values unreadable.
 
     Raises:
-      DgexError: the file cannot be read, is truncated, empty, a web page or not text; a line has 2**26 characters.
+      DgexError: the file cannot be read, is truncated, empty, a web page or not text; a line has 2**26 characters, or
+        there are more than 2**22 lines.
     """
     first_bytes(path)
     with reading(path):
         end = _line_end(path)
     with reading(path), io.TextIOWrapper(open_content(path), "utf-8-sig", "replace", newline=end) as file:
         for number, line in enumerate(iter(partial(file.readline, LONGEST), ""), start=1):
+            if number > MOST_LINES:
+                raise DgexError(f"{path}: has more than {MOST_LINES:,} lines, is no expression table; check its origin")
             if len(line) == LONGEST:
                 raise DgexError(
                     f"{path}: line {number} has no end within {LONGEST} characters; end each row with a line feed"

@@ -4,6 +4,7 @@ import os
 import socket
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -145,3 +146,27 @@ def test_what_is_under_way_can_be_removed_from_outside(tmp_path):
         file.write_text("new")
     remove_partials()
     assert (tmp_path / "a").is_dir() and (tmp_path / "b").read_text() == "new"
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("/", "cannot be written; give the name of a file"),
+        ("a/" + "x" * 256 + "/b", "is too long; paths have 4000 bytes at most, and names in them 255"),
+        ("x/" * 2001, "is too long"),
+        ("caf\udce9.gctx", "is no path in UTF-8"),
+        ("\ud800.gctx", "is no path in UTF-8"),
+    ],
+)
+def test_outputs_that_no_folder_can_hold(path, said):
+    with pytest.raises(DgexError, match=said):
+        check_writable(Path(path))
+
+
+def test_a_folder_that_one_may_not_look_into(tmp_path, monkeypatch):
+    def denied(self):
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "exists", denied)
+    with pytest.raises(DgexError, match="out.gctx: cannot be written; give the name of a file in a folder you may"):
+        check_writable(tmp_path / "out.gctx")

@@ -1,10 +1,12 @@
 """How a command ends: exit status and what stands on stderr."""
 
+import importlib
 import os
 import subprocess
 import sys
 import time
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import Annotated, Literal, get_type_hints
 
 import pytest
 import typer
@@ -169,3 +171,44 @@ def test_what_a_terminal_cannot_show_is_no_error(small_model, tmp_path):
         command = [sys.executable, "-m", "dgex", "info", name]
         done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True)
         assert (done.returncode, done.stdout, done.stderr.decode()) == (code, out.encode("ascii", "replace"), err)
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (MemoryError("Unable to allocate 8.00 PiB"), "there is too little memory (Unable to allocate 8.00 PiB); use"),
+        (RuntimeError("RESOURCE_EXHAUSTED: Out of memory"), "there is too little memory (RESOURCE_EXHAUSTED: Out of"),
+        (RuntimeError("INTERNAL: Out of memory allocating"), "there is too little memory (INTERNAL: Out of memory"),
+        (PermissionError(13, "Permission denied", "a/b"), "a/b: cannot be used (Permission denied); check the name"),
+    ],
+)
+def test_what_a_machine_lacks_is_one_line(refused, error, said):
+    def app():
+        raise error
+
+    assert said in refused(app)
+
+
+MODULES = (
+    "dgex.cli",
+    "data_prep.__main__",
+    *(f"experiments.{name}" for name in ("compare", "study", "dgex_grid", "paper_size")),
+)
+COMMANDS = [
+    command.callback for module in MODULES for command in importlib.import_module(module).app.registered_commands
+]
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [("x" * 256, "is too long"), ("x/" * 2001, "is too long"), ("caf\udce9.gct", "is no path in UTF-8; rename it")],
+)
+def test_every_command_refuses_paths_before_its_work(path, said):
+    tried = 0
+    for command in COMMANDS:
+        for name, hint in get_type_hints(command).items():
+            if "pathlib.Path" in str(hint):
+                with pytest.raises(DgexError, match=said):
+                    command(**{name: [Path(path)] if "list" in str(hint) else Path(path)})
+                tried += 1
+    assert tried >= 25

@@ -1,11 +1,13 @@
 """The bytes of a file, through gzip; files that are not what they seem."""
 
 import gzip
+from pathlib import Path
 
 import h5py
+import numpy as np
 import pytest
 
-from dgex.formats.content import first_bytes, open_content, reading
+from dgex.formats.content import check_unpacked, first_bytes, open_content, reading
 
 TEXT = bytes(range(33, 127)) * 100
 
@@ -71,3 +73,38 @@ def test_what_hdf5_cannot_find_is_the_fault_of_its_file(tmp_path, refused):
 def test_no_data_at_all(tmp_path, refused, content, complaint):
     (tmp_path / "some.txt").write_bytes(content)
     assert complaint in refused(lambda: first_bytes(tmp_path / "some.txt"))
+
+
+@pytest.mark.parametrize(
+    ("nbytes", "stored", "is_read"), [(2**30, 0, True), (2**30 + 1, 0, False), (2**32, 2**24, True)]
+)
+def test_what_unpacks_to_more_than_data_do_is_refused(refused, nbytes, stored, is_read):
+    def check():
+        check_unpacked("some.gz: gzip", nbytes, stored)
+
+    if is_read:
+        check()
+    else:
+        assert "some.gz: gzip makes 1,024 MiB out of 0 bytes, which no data do" in refused(check)
+
+
+@pytest.mark.parametrize("part", [lambda file: file.read(2**16), lambda file: file.read1(2**16)])
+def test_a_gzip_bomb_is_not_unpacked_to_its_end(tmp_path, monkeypatch, refused, part):
+    path = tmp_path / "some.gz"
+    path.write_bytes(gzip.compress(b"\n" * 2**22))
+    monkeypatch.setattr("dgex.formats.content.FREELY_UNPACKED", 2**20)
+
+    def unpack():
+        with open_content(path) as file:
+            while part(file):
+                pass
+
+    assert f"{path}: gzip makes " in refused(unpack)
+
+
+def test_too_little_memory_is_the_fault_of_the_file(refused):
+    def read_much():
+        with reading(Path("some.h5")):
+            np.empty(2**50)
+
+    assert "some.h5: needs more memory than there is (Unable to allocate 8.00 PiB" in refused(read_much)

@@ -1,5 +1,7 @@
 """The gene tables: D-GEX's own, and every way one can be wrong."""
 
+import os
+
 import numpy as np
 import pytest
 
@@ -54,3 +56,15 @@ def test_bad_tables_are_refused(tmp_path, refused, content, complaint):
         path.write_bytes(content)
     line = refused(lambda: read_gene_table(path))
     assert str(path) in line and complaint in line
+
+
+def test_a_table_of_gigabytes_is_not_read(tmp_path, refused):
+    path = tmp_path / "map.txt"
+    path.touch()
+    os.truncate(path, 2**36)  # a hole, which takes no room
+    assert f"{path}: cannot be read as a gene table (larger than 16 MiB)" in refused(lambda: read_gene_table(path))
+
+
+def test_a_byte_order_mark_is_no_part_of_a_symbol(tmp_path):
+    (tmp_path / "map.txt").write_text("A\tENSG1\t1_at\n", "utf-8-sig")
+    assert read_gene_table(tmp_path / "map.txt").symbol == ("A",)

@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import json
+import os
 import pickle
 import subprocess
 import sys
@@ -405,3 +406,59 @@ def test_loading_does_not_need_the_card_s_or_training_s_modules(saved):
     )
     done = subprocess.run([sys.executable, "-c", code, saved], capture_output=True, text=True)
     assert (done.returncode, done.stdout.strip()) == (0, "[]"), done.stderr
+
+
+@pytest.mark.parametrize("name", [*FILES, SUMS])
+@pytest.mark.parametrize("what", ["pipe", "device"])
+def test_what_never_ends_is_not_read(folder, name, what):
+    (folder / name).unlink()
+    if what == "pipe":
+        os.mkfifo(folder / name)
+    else:
+        (folder / name).symlink_to("/dev/zero")
+    refuses(folder, name)
+
+
+@pytest.mark.parametrize("name", ["MODEL_CARD.md", "genes.tsv", "model.json", SUMS])
+def test_texts_of_gigabytes_are_not_read(folder, name):
+    os.truncate(folder / name, 2**36)  # a hole, which takes no room
+    refuses(folder, f"{name} cannot be read .larger than 16 MiB")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            lambda arrays: arrays["factors/loadings"].fill(1e38),
+            "factors/loadings holds numbers that are not finite, or",
+        ),
+        (
+            lambda arrays: (arrays["factors/loadings"].fill(9e3), arrays["factors/noise"].fill(1e-6)),
+            "factors/loadings are too large, or factors/noise is too",
+        ),
+        (
+            lambda arrays: arrays["landmark/mean"].fill(-1e38),
+            "landmark/mean holds numbers that are not finite, or beyond",
+        ),
+        (lambda arrays: arrays["target/sd"].fill(1e-38), "holds an SD or variance that is not positive"),
+        (lambda arrays: arrays["factors/noise"].fill(1e-38), "factors/noise is too small"),
+    ],
+)
+def test_numbers_that_no_profile_has(folder, change, said):
+    changed_arrays(folder, "reference.safetensors", change)
+    refuses(folder, said)
+
+
+@pytest.mark.parametrize(
+    ("hidden", "said"),
+    [([300] * 100_000, "100000 hidden layers are more than can be trained"), ([10**30], "at most: 24 -> .10000000")],
+)
+def test_networks_that_no_machine_holds(folder, hidden, said):
+    changed_header(folder, lambda header: header["network"].update(hidden=hidden))
+    refuses(folder, said)
+
+
+def test_a_path_that_no_folder_has(tmp_path):
+    for call in (load_model, check_new):
+        with pytest.raises(DgexError, match=r"\.\.\.: is too long; paths have 4000 bytes at most"):
+            call(tmp_path / ("x" * 256))

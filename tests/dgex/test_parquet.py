@@ -193,3 +193,17 @@ def test_a_flipped_bit_in_the_values_is_noticed(path, expression, refused):
     at = content.index(np.float32(3.5).tobytes())
     path.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
     assert f"{path}: is truncated or damaged" in refused(lambda: read(path))
+
+
+def test_a_dictionary_of_more_lines_than_memory(tmp_path, refused):
+    count = 2**23 + 1
+    ids = arrow.DictionaryArray.from_arrays(arrow.array(np.zeros(count, "i4")), ["a"])
+    path = tmp_path / "some.parquet"
+    parquet.write_table(arrow.table({"id": ids, "s": np.zeros(count, "f4")}), path)
+
+    def read():
+        with open_parquet(path):
+            pass
+
+    assert path.stat().st_size < 2**20
+    assert f"{path}: has more than 8,388,608 lines, is no expression table" in refused(read)

@@ -132,3 +132,11 @@ def test_metadata_columns_get_the_narrowest_type(entries, expected):
     found = metadata_column(entries)
     assert found.dtype.kind == expected.dtype.kind.replace("U", "T")
     np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("line", ["\n", "a\t1\n"])
+def test_lines_without_end(tmp_path, refused, monkeypatch, line):
+    path = tmp_path / "some.tsv.gz"
+    path.write_bytes(gzip.compress(("id\ts\n" + line * 2**12).encode()))
+    monkeypatch.setattr("dgex.formats.text.MOST_LINES", 2**12)
+    assert f"{path}: has more than 4,096 lines" in refused(lambda: list(read_lines(path)))
