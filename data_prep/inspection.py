@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 
 from data_prep.densities import histograms
-from data_prep.prepared import Prepared, is_prepared, open_prepared
+from data_prep.prepared import Prepared, open_prepared
 from data_prep.report import listed
 from data_prep.steps import Steps
-from dgex.dataset import SPLITS
+from dgex.dataset import SPLITS, is_prepared
 from dgex.errors import DgexError
 from dgex.formats.matrix import Expression
 from dgex.formats.opening import open_expression

@@ -16,6 +16,7 @@ from data_prep.blocks import Work, blocks_of, in_order
 from data_prep.platforms import check_platforms
 from data_prep.probes import find_rows, repeated_gene
 from dgex.atomic import need_room
+from dgex.dataset import Missing
 from dgex.errors import DgexError
 from dgex.formats.matrix import BLOCK, Expression
 from dgex.formats.opening import open_expression
@@ -74,6 +75,13 @@ class Staged:
     def lacked(self, genes: np.ndarray) -> np.ndarray:
         """How many of ``genes``, bool [genes], each profile lacks: int [samples]."""
         return np.concatenate([absent[:, genes].sum(axis=1) for _, absent in self._absent()])[self.pattern]
+
+    def missing(self, profiles: np.ndarray, genes: np.ndarray) -> Missing:
+        """Which of ``genes``, bool [genes], each of ``profiles`` lacks."""
+        packed = np.concatenate([np.packbits(absent[:, genes], axis=1) for _, absent in self._absent()])
+        rows, pattern = np.unique(self.pattern[profiles], return_inverse=True)  # patterns of rows: of genes are fewer
+        patterns, number = np.unique(packed[rows], axis=0, return_inverse=True)
+        return Missing(patterns, number.ravel()[pattern])
 
     def is_complete(self) -> np.ndarray:
         """Which profiles lack at most 10 % of the genes that at least half of all profiles have: bool [samples]."""

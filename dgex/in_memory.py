@@ -1,4 +1,4 @@
-"""Predictions for arrays, DataFrames and AnnData objects."""
+"""Predictions and scores for arrays, DataFrames and AnnData objects."""
 
 import os
 import sys
@@ -11,6 +11,7 @@ import numpy as np
 
 from dgex import parallel
 from dgex.errors import DgexError
+from dgex.evaluation import Scores, evaluate_table
 from dgex.formats.matrix import Expression, finite, first_repeated, in_memory, text_column
 from dgex.formats.table import ENTREZ
 from dgex.model import Model
@@ -20,16 +21,11 @@ from dgex.prediction import Request, predict
 def predict_data(model: Model, data: Any, **request: Any) -> Any:
     """``Model.predict``."""
     asked = Request(**request)
-    if isinstance(data, str | os.PathLike):
-        raise DgexError(f"{data}: is a path; give what is in it, or use the command `dgex predict`")
     if asked.interval is not None and not _is(data, "anndata", "AnnData"):
         raise DgexError(
             "interval: only an AnnData has a place for the half widths; dgex.prediction.rows_of gives them too"
         )
-    table = _table(model, data)
-    name = Path(f"<{type(data).__name__}>")
-    if not all(table.shape):
-        raise DgexError(f"{name}: holds {table.shape[0]} rows and {table.shape[1]} columns of numbers, is empty")
+    name, table = _named_table(model, data, "predict")
     with predict(model, name, table, asked, parallel.devices(), Path(tempfile.gettempdir())) as prediction:
         values = prediction.expression.load()
     for told in prediction.warnings():
@@ -52,6 +48,26 @@ def predict_data(model: Model, data: Any, **request: Any) -> Any:
 
         return to_anndata(whole)
     return values
+
+
+def evaluate_data(model: Model, data: Any, **request: Any) -> dict[str, Scores]:
+    """``Model.evaluate``."""
+    if isinstance(data, np.ndarray):
+        raise DgexError("an array names no genes; give a DataFrame or an AnnData of landmarks and targets")
+    name, table = _named_table(model, data, "evaluate")
+    return evaluate_table(
+        model, name, table, Request(**request), parallel.devices(), Path(tempfile.gettempdir())
+    ).scores
+
+
+def _named_table(model: Model, data: Any, command: str) -> tuple[Path, Expression]:
+    """A name for messages and the table, which is not empty."""
+    if isinstance(data, str | os.PathLike):
+        raise DgexError(f"{data}: is a path; give what is in it, or use the command `dgex {command}`")
+    name, table = Path(f"<{type(data).__name__}>"), _table(model, data)
+    if not all(table.shape):
+        raise DgexError(f"{name}: holds {table.shape[0]} rows and {table.shape[1]} columns of numbers, is empty")
+    return name, table
 
 
 def _table(model: Model, data: Any) -> Expression:

@@ -78,6 +78,7 @@ class Match:
     missing: tuple[str, ...]  # landmarks without a row, the ambiguous ones included: "SYMBOL (Ensembl id)"
     ambiguous: tuple[str, ...]  # the same with the names that could mean them
     unused: int  # rows that are no landmark's, after the same exchange
+    called: str  # what was looked for: "landmarks"
 
     @property
     def naming(self) -> Naming:
@@ -94,7 +95,7 @@ class Match:
         axis = "column" if self.transposed else "row"
         where = f"{axis} ids" if self.field is None else f"{axis} metadata {self.field}"
         lines = [
-            f"{self.found:,} of {len(self.rows.count):,} landmarks found by {self.naming} ({where}); "
+            f"{self.found:,} of {len(self.rows.count):,} {self.called} found by {self.naming} ({where}); "
             f"{self.unused:,} {axis}s unused"
         ]
         if self.missing:
@@ -104,7 +105,7 @@ class Match:
         return "\n".join(lines)
 
 
-def match_genes(path: Path, expression: Expression, genes: Genes) -> Match:
+def match_genes(path: Path, expression: Expression, genes: Genes, called: str = "landmarks") -> Match:
     """Finds the landmarks ``genes`` in a table, by the naming, field and axis that give most of them.
 
     Of equals, Ensembl ids come before probe sets, Entrez ids and symbols; ids before metadata; rows before columns.
@@ -119,12 +120,13 @@ def match_genes(path: Path, expression: Expression, genes: Genes) -> Match:
 
     Args:
       path: the table's file, for messages.
+      called: what the genes are, for messages.
 
     Raises:
       DgexError: less than 1 % of the landmarks are recognised.
     """
     known = namings(genes)
-    best = max(_candidates(expression, genes, known), key=_standing)
+    best = max(_candidates(expression, genes, known, called), key=_standing)
     if best.found < max(1, LEAST_FOUND * len(genes)):
         raise DgexError(_unrecognised(path, expression, known, best))
     return best
@@ -134,7 +136,9 @@ def _standing(match: Match) -> tuple[int, ...]:
     return match.found, -get_args(Naming).index(match.naming), match.field is None, not match.transposed
 
 
-def _candidates(expression: Expression, genes: Genes, known: Mapping[Naming, list[Tier]]) -> Iterator[Match]:
+def _candidates(
+    expression: Expression, genes: Genes, known: Mapping[Naming, list[Tier]], called: str
+) -> Iterator[Match]:
     """What every field of the table gives by every naming."""
     labels = [f"{symbol} ({ensembl})" for symbol, ensembl in zip(genes.symbol, genes.ensembl, strict=True)]
     vocabulary = {naming: set().union(*tiers) for naming, tiers in known.items()}
@@ -152,6 +156,7 @@ def _candidates(expression: Expression, genes: Genes, known: Mapping[Naming, lis
                 missing=tuple(label for label, own in zip(labels, rows, strict=True) if not own),
                 ambiguous=tuple(f"{labels[gene]}: {unclear[gene]}" for gene in sorted(unclear)),
                 unused=len(column) - len(np.unique(members)),
+                called=called,
             )
 
 
@@ -240,7 +245,7 @@ def _unrecognised(path: Path, expression: Expression, known: Mapping[Naming, lis
         return ", ".join(repr(name[:40]) for name in ids[:3])
 
     expected = " or ".join(f"{naming}s ({next(iter(tiers[0]))})" for naming, tiers in known.items() if tiers[0])
-    found = f"only {best.found} of the landmarks are" if best.found else "the landmarks are not"
+    found = f"only {best.found} of the {best.called} are" if best.found else f"the {best.called} are not"
     return (
         f"{path}: {found} recognised; its rows are named like {like(expression.row_id)}, its columns "
         f"like {like(expression.sample_id)}; name the genes in either, or in a column of metadata, by {expected}"
