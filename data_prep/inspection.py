@@ -17,7 +17,7 @@ from data_prep.densities import histograms
 from data_prep.prepared import Prepared, open_prepared
 from data_prep.report import listed
 from data_prep.steps import Steps
-from dgex.dataset import SPLITS, is_prepared
+from dgex.dataset import SCHEMA_VERSION, SPLITS, is_prepared
 from dgex.errors import DgexError
 from dgex.formats.matrix import Expression
 from dgex.formats.opening import open_expression
@@ -126,6 +126,8 @@ def inspect(path: Path, steps: Steps) -> Inspection:
     facts |= _values(counts) | _studies(study, expression)
     if prepared:
         facts |= _splits(prepared, study) | _preparation(prepared)
+        if prepared.schema < SCHEMA_VERSION and prepared.report and prepared.report.gaps_filled:
+            facts["not measured"] = f"not told by schema {prepared.schema}, but for how many: see gaps"
     return Inspection(
         name=path.name,
         facts=facts,

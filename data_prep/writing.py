@@ -136,7 +136,7 @@ def _normalise(plan: Plan, quantiles: np.ndarray, writer: Writer, work: Work) ->
 
 def _fill(missing: Missing, mean: np.ndarray, writer: Writer, work: Work) -> None:
     """Puts the genes' means where the written profiles have gaps."""
-    gaps = missing.patterns.any(axis=1)[missing.pattern]
+    gaps = np.any(missing.patterns, axis=1).take(missing.pattern)
     blocks = [block for block in blocks_of(np.arange(len(gaps))) if gaps[block].any()]
     with work.steps("filling gaps", len(blocks)) as advance:
         for block in blocks:

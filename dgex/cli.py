@@ -128,15 +128,14 @@ def train_command(
 
 @app.command("evaluate")
 def evaluate_command(
-    first: Annotated[Path, typer.Argument(metavar="[MODEL]", help="Model directory, instead of --model.")],
-    second: Annotated[
-        Path | None,
+    paths: Annotated[
+        list[Path],
         typer.Argument(
-            metavar="DATA",
-            help="Table of landmarks and targets, as predict reads; or a prepared data set.",
-            show_default=False,
+            metavar="[MODEL] DATA",
+            help="A table of landmarks and targets, as predict reads, or a prepared data set; before it the model "
+            "directory, instead of --model.",
         ),
-    ] = None,
+    ],
     model: Model = None,
     input_scale: InputScale = "auto",
     max_missing: MaxMissing = 0.2,
@@ -155,11 +154,13 @@ def evaluate_command(
     from dgex.model_directory import load_model
     from dgex.prediction import Request
 
-    if second is not None and model is not None:
-        raise DgexError(f"{first} and --model {model}: are two models; give one")
-    folder, data = (model, first) if second is None else (first, second)
+    *models, data = paths
+    if model is not None:
+        models.append(model)
+    if len(models) > 1:
+        raise DgexError(f"{', '.join(map(str, models))}: are {len(models)} models; give one, and one table")
     request = Request(input_scale, max_missing=max_missing)
-    loaded, over = load_model(folder), parallel.devices(devices)
+    loaded, over = load_model(*models), parallel.devices(devices)
     scores: dict[str, dict] = {}
     with console.progress() as bar:
         task = bar.add_task("scoring", total=None)

@@ -191,6 +191,6 @@ def nearest_samples_path(
             rows = slice(first, first + BATCH)
             predicted = mean_of_samples(train.target, indices[rows, :k])
             absolute += float(np.nansum(np.abs(predicted - validation.target[rows]), dtype=np.float64))
-        errors[float(k)] = absolute / np.count_nonzero(~np.isnan(validation.target))
+        errors[float(k)] = absolute / int(np.count_nonzero(~np.isnan(validation.target)))
         check_error(k, errors[float(k)])
     return NearestSamples(train, int(min(errors, key=lambda k: errors[k]))), errors

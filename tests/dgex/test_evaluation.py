@@ -216,7 +216,7 @@ def test_the_command_on_a_table(model_files, small_model, whole, tmp_path, capsy
 def test_two_models_are_refused(model_files, refused):
     model = model_files / "model"
     line = refused(lambda: app(["evaluate", str(model), str(model_files / "plate.gct"), "-m", str(model)]))
-    assert "are two models; give one" in line
+    assert "are 2 models; give one, and one table" in line
 
 
 @pytest.mark.slow
