@@ -18,7 +18,7 @@ from data_prep.prepared import open_prepared
 from data_prep.report import Report
 from data_prep.split import check_fold
 from dgex.atomic import check_writable
-from dgex.dataset import SPLITS, sha256_of
+from dgex.dataset import SCHEMA_VERSION, SPLITS, sha256_of
 from dgex.errors import DgexError
 from dgex.formats.matrix import first_repeated
 from dgex.genes import gene_table_paths
@@ -167,8 +167,9 @@ def files_of(
 def _report_of(file: SplitFile | CohortFile, checksums: dict[Path, str]) -> Report:
     """The report of a file that is there, if it is the one that would be written."""
     with open_prepared(file.output) as (_, found):
-        held = found.preparation | {"command": found.command, "sources": found.sources}
+        held = found.preparation | {"schema": found.schema, "command": found.command, "sources": found.sources}
     asked = file.recorded() | {
+        "schema": SCHEMA_VERSION,
         "command": file.command,
         "sources": {path.name: checksums[path] for path in file.inputs},
     }

@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 
 from data_prep.densities import histograms
-from data_prep.prepared import Prepared, is_prepared, open_prepared
+from data_prep.prepared import Prepared, open_prepared
 from data_prep.report import listed
 from data_prep.steps import Steps
-from dgex.dataset import SPLITS
+from dgex.dataset import SCHEMA_VERSION, SPLITS, is_prepared
 from dgex.errors import DgexError, visible
 from dgex.formats.matrix import Expression
 from dgex.formats.opening import open_expression
@@ -130,6 +130,8 @@ def inspect(path: Path, steps: Steps, layer: str | None = None) -> Inspection:
     facts |= _studies(study, expression)
     if prepared:
         facts |= _splits(prepared, study) | _preparation(prepared)
+        if prepared.schema < SCHEMA_VERSION and prepared.report and prepared.report.gaps_filled:
+            facts["not measured"] = f"not told by schema {prepared.schema}, but for how many: see gaps"
     return Inspection(
         name=path.name,
         facts=facts,

@@ -7,7 +7,8 @@ Values that were not measured are handled so:
 3. A gene is removed, and reported as missing, if more than half of the training profiles lack it, as all do where none
    of its rows is in the source. No gene is removed where a cohort is mapped onto an existing data set.
 4. Every other gap is filled after normalisation with the gene's mean over the training profiles that have it, which
-   is a z-score of 0. The report counts them.
+   is a z-score of 0. The report counts them, and the file says which they are: as inputs they keep that value, as
+   targets they are neither trained on nor scored.
 
 The reference distribution, the means and the scaler come from the training split alone; a cohort that is mapped onto an
 existing data set takes that one's. Only ``legacy`` fits over all samples, as the originals did. Whatever the resources,

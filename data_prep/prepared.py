@@ -14,10 +14,10 @@ import h5py
 import numpy as np
 
 from data_prep.report import Report
-from dgex.dataset import HISTOGRAM_EDGES, PREPARE_AGAIN, SCHEMA_VERSION, Reference, read_reference
+from dgex.dataset import HISTOGRAM_EDGES, PREPARE_AGAIN, Reference, read_missing, read_reference
 from dgex.errors import DgexError
-from dgex.formats.content import first_bytes, reading
-from dgex.formats.hdf5 import SIGNATURE, dataset_at, open_hdf5, stream_hdf5
+from dgex.formats.content import reading
+from dgex.formats.hdf5 import dataset_at, stream_hdf5
 from dgex.formats.matrix import Block, Expression
 
 
@@ -25,6 +25,7 @@ from dgex.formats.matrix import Block, Expression
 class Prepared:
     """What a prepared file holds besides values and sample ids; see ``dgex.dataset``."""
 
+    schema: int
     reference: Reference
     split: np.ndarray  # u1 [samples]
     seed: int
@@ -36,17 +37,11 @@ class Prepared:
     before: dict[str, np.ndarray]  # by study, counts in HISTOGRAM_EDGES; empty where the file does not have them
 
 
-def is_prepared(path: Path) -> bool:
-    """Whether the content says so; DgexError as ``first_bytes`` and ``open_hdf5``."""
-    if not first_bytes(path).startswith(SIGNATURE):
-        return False
-    with open_hdf5(path) as file:
-        return "schema_version" in file.attrs
-
-
 @contextmanager
 def open_prepared(path: Path) -> Iterator[tuple[Expression, Prepared]]:
-    """Landmarks and then targets as the rows of one table, log2; a gene that is both is in it twice.
+    """Landmarks and then targets as the rows of one table, log2, NaN where the file says that none was measured.
+
+    A gene that is both is in it twice.
 
     Raises:
       DgexError: as ``read_reference``; something is missing, of a wrong form, or does not fit the rest.
@@ -59,7 +54,8 @@ def open_prepared(path: Path) -> Iterator[tuple[Expression, Prepared]]:
             members = [dataset_at(file, name) for name in ("split", "sample/id", "sample/study")]
             try:
                 split, sample_id, study = members[0][:], *(member.asstr()[:].astype(str) for member in members[1:])
-                prepared = Prepared(reference, split, *_provenance(file), _before(file))
+                schema = int(file.attrs["schema_version"])
+                prepared = Prepared(schema, reference, split, *_provenance(file), _before(file))
             except (KeyError, ValueError, TypeError, AttributeError) as error:
                 raise DgexError(f"{path}: has a damaged description of its samples; {PREPARE_AGAIN}") from error
         widths = len(reference.landmark_genes), len(reference.target_genes)
@@ -70,15 +66,18 @@ def open_prepared(path: Path) -> Iterator[tuple[Expression, Prepared]]:
                 f"{path}: its {len(sample_id)} samples and {len(genes)} genes do not fit its values; {PREPARE_AGAIN}"
             )
 
+        missing = read_missing(file, reference)
+
         def blocks(most: int) -> Iterator[Block]:
             step = max(1, most // len(genes))
             for first in range(0, len(split), step):
                 samples = slice(first, min(first + step, len(split)))
                 with reading(path):
                     values = np.hstack([side[samples] for side in sides])
+                values[missing.of(samples, len(genes))] = np.nan
                 yield samples, slice(0, len(genes)), values
 
-        kind = f"prepared data set, schema {SCHEMA_VERSION}"
+        kind = f"prepared data set, schema {schema}"
         yield Expression(genes, tuple(sample_id.tolist()), blocks, {}, {"study_id": study}, kind), prepared
 
 

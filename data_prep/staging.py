@@ -17,6 +17,7 @@ from numpy.typing import DTypeLike
 from data_prep.blocks import Work, blocks_of, in_order
 from data_prep.platforms import check_platforms
 from dgex.atomic import need_room
+from dgex.dataset import Missing
 from dgex.errors import DgexError
 from dgex.formats.matrix import BLOCK, Expression
 from dgex.formats.opening import open_expression
@@ -77,6 +78,13 @@ class Staged:
         """How many of ``genes``, bool [genes], each profile lacks: int [samples]."""
         return np.concatenate([absent[:, genes].sum(axis=1) for _, absent in self._absent()])[self.pattern]
 
+    def missing(self, profiles: np.ndarray, genes: np.ndarray) -> Missing:
+        """Which of ``genes``, bool [genes], each of ``profiles`` lacks."""
+        packed = np.concatenate([np.packbits(absent[:, genes], axis=1) for _, absent in self._absent()])
+        rows, pattern = np.unique(self.pattern[profiles], return_inverse=True)  # patterns of rows: of genes are fewer
+        patterns, number = np.unique(packed[rows], axis=0, return_inverse=True)
+        return Missing(patterns, number.ravel()[pattern])
+
     def is_complete(self) -> np.ndarray:
         """Which profiles lack at most 10 % of the genes that at least half of all profiles have: bool [samples]."""
         usual = self.lacking(np.arange(len(self.pattern))) <= MOST_MISSING_OF_A_GENE * len(self.pattern)
@@ -129,7 +137,7 @@ def stage(
 
 
 def _match(source: Path, expression: Expression, landmark: Genes, target: Genes) -> Match:
-    match = match_genes(source, expression, landmark, target)
+    match = match_genes(source, expression, landmark, target, called="genes")
     if match.transposed:
         raise DgexError(f"{source}: is transposed, its samples are named like genes; swap rows and columns")
     for side, count in zip(("landmark", "target"), np.split(match.rows.count, [len(landmark)]), strict=True):

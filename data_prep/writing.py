@@ -14,7 +14,7 @@ from data_prep.blocks import Work, blocks_of, in_order
 from data_prep.densities import histograms
 from data_prep.report import Report, gap_rule
 from data_prep.staging import Staged
-from dgex.dataset import SPLITS, Reference, Writer, create_dataset, sha256_of
+from dgex.dataset import SPLITS, Missing, Reference, Writer, create_dataset, sha256_of
 from dgex.genes import Genes, overlap
 from dgex.missing import tally
 from dgex.normalization import Moments, QuantileSum, Scaler, Ties, to_quantiles
@@ -88,10 +88,11 @@ def write(
     """
     landmarks, targets = len(plan.found_landmark), len(plan.found_target)
     report = _report(plan, filled=given is not None)
+    missing = plan.staged.missing(plan.kept, plan.found)
     with create_dataset(output, len(plan.kept), landmarks, targets) as writer:
         fitted, before = _normalise(plan, quantiles, writer, work)
         scaler = _joined(fitted, given) if given else fitted
-        _fill(plan, scaler.mean, writer, work)
+        _fill(missing, scaler.mean, writer, work)
         scalers = (
             Scaler(scaler.mean[:landmarks], scaler.sd[:landmarks]),
             Scaler(scaler.mean[landmarks:], scaler.sd[landmarks:]),
@@ -102,6 +103,7 @@ def write(
             plan.staged.sample_id[plan.kept].tolist(),
             plan.staged.study[plan.kept].tolist(),
             plan.split,
+            missing,
             {
                 "seed": settings.get("seed", 0),
                 "command": command,
@@ -137,9 +139,9 @@ def _normalise(plan: Plan, quantiles: np.ndarray, writer: Writer, work: Work) ->
     return moments.scaler(plan.legacy), before
 
 
-def _fill(plan: Plan, mean: np.ndarray, writer: Writer, work: Work) -> None:
+def _fill(missing: Missing, mean: np.ndarray, writer: Writer, work: Work) -> None:
     """Puts the genes' means where the written profiles have gaps."""
-    gaps = plan.staged.lacked(plan.found)[plan.kept] > 0
+    gaps = np.any(missing.patterns, axis=1).take(missing.pattern)
     blocks = [block for block in blocks_of(np.arange(len(gaps))) if gaps[block].any()]
     with work.steps("filling gaps", len(blocks)) as advance:
         for block in blocks:

@@ -70,7 +70,7 @@ def choose(
     errors: dict[float, float] = {}
     for value, model in candidates:
         config, params = model.as_network()
-        error = float(finalize(evaluate(params, validation, config)).mae.mean())
+        error = finalize(evaluate(params, validation, config)).zscore_mae
         check_error(value, error)
         if all(error < other for other in errors.values()):
             best = model

@@ -80,7 +80,7 @@ class Samples:
 
     Attributes:
       landmark: f4 ``[samples, landmarks]``.
-      target: f4 ``[samples, targets]``.
+      target: f4 ``[samples, targets]``, NaN where not measured; losses and scores leave these out.
       devices: where to place them.
       block: samples of a block; whole data sets up to this size stay on the devices.
     """

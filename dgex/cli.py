@@ -3,7 +3,9 @@
 What a command needs is imported when it runs: help is there at once.
 """
 
+import math
 import shutil
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
@@ -38,6 +40,11 @@ def common(
 Model = Annotated[
     Path | None, typer.Option("-m", "--model", help="Model directory.", show_default="the one that comes with dgex")
 ]
+InputScale = Annotated[
+    Literal["auto", "log2", "linear", "zscore"], typer.Option(help="Of the input; auto tells log2 from linear.")
+]
+Layer = Annotated[str | None, typer.Option(help="Of an h5ad, the layer to take, or raw.", show_default="X")]
+MaxMissing = Annotated[float, typer.Option(help="Share of the landmarks that a profile may lack.")]
 Devices = Annotated[int | None, typer.Option(min=1, help="How many devices to use.", show_default="all")]
 
 
@@ -96,6 +103,9 @@ def train_command(
             console.say(f"{name}: validation z-score MAE {means['zscore_mae']:.4f}")
 
     with console.progress("{task.fields[status]}") as bar:
+        dataset = read_dataset(prepared)
+        for warning in dataset.warnings():
+            console.warn(f"{prepared}: {warning}")
         task = bar.add_task("training", total=chosen.epochs, status="")
 
         def on_epoch(row: Epoch, seconds: float) -> None:
@@ -103,7 +113,7 @@ def train_command(
             bar.update(task, completed=row.epoch, status=status)
 
         model = train_model(
-            read_dataset(prepared), data, config, chosen, seed, over, run, resume=resume, on_epoch=on_epoch,
+            dataset, data, config, chosen, seed, over, run, resume=resume, on_epoch=on_epoch,
             on_ridge=on_ridge,
         )  # fmt: skip
     save_model(output, replace(model, provenance=model.provenance | told))
@@ -116,26 +126,63 @@ def train_command(
 
 @app.command("evaluate")
 def evaluate_command(
-    model: Annotated[Path, typer.Argument(help="Model directory.")],
-    prepared: Annotated[
-        Path, typer.Argument(help="The data set it was trained on, or a cohort prepared with --onto that.")
+    paths: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="[MODEL] DATA",
+            help="A table of landmarks and targets, as predict reads, or a prepared data set; before it the model "
+            "directory, instead of --model.",
+        ),
     ],
+    model: Model = None,
+    input_scale: InputScale = "auto",
+    max_missing: MaxMissing = 0.2,
+    layer: Layer = None,
     devices: Devices = None,
 ) -> None:
-    """Score a model on every split of a prepared file, the mean predictor beside it, and its intervals' coverage."""
-    from dgex import parallel
-    from dgex.dataset import read_dataset
-    from dgex.fitting import evaluate_model
-    from dgex.model_directory import load_model
+    """Score a model's predictions against measured targets, the mean predictor beside it, and its intervals' coverage.
 
+    A table is scored by groups of profiles: those of studies that the model was trained, validated and tested on, by
+    the sample field study_id, and others. A prepared data set is the one that the model was trained on, or a cohort
+    prepared --onto that, and is scored split by split. Only measured values are scored.
+    """
+    from dgex import parallel
+    from dgex.dataset import is_prepared, read_dataset
+    from dgex.evaluation import evaluate_model, evaluate_table
+    from dgex.formats.opening import open_expression
+    from dgex.missing import tally
+    from dgex.model_directory import load_model
+    from dgex.prediction import Request
+
+    *models, data = paths
+    if model is not None:
+        models.append(model)
+    if len(models) > 1:
+        raise DgexError(f"{', '.join(map(str, models))}: are {len(models)} models; give one, and one table")
+    request = Request(input_scale, max_missing=max_missing)
+    loaded, over = load_model(*models), parallel.devices(devices)
     scores: dict[str, dict] = {}
     with console.progress() as bar:
-        task = bar.add_task("reading", total=None)
-        loaded, dataset = load_model(model), read_dataset(prepared)
-        bar.update(task, description="scoring splits", total=len(set(dataset.split.tolist())))
-        for split, found in evaluate_model(loaded, str(prepared), dataset, parallel.devices(devices)):
-            scores[split] = found
-            bar.advance(task)
+        task = bar.add_task("scoring", total=None)
+        if is_prepared(data):
+            dataset = read_dataset(data)
+            for warning in dataset.warnings():
+                console.warn(f"{data}: {warning}")
+            bar.update(task, description="scoring splits", total=len(set(dataset.split.tolist())))
+            for split, found in evaluate_model(loaded, str(data), dataset, over):
+                scores[split] = found
+                bar.advance(task)
+        else:
+            with open_expression(data, layer) as table:
+                evaluation = evaluate_table(loaded, data, table, request, over, Path(tempfile.gettempdir()))
+            how = "taken" if input_scale == "auto" else "given"
+            console.say(f"{data}: {table.kind}\n{evaluation.landmarks.report()}\n{evaluation.targets.report()}")
+            console.say(
+                f"{how} as {evaluation.scale}; each profile brought to the training data's quantiles on its own"
+            )
+            if table.stand_ins:
+                console.warn(f"{data}: taken as missing: {tally(table.stand_ins)}")
+            scores = evaluation.scores
     _print_scores(scores)
 
 
@@ -159,9 +206,7 @@ def predict_command(
         Path, typer.Option("-o", "--output", help="The file to write: .gctx, .gct, .csv, .tsv (.gz), .parquet, .h5ad.")
     ],
     model: Model = None,
-    input_scale: Annotated[
-        Literal["auto", "log2", "linear", "zscore"], typer.Option(help="Of the input; auto tells log2 from linear.")
-    ] = "auto",
+    input_scale: InputScale = "auto",
     output_scale: Annotated[
         Literal["log2", "zscore"], typer.Option(help="log2 as in the training data, or z-scores by its mean and SD.")
     ] = "log2",
@@ -171,8 +216,8 @@ def predict_command(
     interval: Annotated[
         float | None, typer.Option(help="Also tell each gene's half width of this interval: 0.5, 0.8, 0.9 or 0.95.")
     ] = None,
-    max_missing: Annotated[float, typer.Option(help="Share of the landmarks that a profile may lack.")] = 0.2,
-    layer: Annotated[str | None, typer.Option(help="Of an h5ad, the layer to take, or raw.", show_default="X")] = None,
+    max_missing: MaxMissing = 0.2,
+    layer: Layer = None,
     devices: Devices = None,
 ) -> None:
     """Infer whole expression profiles from landmark genes."""
@@ -243,14 +288,20 @@ def _print_scores(scores: dict[str, dict]) -> None:
     # There the intervals hold what they promise, and the range is what it is, by construction.
     roles = {"train": "trained the network", "validation": "chose the epoch and calibrated intervals and range"}
     fields = {"z-score MAE": "zscore_mae", "log2 MAE": "log2_mae", "Pearson r": "pearson", "R2": "r2"}
-    drawn = Table("split", "predictor", *fields, "z-score MAE without overlap", show_edge=False)
+    drawn = Table("profiles", "predictor", *fields, "z-score MAE without overlap", show_edge=False)
     lines = []
     for split, found in scores.items():
         for name in ("mean predictor", "ridge regression", "network"):
             if name in found:
                 means = found[name]
                 cells = [f"{means[field]:.4f}" if field in means else "–" for field in fields.values()]
-                drawn.add_row(split, name, *cells, f"{means['without_overlap']['zscore_mae']:.4f}")
+                drawn.add_row(split, name, *cells, f"{means['without_overlap'].get('zscore_mae', math.nan):.4f}")
+        if found.get("missing"):
+            values = found["profiles"] * found["targets"]
+            lines.append(
+                f"{split}: of {values:,} values of {found['targets']:,} targets {found['missing']:,} were not measured "
+                "and are not scored"
+            )
         if split in roles:
             lines.append(f"{split}: {roles[split]}, and says too much of new profiles")
             continue

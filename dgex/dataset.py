@@ -1,6 +1,9 @@
 """The prepared data set: one HDF5 file between data preparation and training.
 
-/landmark [samples, landmarks] f4, /target [samples, targets] f4      log2, quantile-normalised, not standardised
+/landmark [samples, landmarks] f4, /target [samples, targets] f4      log2, quantile-normalised, not standardised; where
+                                                                      not measured, the gene's mean of the scaler
+/missing/patterns [patterns, bytes] u1, /missing/pattern [samples] u4 which values were not measured: bits set in
+                                                                      ``numpy.packbits`` of landmarks and then targets
 /sample/id, /sample/study [samples]                                   strings
 /split [samples] u1                                                   0 train, 1 validation, 2 test
 /gene/{landmark,target}/{ensembl,symbol,probes}                       strings
@@ -11,6 +14,8 @@ attributes: schema_version, seed, command, and as JSON sources (file name: sha25
 
 A cohort that was mapped onto another prepared file has that file's genes, scaler and quantiles, and test samples alone;
 its ``preparation`` has the file's sha256 under ``onto``. ``legacy`` there says that fits are over all samples.
+
+Schema 2 had no ``/missing``; such files are still read, with what their ``preparation`` says of whole genes.
 """
 
 import hashlib
@@ -25,19 +30,22 @@ import h5py
 import numpy as np
 
 from dgex.errors import DgexError
-from dgex.formats.content import reading
-from dgex.formats.hdf5 import create_hdf5, dataset_at, open_hdf5
+from dgex.formats.content import first_bytes, reading
+from dgex.formats.hdf5 import SIGNATURE, create_hdf5, dataset_at, open_hdf5
 from dgex.formats.matrix import first_repeated
 from dgex.genes import Genes, overlap
 from dgex.normalization import Moments, Scaler, standardize
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
+READABLE = (2, SCHEMA_VERSION)
 SPLITS = ("train", "validation", "test")
 
 # Every member's element type and axes; an axis has one length throughout the file.
 MEMBERS = {
     "landmark": ("f4", ("samples", "landmarks")),
     "target": ("f4", ("samples", "targets")),
+    "missing/patterns": ("u1", ("patterns", "bytes")),
+    "missing/pattern": ("u4", ("samples",)),
     "sample/id": ("str", ("samples",)),
     "sample/study": ("str", ("samples",)),
     "split": ("u1", ("samples",)),
@@ -54,11 +62,13 @@ MEMBERS = {
     "quantiles": ("f4", ("ranked",)),
     "preparation": ("str", ()),  # not an attribute: it lists samples and genes, and attributes end at 64 KiB
 }
+SINCE_3 = tuple(name for name in MEMBERS if name.startswith("missing/"))
 ATTRIBUTES = ("seed", "command", "sources", "versions")
 # Of the optional histograms of values before normalisation, in log2 units; what lies outside counts into the end bins.
 HISTOGRAM_EDGES = np.linspace(-2, 20, 221)
 REFERENCE = tuple(name for name in MEMBERS if name.startswith(("gene/", "scaler/", "quantiles")))
 PREPARE_AGAIN = "prepare it again with `python -m data_prep prepare`"
+SAMPLES = 256  # worked on at once
 
 
 @dataclass(frozen=True)
@@ -78,8 +88,26 @@ class Reference:
 
 
 @dataclass(frozen=True)
+class Missing:
+    """Which values were not measured. The profiles of a study lack the same genes, so there are few patterns."""
+
+    patterns: np.ndarray  # u1 [patterns, bytes], packed bits of landmarks and then targets, set where not measured
+    pattern: np.ndarray  # u4 [samples], each sample's pattern
+
+    @classmethod
+    def among(cls, values: np.ndarray) -> "Missing":
+        """What is NaN among values [samples, landmarks + targets]."""
+        patterns, pattern = np.unique(np.packbits(np.isnan(values), axis=1), axis=0, return_inverse=True)
+        return cls(patterns, pattern.ravel())
+
+    def of(self, samples: slice, genes: int) -> np.ndarray:
+        """What some samples lack: bool [samples, genes], landmarks and then targets, ``genes`` of them."""
+        return np.unpackbits(self.patterns[self.pattern[samples]], axis=1, count=genes).astype(bool)
+
+
+@dataclass(frozen=True)
 class Dataset(Reference):
-    """A prepared data set in memory; values are log2, quantile-normalised and finite."""
+    """A prepared data set in memory; values are log2, quantile-normalised, NaN where not measured."""
 
     landmark: np.ndarray  # f4 [samples, landmarks]
     target: np.ndarray  # f4 [samples, targets]
@@ -92,13 +120,25 @@ class Dataset(Reference):
         """The samples of one of ``SPLITS``, standardised by the training split's scaler.
 
         Returns:
-          Landmarks [n, landmarks] and targets [n, targets], float32, C-contiguous.
+          Landmarks [n, landmarks], 0 (the training mean) where missing, and targets [n, targets], NaN where missing;
+          float32, C-contiguous.
         """
         rows = self.split == SPLITS.index(split)
         return (
-            standardize(self.landmark[rows], self.landmark_scaler),
+            np.nan_to_num(standardize(self.landmark[rows], self.landmark_scaler), copy=False),
             standardize(self.target[rows], self.target_scaler),
         )
+
+    def warnings(self) -> list[str]:
+        """What the user should know of the file, a line each."""
+        filled = self.provenance["preparation"].get("gaps_filled", 0)
+        unknown = filled - sum(np.count_nonzero(np.isnan(values)) for values in (self.landmark, self.target))
+        if unknown <= 0:
+            return []
+        return [
+            f"{unknown:,} missing values cannot be told from measured ones, as it was prepared by an earlier version; "
+            f"they are taken for their genes' means, and scored so; {PREPARE_AGAIN}"
+        ]
 
 
 @dataclass(frozen=True)
@@ -141,15 +181,17 @@ class Writer:
         sample_id: Sequence[str],
         study: Sequence[str],
         split: np.ndarray,
+        missing: Missing,
         provenance: dict[str, Any],
         before: dict[str, np.ndarray] | None = None,
     ) -> None:
         """Writes everything else.
 
         Args:
+          missing: where the values written are the genes' means, for want of measured ones.
           before: for each study its counts in ``HISTOGRAM_EDGES`` before normalisation, if known.
         """
-        for name, values in _other_members(reference, sample_id, study, split, provenance).items():
+        for name, values in _other_members(reference, sample_id, study, split, missing, provenance).items():
             self._create(name, values, MEMBERS[name][0])
         if before:
             self._create("before/study", tuple(before), "str")
@@ -181,9 +223,20 @@ def create_dataset(path: Path, samples: int, landmarks: int, targets: int) -> It
 def write_dataset(path: Path, dataset: Dataset) -> None:
     """Writes a data set that is in memory; see ``create_dataset``."""
     (samples, landmarks), targets = dataset.landmark.shape, dataset.target.shape[1]
+    values = np.hstack([dataset.landmark, dataset.target])
+    mean = np.concatenate([dataset.landmark_scaler.mean, dataset.target_scaler.mean])
     with create_dataset(path, samples, landmarks, targets) as writer:
-        writer.write(slice(0, samples), np.hstack([dataset.landmark, dataset.target]))
-        writer.finish(dataset, dataset.sample_id, dataset.study, dataset.split, dataset.provenance)
+        writer.write(slice(0, samples), np.where(np.isnan(values), mean, values))
+        missing = Missing.among(values)
+        writer.finish(dataset, dataset.sample_id, dataset.study, dataset.split, missing, dataset.provenance)
+
+
+def is_prepared(path: Path) -> bool:
+    """Whether the content says so; DgexError as ``first_bytes`` and ``open_hdf5``."""
+    if not first_bytes(path).startswith(SIGNATURE):
+        return False
+    with open_hdf5(path) as file:
+        return "schema_version" in file.attrs
 
 
 def read_dataset(path: Path) -> Dataset:
@@ -194,10 +247,17 @@ def read_dataset(path: Path) -> Dataset:
         (element types, shapes, non-finite values, repeated ids, empty splits, a scaler not of the training split).
     """
     with _open(path) as file:
-        members = _read_members(file, MEMBERS)
+        members = _read_members(file, [name for name in MEMBERS if name not in SINCE_3])
         provenance = _read_provenance(file, members.pop("preparation"))
+        reference = Reference(**_reference(members))
+        missing = read_missing(file, reference)
+    sides = members["landmark"], members["target"]
+    for name, values in zip(("landmark", "target"), sides, strict=True):
+        _check_finite(path, name, values)
+    if missing.patterns.any():
+        _take_away(missing, *sides)
     dataset = Dataset(
-        **_reference(members),
+        **vars(reference),
         landmark=members["landmark"],
         target=members["target"],
         sample_id=members["sample/id"],
@@ -215,6 +275,25 @@ def read_reference(path: Path) -> Reference:
         reference = Reference(**_reference(_read_members(file, REFERENCE)))
     _check_reference(path, reference)
     return reference
+
+
+def read_missing(file: h5py.File, reference: Reference) -> Missing:
+    """Reads which values an open prepared file, with these genes, does not have; errors as ``read_dataset``."""
+    landmark, target = reference.landmark_genes.ensembl, reference.target_genes.ensembl
+    genes = len(landmark) + len(target)
+    if file.attrs["schema_version"] < SCHEMA_VERSION:
+        preparation = _read_provenance(file, _read_members(file, ("preparation",))["preparation"])["preparation"]
+        lacking = [
+            np.isin(ids, list(preparation.get(f"{side}s_missing", ())))
+            for side, ids in (("landmark", landmark), ("target", target))
+        ]
+        samples = _axes(file, ("split",))["samples"]
+        return Missing(np.packbits(np.concatenate(lacking))[None], np.zeros(samples, np.uint32))
+    _axes(file, ("split", *SINCE_3))
+    missing = Missing(*_read_members(file, SINCE_3).values())
+    if missing.patterns.shape[1] != -(-genes // 8) or (missing.pattern >= len(missing.patterns)).any():
+        _refuse(Path(file.filename), f"/missing does not fit its {genes} genes")
+    return missing
 
 
 def read_provenance(path: Path) -> dict[str, Any]:
@@ -264,19 +343,25 @@ def _open(path: Path) -> Iterator[h5py.File]:
         version = file.attrs.get("schema_version")
         if version is None:
             raise DgexError(f"{path}: is not a prepared data set; make one with `python -m data_prep prepare`")
-        if not np.array_equal(version, SCHEMA_VERSION):
+        if not any(np.array_equal(version, readable) for readable in READABLE):
             raise DgexError(f"{path}: has schema version {version}, this is dgex for {SCHEMA_VERSION}; {PREPARE_AGAIN}")
         yield file
 
 
 def _other_members(
-    reference: Reference, sample_id: Sequence[str], study: Sequence[str], split: np.ndarray, provenance: dict[str, Any]
+    reference: Reference,
+    sample_id: Sequence[str],
+    study: Sequence[str],
+    split: np.ndarray,
+    missing: Missing,
+    provenance: dict[str, Any],
 ) -> dict[str, Any]:
     """Every member but the two matrices."""
     members = {
         "sample/id": sample_id,
         "sample/study": study,
         "split": split,
+        **{f"missing/{field}": values for field, values in vars(missing).items()},
         "quantiles": reference.quantiles,
         "preparation": json.dumps(provenance["preparation"], sort_keys=True),
     }
@@ -344,10 +429,20 @@ def _read_provenance(file: h5py.File, preparation: str) -> dict[str, Any]:
 
 def _fitted(values: np.ndarray, fit: np.ndarray, legacy: bool) -> Scaler:
     """The scaler of the samples ``fit``, without a copy of all of them."""
-    moments = Moments(values[0])
-    for first in range(0, len(values), 256):
-        moments.add(values[first : first + 256][fit[first : first + 256]])
+    moments = Moments(np.nan_to_num(values[0]))
+    for first in range(0, len(values), SAMPLES):
+        moments.add(values[first : first + SAMPLES][fit[first : first + SAMPLES]])
     return moments.scaler(legacy)
+
+
+def _take_away(missing: Missing, landmark: np.ndarray, target: np.ndarray) -> None:
+    """Puts NaN in place of what was not measured."""
+    landmarks = landmark.shape[1]
+    for first in range(0, len(landmark), SAMPLES):
+        samples = slice(first, first + SAMPLES)
+        lacking = missing.of(samples, landmarks + target.shape[1])
+        landmark[samples][lacking[:, :landmarks]] = np.nan
+        target[samples][lacking[:, landmarks:]] = np.nan
 
 
 def _refuse(path: Path, problem: str) -> NoReturn:
@@ -391,7 +486,6 @@ def _check(path: Path, dataset: Dataset) -> None:
         ("landmark", dataset.landmark, dataset.landmark_scaler),
         ("target", dataset.target, dataset.target_scaler),
     ):
-        _check_finite(path, side, values)
         if not mapped:
             fitted = _fitted(values, fit, legacy)
             # Far above float32 rounding of log2 values, far below the shift another split's scaler would show.

@@ -62,7 +62,7 @@ def complete(zscores: np.ndarray, factors: Factors) -> tuple[np.ndarray, np.ndar
     """
     filled = zscores.astype(np.float32)
     distance = np.empty(len(zscores))
-    for rows, lacking in _patterns(np.isnan(zscores)):
+    for rows, lacking in patterns_of(np.isnan(zscores)):
         # float64, so that what a product of another number of profiles adds up in another order is lost in rounding.
         measured = zscores[rows].astype(np.float64)[:, ~lacking]
         own = factors.loadings[~lacking].astype(np.float64)
@@ -83,7 +83,7 @@ def _factors(values: np.ndarray, vectors: np.ndarray, number: int) -> Factors:
     return Factors((vectors[:, :number] * scale).astype(np.float32), noise)
 
 
-def _patterns(lacking: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+def patterns_of(lacking: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
     """Which rows lack the same: their positions, and what they lack, bool ``[columns]``."""
     if not lacking.any():
         return [(np.arange(len(lacking)), lacking[0])] if len(lacking) else []

@@ -1,4 +1,4 @@
-"""Predictions for arrays, DataFrames and AnnData objects."""
+"""Predictions and scores for arrays, DataFrames and AnnData objects."""
 
 import os
 import sys
@@ -12,6 +12,7 @@ import numpy as np
 
 from dgex import parallel
 from dgex.errors import DgexError
+from dgex.evaluation import Scores, evaluate_table
 from dgex.formats.annotation import measured, measurements
 from dgex.formats.matrix import Expression, finite, in_memory, plain_ids, text_column
 from dgex.formats.names import column_names
@@ -23,18 +24,11 @@ from dgex.prediction import Request, predict
 def predict_data(model: Model, data: Any, layer: str | None = None, **request: Any) -> Any:
     """``Model.predict``."""
     asked = Request(**request)
-    if isinstance(data, str | os.PathLike):
-        raise DgexError(f"{data}: is a path; give what is in it, or use the command `dgex predict`")
     if asked.interval is not None and not _is(data, "anndata", "AnnData"):
         raise DgexError(
             "interval: only an AnnData has a place for the half widths; dgex.prediction.rows_of gives them too"
         )
-    if layer is not None and not _is(data, "anndata", "AnnData"):
-        raise DgexError("layer: only an AnnData has layers; leave it out")
-    table = without_stand_ins(_table(model, data, layer))
-    name = Path(f"<{type(data).__name__}>")
-    if not all(table.shape):
-        raise DgexError(f"{name}: holds {table.shape[0]} rows and {table.shape[1]} columns of numbers, is empty")
+    name, table = _named_table(model, data, layer, "predict")
     with predict(model, name, table, asked, parallel.devices(), Path(tempfile.gettempdir())) as prediction:
         values = prediction.expression.load()
     for told in prediction.warnings():
@@ -54,6 +48,28 @@ def predict_data(model: Model, data: Any, layer: str | None = None, **request: A
         table = in_memory(values, whole.row_id, whole.sample_id, whole.row_metadata, whole.sample_metadata)
         return to_anndata(replace(table, provenance=whole.provenance))
     return values
+
+
+def evaluate_data(model: Model, data: Any, layer: str | None = None, **request: Any) -> dict[str, Scores]:
+    """``Model.evaluate``."""
+    if isinstance(data, np.ndarray):
+        raise DgexError("an array names no genes; give a DataFrame or an AnnData of landmarks and targets")
+    name, table = _named_table(model, data, layer, "evaluate")
+    return evaluate_table(
+        model, name, table, Request(**request), parallel.devices(), Path(tempfile.gettempdir())
+    ).scores
+
+
+def _named_table(model: Model, data: Any, layer: str | None, command: str) -> tuple[Path, Expression]:
+    """A name for messages and the table, which is not empty."""
+    if isinstance(data, str | os.PathLike):
+        raise DgexError(f"{data}: is a path; give what is in it, or use the command `dgex {command}`")
+    if layer is not None and not _is(data, "anndata", "AnnData"):
+        raise DgexError("layer: only an AnnData has layers; leave it out")
+    name, table = Path(f"<{type(data).__name__}>"), without_stand_ins(_table(model, data, layer))
+    if not all(table.shape):
+        raise DgexError(f"{name}: holds {table.shape[0]} rows and {table.shape[1]} columns of numbers, is empty")
+    return name, table
 
 
 def _table(model: Model, data: Any, layer: str | None = None) -> Expression:

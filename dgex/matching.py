@@ -85,6 +85,7 @@ class Match:
     ambiguous: tuple[str, ...]  # the same with the names that could mean them
     averaged: tuple[str, ...]  # genes that several rows have the symbol or Entrez id of: "SYMBOL (Ensembl id): 2 rows"
     unused: int  # rows that are no landmark's, after the same exchange
+    called: str  # what was looked for: "landmarks"
 
     @property
     def naming(self) -> Naming:
@@ -106,7 +107,7 @@ class Match:
         """What was found, in a few plain lines."""
         axis = "column" if self.transposed else "row"
         lines = [
-            f"{self.found:,} of {len(self.rows.count):,} landmarks found by {self.naming} ({self.where}); "
+            f"{self.found:,} of {len(self.rows.count):,} {self.called} found by {self.naming} ({self.where}); "
             f"{self.unused:,} {axis}s unused"
         ]
         if self.missing:
@@ -123,7 +124,7 @@ class Match:
         return list(map(visible, lines))
 
 
-def match_genes(path: Path, expression: Expression, *tables: Genes) -> Match:
+def match_genes(path: Path, expression: Expression, *tables: Genes, called: str = "landmarks") -> Match:
     """Finds the genes of ``tables``, one table after the other, by the naming, field and axis that give most of them.
 
     A gene may be in several tables, with other probe sets in each. A field in which one gene's symbol or Entrez id is
@@ -141,13 +142,14 @@ def match_genes(path: Path, expression: Expression, *tables: Genes) -> Match:
 
     Args:
       path: the table's file, for messages.
+      called: what the genes are, for messages.
 
     Raises:
       DgexError: less than 1 % of the genes are recognised; or the samples, which are on the other axis, have no unique
         names.
     """
     known = [namings(genes) for genes in tables]
-    best = max(_candidates(expression, tables, known), key=_standing)
+    best = max(_candidates(expression, tables, known, called), key=_standing)
     if best.found < max(1, LEAST_FOUND * len(best.rows.count)):
         raise DgexError(_unrecognised(path, expression, known[0], best))
     unique_ids(path, "sample", expression.row_id if best.transposed else expression.sample_id)
@@ -160,7 +162,7 @@ def _standing(match: Match) -> tuple[float, ...]:
 
 
 def _candidates(
-    expression: Expression, tables: Sequence[Genes], known: Sequence[Mapping[Naming, list[Tier]]]
+    expression: Expression, tables: Sequence[Genes], known: Sequence[Mapping[Naming, list[Tier]]], called: str
 ) -> Iterator[Match]:
     """What every field of the file gives by every naming."""
     names = [name for genes in tables for name in zip(genes.symbol, genes.ensembl, strict=True)]
@@ -187,6 +189,7 @@ def _candidates(
                     f"{label}: {len(own)} rows" for label, own, _ in genes if len(own) > 1 and naming != "probe set"
                 ),
                 unused=len(column) - len(np.unique(members)),
+                called=called,
             )
 
 
@@ -271,7 +274,8 @@ def _unrecognised(path: Path, expression: Expression, known: Mapping[Naming, lis
         return ", ".join(repr(name[:40]) for name in ids[:3])
 
     expected = " or ".join(f"{naming}s ({next(iter(tiers[0]))})" for naming, tiers in known.items() if tiers[0])
-    found = f"only {best.found} of the {len(best.rows.count):,} genes are" if best.found else "the genes are not"
+    total = f"{len(best.rows.count):,} {best.called}"
+    found = f"only {best.found} of the {total} are" if best.found else f"the {best.called} are not"
     return (
         f"{path}: {found} recognised; its rows are named like {like(expression.row_id)}, its columns "
         f"like {like(expression.sample_id)}; name the genes in either, or in a column of metadata, by {expected}"

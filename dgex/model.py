@@ -7,16 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import scipy.special
 
 from dgex.dataset import Reference
 from dgex.errors import DgexError
-from dgex.factors import Factors
+from dgex.factors import Factors, patterns_of
 from dgex.networks import NetworkConfig, Params
 from dgex.normalization import Ties, standardize, to_quantiles
 from dgex.reliability import Reliability
 
 # RNA-seq has ties by the hundred (zeros) and arrays have few, for which any rule does.
 TIES: Ties = "rank"
+RANKS = 31  # of a gene's values that stand for its distribution
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,8 @@ class Model:
       provenance: data, protocol, seed, versions and scores of the training, as JSON has them.
       source: where the model was read from: "name" of the directory, and "sha256", the digest of its SHA256SUMS; empty
         for a model made in memory. What ``dataclasses.replace`` makes is another model, and has none.
+      gene_quantiles: what the training profiles' values of all genes, landmarks and targets, were brought to: ascending
+        log2, f4 ``[ranked]``. None in model directories of schema 1, which did not keep them.
     """
 
     config: NetworkConfig
@@ -45,6 +49,7 @@ class Model:
     factors: Factors
     reliability: Reliability
     provenance: dict[str, Any]
+    gene_quantiles: np.ndarray | None = None
     source: dict[str, str] = field(default_factory=dict, init=False, compare=False)
 
     @cached_property
@@ -102,6 +107,48 @@ class Model:
                 "leave the profile out"
             )
 
+    def standardize_targets(self, values: np.ndarray) -> np.ndarray:
+        """The targets' z-scores, to be compared with inferred ones, from whole profiles in log2 of any level.
+
+        Each profile takes by its ranks, on its own, the quantiles that its measured genes have in the training data.
+
+        Args:
+          values: landmarks and then targets, f4 ``[profiles, landmarks + targets]``, NaN where not measured.
+
+        Returns:
+          f4 ``[profiles, targets]``, NaN where not measured.
+        """
+        normal = np.empty(values.shape, np.float32)
+        for rows, lacking in patterns_of(np.isnan(values)):
+            normal[rows] = to_quantiles(values[rows], self._quantiles_of(~lacking), TIES)
+        return standardize(normal[:, self.config.landmarks :], self.reference.target_scaler)
+
+    def _quantiles_of(self, genes: np.ndarray) -> np.ndarray:
+        """The distribution of some genes' values in the training data, bool ``[landmarks + targets]``: ascending log2.
+
+        A profile of a hundred highly expressed genes must not be spread over the quantiles of all. Their own are taken
+        from a mixture of normal distributions, one a gene, and mapped by the function that makes the mixture of all
+        genes ``gene_quantiles``: exact for all genes, and without ``gene_quantiles`` as good as the mixture is.
+        """
+        pool, mixture, quantiles = self._pool
+        return np.interp(np.sort(pool[genes], axis=None), mixture, quantiles)
+
+    @cached_property
+    def _pool(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Values of each gene at evenly spaced ranks, f8 ``[landmarks + targets, RANKS]``.
+
+        And all of these, ascending, with the quantiles that there are in truth at their ranks.
+        """
+        scalers = self.reference.landmark_scaler, self.reference.target_scaler
+        mean, sd = (np.concatenate([vars(scaler)[name] for scaler in scalers]) for name in ("mean", "sd"))
+        normal = scipy.special.ndtri((np.arange(RANKS) + 0.5) / RANKS)
+        pool = mean[:, None] + sd[:, None] * normal
+        mixture = np.sort(pool, axis=None)
+        if self.gene_quantiles is None:
+            return pool, mixture, mixture
+        ranks, known = (np.linspace(0, 1, len(values)) for values in (mixture, self.gene_quantiles))
+        return pool, mixture, np.interp(ranks, known, self.gene_quantiles)
+
     def predict(self, data: Any, *, layer: str | None = None, **request: Any) -> Any:
         """Whole profiles from landmarks in memory, a row of the result for every profile.
 
@@ -126,3 +173,22 @@ class Model:
         from dgex.in_memory import predict_data  # which imports this module
 
         return predict_data(self, data, layer, **request)
+
+    def evaluate(self, data: Any, *, layer: str | None = None, **request: Any) -> dict[str, Any]:
+        """Scores of the model's predictions against the targets measured in whole profiles in memory.
+
+        Args:
+          data: a pandas DataFrame or an AnnData with landmarks and targets on either axis, by any of their names;
+            studies are those of a column ``study_id``, if there is one.
+          layer: of an AnnData, the matrix to take instead of X.
+          request: ``input_scale`` and ``max_missing``, as in ``dgex.prediction.Request``.
+
+        Returns:
+          As ``dgex.evaluation.evaluate_table`` yields them, by group of profiles.
+
+        Raises:
+          DgexError: as ``dgex.evaluation.evaluate_table``.
+        """
+        from dgex.in_memory import evaluate_data
+
+        return evaluate_data(self, data, layer, **request)

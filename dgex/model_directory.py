@@ -2,7 +2,8 @@
 
 model.json              schema version, network configuration, provenance (data, protocol, seed, versions, scores)
 weights.safetensors     the network's parameters, f4, by path: H0/kernel, H0_taaf/alpha, outputs/kernel, ...
-reference.safetensors   scalers, landmark quantiles, landmark factors, per-gene reliability; names as in ``ARRAYS``
+reference.safetensors   scalers, quantiles of the landmarks and of all genes, landmark factors, per-gene reliability;
+                        names as in ``ARRAYS``
 genes.tsv               side (landmark, target), Ensembl id, symbol, probe sets; a gene a line, in the arrays' order
 MODEL_CARD.md           what the model is, for people
 SHA256SUMS              of all of these, as ``sha256sum -c`` checks them
@@ -10,6 +11,8 @@ SHA256SUMS              of all of these, as ``sha256sum -c`` checks them
 Safetensors and not Orbax: a published model is read for years, by other programs too. Safetensors is one header of JSON
 and raw arrays, can hold no code, and readers exist in many languages; Orbax's layout belongs to its version, and its
 checkpoints are for resuming.
+
+Schema 1 had no quantiles of all genes; such models are still read.
 """
 
 import csv
@@ -43,7 +46,8 @@ from dgex.normalization import SD_FLOOR, Scaler
 from dgex.reliability import LEVELS, Reliability
 from dgex.scale import LIMITS
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+READABLE = (1, SCHEMA_VERSION)
 CONFIG, WEIGHTS, ARRAYS_FILE, GENES, CARD = FILES = (
     "model.json", "weights.safetensors", "reference.safetensors", "genes.tsv", "MODEL_CARD.md"
 )  # fmt: skip
@@ -51,15 +55,17 @@ SUMS = "SHA256SUMS"
 SIDES = ("landmark", "target")
 COLUMNS = ("side", "ensembl", "symbol", "probes")
 
-# Axes of the arrays beside the weights. Not finite may be a correlation or R2 (NaN) and a half width (infinity).
+# Axes of the arrays beside the weights. Not finite may be what validation showed of a target (NaN) and a half width
+# (infinity).
 ARRAYS: Mapping[str, tuple[str, ...]] = {
     "landmark/mean": ("landmarks",), "landmark/sd": ("landmarks",), "quantiles": ("landmarks",),
-    "target/mean": ("targets",), "target/sd": ("targets",),
+    "target/mean": ("targets",), "target/sd": ("targets",), "gene_quantiles": ("ranked",),
     "factors/loadings": ("landmarks", "factors"), "factors/noise": (),
     "reliability/pearson": ("targets",), "reliability/zscore_mae": ("targets",), "reliability/r2": ("targets",),
     "reliability/half_width": ("levels", "targets"), "reliability/farthest": (),
 }  # fmt: skip
-NOT_FINITE = ("reliability/pearson", "reliability/r2", "reliability/half_width")
+NOT_FINITE = ("reliability/pearson", "reliability/r2", "reliability/zscore_mae", "reliability/half_width")
+SINCE_2 = {"gene_quantiles"}
 ROUNDING = 1e-3  # log2; far above float32's
 # All others are log2 values, z-scores, and what is computed of them; an SD is 1e-3 at least, a variance 1e-6.
 LARGEST, LEAST = 1e4, 1e-7
@@ -123,6 +129,7 @@ def load_model(path: str | os.PathLike[str] | None = None) -> Model:
         Factors(arrays["factors/loadings"], float(arrays["factors/noise"])),
         Reliability(**reliability | {"farthest": float(arrays["reliability/farthest"])}),  # type: ignore[arg-type]
         provenance,
+        arrays.get("gene_quantiles"),
     )
     model.source.update(name=utf8(folder.resolve().name), sha256=hashlib.sha256(contents[SUMS]).hexdigest())
     return model
@@ -170,7 +177,7 @@ def _read_header(folder: Path, content: bytes) -> tuple[NetworkConfig, dict[str,
     try:
         header = dict(json.loads(content))
         version = header["schema_version"]
-        if version == SCHEMA_VERSION:
+        if version in READABLE:
             return NetworkConfig(**header["network"]), dict(header["provenance"])
     except (ValueError, KeyError, TypeError, RecursionError, DgexError) as error:
         _refuse(folder, f"{CONFIG} makes no sense ({error})")
@@ -209,19 +216,26 @@ def _arrays(model: Model) -> dict[str, np.ndarray]:
     arrays |= {f"landmark/{name}": values for name, values in vars(reference.landmark_scaler).items()}
     arrays |= {f"target/{name}": values for name, values in vars(reference.target_scaler).items()}
     arrays |= {f"reliability/{name}": values for name, values in vars(reliability).items()}
-    return {name: np.ascontiguousarray(arrays[name], np.float32).reshape(np.shape(arrays[name])) for name in ARRAYS}
+    if model.gene_quantiles is not None:
+        arrays["gene_quantiles"] = model.gene_quantiles
+    return {
+        name: np.ascontiguousarray(arrays[name], np.float32).reshape(np.shape(arrays[name]))
+        for name in ARRAYS
+        if name in arrays
+    }
 
 
 def _check_arrays(folder: Path, arrays: dict[str, np.ndarray], config: NetworkConfig, genes: tuple[int, ...]) -> None:
     if genes != (config.landmarks, config.targets):
         _refuse(folder, f"{GENES} has {genes[0]} landmarks and {genes[1]} targets, the network others")
-    if arrays.keys() != ARRAYS.keys():
+    if not ARRAYS.keys() - SINCE_2 <= arrays.keys() <= ARRAYS.keys():
         _refuse(folder, f"{ARRAYS_FILE} holds other arrays than expected")
     loadings = arrays["factors/loadings"]
     lengths = {"landmarks": config.landmarks, "targets": config.targets, "levels": len(LEVELS)}
     lengths["factors"] = loadings.shape[-1] if loadings.ndim else 0
-    for name, axes in ARRAYS.items():
-        values = arrays[name]
+    lengths["ranked"] = arrays.get("gene_quantiles", loadings).size
+    for name, values in arrays.items():
+        axes = ARRAYS[name]
         if values.dtype != np.float32 or values.shape != tuple(lengths[axis] for axis in axes):
             _refuse(folder, f"{ARRAYS_FILE}: {name} is {values.dtype} {values.shape}, not float32 [{', '.join(axes)}]")
         if name not in NOT_FINITE and not (np.abs(values) <= LARGEST).all():
@@ -242,7 +256,9 @@ def _check_arrays(folder: Path, arrays: dict[str, np.ndarray], config: NetworkCo
     positive = ("landmark/sd", "target/sd", "factors/noise")
     if not (arrays["reliability/half_width"] >= 0).all():
         _refuse(folder, f"{ARRAYS_FILE}: reliability/half_width is negative or NaN")
-    if not all((arrays[name] >= LEAST).all() for name in positive) or (np.diff(arrays["quantiles"]) < 0).any():
+    references = [arrays[name] for name in ("quantiles", "gene_quantiles") if name in arrays]
+    ascending = all(len(values) and (np.diff(values) >= 0).all() for values in references)
+    if not all((arrays[name] >= LEAST).all() for name in positive) or not ascending:
         _refuse(folder, f"{ARRAYS_FILE} holds an SD or variance that is not positive, or quantiles out of order")
 
 

@@ -160,11 +160,15 @@ class NearestSamples:
 
 
 def mean_of_samples(target: np.ndarray, indices: np.ndarray) -> np.ndarray:
-    """The mean of the targets ``[samples, targets]`` that each row of indices names, ``[rows, targets]``, float32."""
+    """The mean of the targets ``[samples, targets]`` that each row of indices names, ``[rows, targets]``, float32.
+
+    A missing target (NaN) counts as 0, the training mean of z-scores.
+    """
     # One neighbour at a time: all at once would be k times the predictions.
     total = np.zeros((len(indices), target.shape[1]), np.float64)
     for column in indices.T:
-        total += target[column]
+        values = target[column]
+        total += np.where(np.isnan(values), 0, values)
     return (total / indices.shape[1]).astype(np.float32)
 
 
@@ -186,7 +190,7 @@ def nearest_samples_path(
         for first in range(0, len(validation), BATCH):
             rows = slice(first, first + BATCH)
             predicted = mean_of_samples(train.target, indices[rows, :k])
-            absolute += float(np.abs(predicted - validation.target[rows]).sum(dtype=np.float64))
-        errors[float(k)] = absolute / validation.target.size
+            absolute += float(np.nansum(np.abs(predicted - validation.target[rows]), dtype=np.float64))
+        errors[float(k)] = absolute / int(np.count_nonzero(~np.isnan(validation.target)))
         check_error(k, errors[float(k)])
     return NearestSamples(train, int(min(errors, key=lambda k: errors[k]))), errors

@@ -2,6 +2,9 @@
 
 Ten thousand regressions on the same landmarks need no sample twice. What they need is how landmarks go with landmarks
 and with targets, ``[landmarks, landmarks + targets]`` however many samples there were.
+
+A missing target (NaN) counts as 0, which for z-scores is the training mean: were it left out, every target would need
+landmarks' products of its own.
 """
 
 import functools
@@ -65,11 +68,11 @@ def batch_products(landmark: Array, target: Array, weight: Array) -> Products:
     """Sums over the samples of a batch; to be traced where JAX has float64.
 
     Args:
-      landmark, target: ``[samples, landmarks]`` and ``[samples, targets]``.
+      landmark, target: ``[samples, landmarks]`` and ``[samples, targets]``; a target may be NaN.
       weight: ``[samples]``, 1 for a sample and 0 for padding.
     """
     kept, x, y = (jnp.asarray(values, jnp.float64) for values in (weight, landmark, target))
-    x, y = kept[:, None] * x, kept[:, None] * y
+    x, y = kept[:, None] * x, kept[:, None] * jnp.where(jnp.isnan(y), 0, y)
     gram, cross = (jnp.matmul(x.T, other, precision="highest") for other in (x, y))
     return Products(kept.sum(), x.sum(0), y.sum(0), (y * y).sum(0), gram, cross)
 

@@ -10,11 +10,18 @@ from dgex.errors import DgexError
 from dgex.networks import Init
 from dgex.optimizers import optimizer
 
-# Profile losses: predictions and targets [samples, genes] -> [samples].
+
+def _error(prediction: jax.Array, target: jax.Array) -> jax.Array:
+    """The error, which is 0 where the target is missing (NaN): there is nothing to learn from it, and no gradient."""
+    return jnp.where(jnp.isnan(target), 0, prediction - target)
+
+
+# Profile losses: predictions and targets [samples, genes] -> [samples]. Means are over all genes, so that a value
+# weighs the same however many others its profile lacks.
 LOSSES: dict[str, Callable[[jax.Array, jax.Array], jax.Array]] = {
-    "mae": lambda prediction, target: jnp.mean(jnp.abs(prediction - target), axis=-1),
-    "mse": lambda prediction, target: jnp.mean((prediction - target) ** 2, axis=-1),
-    "sse": lambda prediction, target: jnp.sum((prediction - target) ** 2, axis=-1),
+    "mae": lambda prediction, target: jnp.mean(jnp.abs(_error(prediction, target)), axis=-1),
+    "mse": lambda prediction, target: jnp.mean(_error(prediction, target) ** 2, axis=-1),
+    "sse": lambda prediction, target: jnp.sum(_error(prediction, target) ** 2, axis=-1),
 }
 
 

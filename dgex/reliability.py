@@ -4,10 +4,9 @@ All of it is per gene. Intervals are those of split conformal prediction (Lei et
 absolute errors the ceil((n + 1) level)-th smallest. That holds the promised share of values for profiles like the
 validation ones, had these chosen nothing; they chose the best epoch, which makes it a little less. Profiles of a new
 study are less alike than those of one study are, so there the share is smaller: it is measured, not assumed (``dgex
-evaluate``, and the model's card).
+evaluate``, and the model's card). Only measured values count: where a target is missing (NaN), so is its error.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -32,11 +31,11 @@ class Reliability:
     Attributes:
       pearson: correlation of inferred and measured values within studies, f4 ``[targets]``: each study's means are
         taken away, since that studies differ is easy to infer and of no use to who has one. NaN where either is
-        constant.
+        constant, or was never measured.
       r2: against the mean predictor, f4 ``[targets]``; NaN where that makes no error.
-      zscore_mae: mean absolute error, f4 ``[targets]``.
+      zscore_mae: mean absolute error, f4 ``[targets]``; NaN where never measured.
       half_width: how far from the inferred value the ends of the intervals of ``LEVELS`` lie, z-scores f4
-        ``[levels, targets]``; infinite where there are too few validation profiles for the level.
+        ``[levels, targets]``; infinite where too few validation profiles have the target for the level.
       farthest: a profile at a greater distance from the training data than this (``dgex.factors.complete``) is out of
         range: 99 % of the validation profiles are nearer.
     """
@@ -53,7 +52,7 @@ class Reliability:
         return is_well_inferred(self.pearson, self.r2)
 
     def half_width_at(self, level: float) -> np.ndarray:
-        """The half widths of one of ``LEVELS``: z-scores f4 ``[targets]``.
+        """The half widths of one of ``LEVELS``: z-scores f4 ``[targets]``, NaN for a target too seldom measured.
 
         Raises:
           DgexError: it is none of them, or validation had too few profiles for it.
@@ -61,11 +60,12 @@ class Reliability:
         if level not in LEVELS:
             raise DgexError(f"interval {level:g}: is not kept; choose from {', '.join(map(str, LEVELS))}")
         chosen = self.half_width[LEVELS.index(level)]
-        if np.isinf(chosen).any():
+        unknown = np.isinf(chosen)
+        if unknown.all():
             raise DgexError(
                 f"interval {level:g}: the model's validation had too few profiles for it; choose a lower one"
             )
-        return chosen
+        return np.where(unknown, np.nan, chosen)
 
 
 def is_well_inferred(pearson: np.ndarray, r2: np.ndarray) -> np.ndarray:
@@ -77,53 +77,69 @@ def measure(inferred: np.ndarray, target: np.ndarray, study: Sequence[str], dist
     """The reliability that validation shows.
 
     Args:
-      inferred, target: z-scores ``[profiles, targets]``.
+      inferred, target: z-scores ``[profiles, targets]``; of ``target`` NaN where not measured.
       study: of each profile.
       distance: of each profile from the training data ``[profiles]``.
     """
     error = inferred - target
     farthest = float(np.float32(np.quantile(distance, 0.99)))  # a model directory keeps float32
-    mae = np.abs(error).mean(axis=0, dtype=np.float64).astype(np.float32)
+    mae = mean_error(error).astype(np.float32)
     return Reliability(*agreement(inferred, target, study), mae, half_widths(error), farthest)
+
+
+def mean_error(error: np.ndarray) -> np.ndarray:
+    """The mean absolute error of each gene over ``[profiles, targets]``, f8 ``[targets]``; NaN where all are NaN."""
+    with np.errstate(invalid="ignore"):  # 0 / 0
+        count = np.count_nonzero(~np.isnan(error), axis=0)
+        return np.nansum(np.abs(error), axis=0, dtype=np.float64) / count
 
 
 def agreement(inferred: np.ndarray, target: np.ndarray, study: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     """Within-study correlation, and R2 against the mean predictor, of z-scores ``[profiles, targets]``.
 
+    Profiles in which a target is NaN do not count for it.
+
     Returns:
       Two arrays f4 ``[targets]``; NaN where a gene does not vary.
     """
     _, number = np.unique(np.asarray(study), return_inverse=True)
-    size = np.bincount(number)
     pearson, r2 = np.empty((2, target.shape[1]), np.float32)
 
-    def centred(values: np.ndarray) -> np.ndarray:
-        sums = np.zeros((len(size), values.shape[1]))
+    def by_study(values: np.ndarray) -> np.ndarray:
+        sums = np.zeros((number.max() + 1, values.shape[1]))
         np.add.at(sums, number, values)
-        return values - (sums / size[:, None])[number]
+        return sums
+
+    def centred(values: np.ndarray, measured: np.ndarray) -> np.ndarray:
+        means = by_study(values) / np.maximum(by_study(measured), 1)
+        return np.where(measured, values - means[number], 0)
 
     for first in range(0, target.shape[1], GENES):
         genes = slice(first, first + GENES)
-        x, y = inferred[:, genes].astype(np.float64), target[:, genes].astype(np.float64)
+        measured = ~np.isnan(target[:, genes])
+        x, y = (np.where(measured, values[:, genes].astype(np.float64), 0) for values in (inferred, target))
         with np.errstate(invalid="ignore", divide="ignore"):  # by 0: a gene that does not vary
             squares = (y**2).sum(axis=0)
             r2[genes] = np.where(squares > 0, 1 - ((x - y) ** 2).sum(axis=0) / squares, np.nan)
-            x, y = centred(x), centred(y)
+            x, y = centred(x, measured), centred(y, measured)
             pearson[genes] = (x * y).sum(axis=0) / np.sqrt((x**2).sum(axis=0) * (y**2).sum(axis=0))
     return pearson, r2
 
 
 def half_widths(error: np.ndarray) -> np.ndarray:
-    """Split conformal half widths of ``LEVELS``: from errors ``[profiles, targets]`` to f4 ``[levels, targets]``."""
-    profiles, targets = error.shape
-    ranks = [math.ceil((profiles + 1) * level) for level in LEVELS]
-    result = np.full((len(LEVELS), targets), np.inf, np.float32)
+    """Split conformal half widths of ``LEVELS``: from errors ``[profiles, targets]`` to f4 ``[levels, targets]``.
+
+    Each target's are those of the profiles that have it (whose error is not NaN).
+    """
+    targets = error.shape[1]
+    result = np.empty((len(LEVELS), targets), np.float32)
     for first in range(0, targets, GENES):
         genes = slice(first, first + GENES)
-        ascending = np.sort(np.abs(error[:, genes]), axis=0)
-        for level, rank in enumerate(ranks):
-            if rank <= profiles:
-                result[level, genes] = ascending[rank - 1]
+        ascending = np.sort(np.abs(error[:, genes]), axis=0)  # NaN come last
+        profiles = np.count_nonzero(~np.isnan(ascending), axis=0)
+        rank = np.ceil(np.multiply.outer(LEVELS, profiles + 1)).astype(int)
+        chosen = np.take_along_axis(ascending, np.minimum(rank, len(error)) - 1, axis=0)
+        result[:, genes] = np.where(rank <= profiles, chosen, np.inf)
     return result
 
 
@@ -131,17 +147,20 @@ def coverage(error: np.ndarray, half_width: np.ndarray, study: Sequence[str]) ->
     """What share of the values lies within the intervals, by level: of "all" and in the studies with least and most.
 
     Args:
-      error: inferred minus measured z-scores ``[profiles, targets]``.
+      error: inferred minus measured z-scores ``[profiles, targets]``, NaN where not measured.
       half_width: as in ``Reliability``, ``[levels, targets]``.
       study: of each profile.
 
-    Levels for which validation had too few profiles are left out.
+    Targets for whose interval validation had too few profiles are left out, and levels that no target has.
     """
-    of = np.asarray(study)
+    names, number = np.unique(np.asarray(study), return_inverse=True)
     shares = {}
     for level, width in zip(LEVELS, half_width, strict=True):
-        if np.isfinite(width).all():
-            inside = (np.abs(error) <= width).mean(axis=1)
-            by_study = [float(inside[of == name].mean()) for name in np.unique(of)]
-            shares[str(level)] = {"all": float(inside.mean()), "lowest": min(by_study), "highest": max(by_study)}
+        held = np.isfinite(width) & ~np.isnan(error)
+        total = np.bincount(number, held.sum(axis=1), len(names))
+        inside = np.bincount(number, (held & (np.abs(error) <= width)).sum(axis=1), len(names))
+        if total.any():
+            by_study = inside[total > 0] / total[total > 0]
+            ends = {"lowest": float(by_study.min()), "highest": float(by_study.max())}
+            shares[str(level)] = {"all": float(inside.sum() / total.sum()), **ends}
     return shares

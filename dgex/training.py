@@ -367,7 +367,7 @@ def _replace_where(chosen: np.ndarray, old: Params, new: Params) -> Params:
 
 def _maes(params: Params, samples: Samples, config: NetworkConfig, networks: int) -> list[float]:
     sums = jax.device_get(evaluate(params, samples, config, stacked=networks > 1))
-    return [float(finalize(part).mae.mean()) for part in _unstack(sums, networks)]
+    return [finalize(part).zscore_mae for part in _unstack(sums, networks)]
 
 
 def _not_finite(seeds: Sequence[int], rows: Sequence[Epoch]) -> str | None:

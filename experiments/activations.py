@@ -80,7 +80,8 @@ CAVEATS = (
     "where the best epoch is at the end, longer training might lower the error.",
     "Studies of one laboratory can be in two folds: studies are left out, not projects. In some folds a single study "
     "is tested on, or chooses the epoch.",
-    "Gaps of a test study that preparation filled with the training mean are scored as if they were measured.",
+    "What a test study did not measure is not scored. Of what a training study did not measure networks learn nothing, "
+    "and linear baselines take it for the training mean.",
     "The networks are small (two hidden layers of 300) and the compendium is too; the papers trained on 88,807 arrays.",
 )
 

@@ -2,10 +2,12 @@
 
 import functools
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import jax
 import numpy as np
 
+from dgex import console
 from dgex.batches import Samples, place
 from dgex.dataset import SPLITS, Dataset, read_dataset
 from dgex.errors import DgexError
@@ -22,18 +24,22 @@ def part(of: int, number: int | None) -> np.ndarray:
 
 
 def measured_in_all(target: np.ndarray, study: Sequence[str]) -> np.ndarray:
-    """Which genes every study of a cohort has measurements of, bool ``[genes]``.
-
-    Preparation fills gaps with a z-score of exactly 0, which now and then a measured value is too: a gene counts as not
-    measured where more than half of a study's samples have it at 0.
+    """Which genes at least half of the samples of every study of a cohort have, bool ``[genes]``.
 
     Args:
-      target: z-scores ``[samples, genes]``.
+      target: z-scores ``[samples, genes]``, NaN where not measured.
       study: of each sample.
     """
     of = np.asarray(study)
-    shares = [(target[of == name] == 0).mean(0) for name in np.unique(of)]
+    shares = [np.isnan(target[of == name]).mean(0) for name in np.unique(of)]
     return np.max(shares, axis=0) <= 0.5
+
+
+def _read(path: Path) -> Dataset:
+    dataset = read_dataset(path)
+    for warning in dataset.warnings():
+        console.warn(f"{path}: {warning}")
+    return dataset
 
 
 class Loaded:
@@ -50,7 +56,7 @@ class Loaded:
     @functools.cached_property
     def dataset(self) -> Dataset:
         """The file's contents; errors as ``read_dataset``."""
-        return read_dataset(self.source.path)
+        return _read(self.source.path)
 
     @functools.cached_property
     def _zscores(self) -> Callable[[str], tuple[np.ndarray, np.ndarray]]:
@@ -89,7 +95,7 @@ class Loaded:
         columns = part(len(self.dataset.target_genes.ensembl), targets)
         sets = []
         for name, path in {"test": None, **self.source.cohorts}.items():
-            dataset = self.dataset if path is None else read_dataset(path)
+            dataset = self.dataset if path is None else _read(path)
             if dataset.target_genes.ensembl != self.dataset.target_genes.ensembl:
                 raise DgexError(f"{path}: has other target genes than {self.source.path.name}; prepare it again")
             landmark, target = dataset.zscores("test")

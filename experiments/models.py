@@ -54,7 +54,8 @@ class Model:
         if self.reach_share is None:
             return config
         every = -(-len(train) // REACH_PROFILES)  # evenly spaced: the first ones are a few studies
-        return replace(config, output_reach=reach(train.target[::every], self.reach_share))
+        target = train.target[::every]
+        return replace(config, output_reach=reach(target[~np.isnan(target)], self.reach_share))
 
 
 _predict = jax.jit(predict, static_argnums=0)

@@ -48,7 +48,8 @@ class Errors:
       model: its name.
       study: the study of each sample ``[samples]``; samples without one ("") count as one study.
       sample: mean over genes, float64 ``[seeds, samples]``.
-      gene: mean over a study's samples, f4 ``[seeds, studies, genes]``, studies in sorted order.
+      gene: mean over a study's samples, f4 ``[seeds, studies, genes]``, studies in sorted order; NaN where the
+        study did not measure the gene.
       seeded: whether training depends on a seed. A model that does not (ridge) has one row, valid for every seed.
       measure: what is averaged, such as "z-score MAE" or "log2 MAE".
       fold: which networks predicted each sample ``[samples]``, one fold a study; None where the same did them all.
@@ -67,9 +68,8 @@ class Errors:
     fold: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
-        for errors in (self.sample, self.gene):
-            if not np.isfinite(errors).all():
-                raise DgexError(f"{self.model}: has errors that are not finite, which cannot be compared")
+        if not np.isfinite(self.sample).all() or np.isinf(self.gene).any():
+            raise DgexError(f"{self.model}: has errors that are not finite, which cannot be compared")
         if not self.seeded and len(self.sample) > 1:
             raise ValueError(f"{self.model}: a model without seeds has one run, not {len(self.sample)}")
         if self.fold and len(set(zip(self.study, self.fold, strict=True))) > len(set(self.study)):
@@ -165,7 +165,8 @@ def compare(a: Errors, b: Errors, seed: int = 0) -> PairedComparison:
     sample = a.sample - b.sample
     gene = a.gene - b.gene
     seeds = len(sample) if a.seeded or b.seeded else None
-    lower_once = (gene < 0).mean(2)[:, code]
+    measured = ~np.isnan(gene)
+    lower_once = ((gene < 0).sum(2) / measured.sum(2))[:, code]
     no_interval = _why_no_interval(int(units), seeds, *(("fold", "folds") if a.fold else ("study", "studies")))
     difference_interval = once_interval = study_interval = None
     if no_interval is None:
@@ -196,7 +197,7 @@ def compare(a: Errors, b: Errors, seed: int = 0) -> PairedComparison:
         study_difference=float(by_study.mean()),
         study_interval=study_interval,
         cohens_d=float(by_study.mean() / spread) if spread > 0 else None,
-        genes_lower=float((np.tensordot(sizes, gene.mean(0, dtype=np.float64), 1) < 0).mean()),
+        genes_lower=float((np.tensordot(sizes, np.nan_to_num(gene).mean(0, dtype=np.float64), 1) < 0).mean()),
         genes_lower_once=float(lower_once.mean()),
         genes_lower_once_interval=once_interval,
         p_studies=signed_rank(by_study),

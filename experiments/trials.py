@@ -189,7 +189,7 @@ def _baseline(trial: Trial, data: Loaded) -> Outcome:
     if errors:
         chosen, validation_mae = min(errors.items(), key=lambda candidate: candidate[1])
     else:
-        chosen, validation_mae = None, float(np.abs(predict(validation.landmark) - validation.target).mean())
+        chosen, validation_mae = None, float(np.nanmean(np.abs(predict(validation.landmark) - validation.target)))
     scores = {held.name: score(predict, held) for held in data.held_out(trial.targets)}
     return Outcome(
         scores, validation_mae, None, None, chosen, None, np.empty((2, 0)), {}, seconds, diverged=None, made=_made(data)

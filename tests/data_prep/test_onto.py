@@ -62,7 +62,7 @@ def test_a_cohort_takes_the_genes_quantiles_and_scaler_of_the_data_set(folder, c
     assert "1, each equal to an input" in str(report)
 
 
-def test_ranks_are_averaged_and_missing_genes_take_the_mean(folder, counts):
+def test_ranks_are_averaged_and_missing_genes_are_said_to_be(folder, counts):
     reference = read_dataset(folder / "prepared.h5")
     _, cohort = mapped(folder, counts)
     # The cohort's genes, with ENSG1 twice, are 0 900 33 900 0: of five quantiles 0 spans the first two, whose average
@@ -70,9 +70,12 @@ def test_ranks_are_averaged_and_missing_genes_take_the_mean(folder, counts):
     five = np.interp(np.linspace(0, 1, 5), np.linspace(0, 1, 6), reference.quantiles.astype(np.float64))
     low, high = five[:2].mean(), five[3:].mean()
     np.testing.assert_allclose(cohort.landmark[0], [low, high, five[2]], rtol=1e-6)
-    np.testing.assert_allclose(cohort.target[0], [high, low, reference.target_scaler.mean[2]], rtol=1e-6)
+    np.testing.assert_allclose(cohort.target[0], [high, low, np.nan], rtol=1e-6)
     np.testing.assert_array_equal(cohort.target[:, 0], cohort.landmark[:, 1])  # the overlap gene equals its input
-    np.testing.assert_allclose(cohort.zscores("test")[1][:, 2], 0, atol=1e-6)
+    assert np.isnan(cohort.zscores("test")[1]).all(axis=0).tolist() == [False, False, True]
+    with h5py.File(folder / "cohort.h5") as file:
+        np.testing.assert_array_equal(file["target"][:, 2], reference.target_scaler.mean[2])
+        assert np.unpackbits(file["missing/patterns"], axis=1).tolist() == [[0, 0, 0, 0, 0, 1, 0, 0]]
 
 
 def test_a_profile_does_not_depend_on_the_others(folder, counts):
@@ -91,7 +94,7 @@ def test_legacy_cohorts_have_dense_ranks_and_their_own_scaler(folder, counts):
     wide = cohort.landmark.astype(np.float64)
     np.testing.assert_allclose(cohort.landmark_scaler.mean, wide.mean(axis=0), rtol=1e-6)
     np.testing.assert_allclose(cohort.landmark_scaler.sd, wide.std(axis=0) + 1e-3, rtol=1e-5)
-    assert np.isfinite(cohort.zscores("test")[1]).all()
+    assert np.isfinite(cohort.zscores("test")[1][:, :2]).all()
 
 
 def test_legacy_fits_are_over_all_samples(folder):

@@ -192,9 +192,11 @@ def test_a_gap_is_filled_with_the_training_mean(folder):
     assert "2 values (0.1852%) of 1 genes in 2 samples" in str(report)  # of 40 x 27
     gene = dataset.target_genes.ensembl.index("E5")
     mean = dataset.target[training[1:], gene].astype(np.float64).mean()
-    for sample in gaps:
-        np.testing.assert_allclose(dataset.target[sample, gene], mean, rtol=1e-6)
-    np.testing.assert_allclose(dataset.zscores("test")[1][0, gene], 0, atol=1e-5)
+    missing = np.isnan(np.hstack([dataset.landmark, dataset.target]))
+    column = len(dataset.landmark_genes) + gene
+    assert np.argwhere(missing).tolist() == sorted([sample, column] for sample in gaps)
+    with h5py.File(folder / "prepared.h5") as file:
+        np.testing.assert_allclose(file["target"][:][np.array(gaps), gene], mean, rtol=1e-6)
 
 
 def test_a_gene_unmeasured_in_most_of_training_is_missing(folder):
@@ -273,7 +275,9 @@ def test_real_compendium(shared, tmp_path, split):
     filled = np.array(dataset.study) == "GSE7621"
     assert filled.sum() == 25
     # A profile without gaps has the reference distribution, up to its ties.
-    values = np.hstack([dataset.landmark, dataset.target])[~filled]
+    values = np.hstack([dataset.landmark, dataset.target])
+    assert np.isnan(values[filled]).sum() == np.isnan(values).sum() == 49 * 25
+    values = values[~filled]
     np.testing.assert_allclose(values.mean(axis=1), dataset.quantiles.mean(), atol=1e-4)
 
 

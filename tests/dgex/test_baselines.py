@@ -25,7 +25,7 @@ def problem(samples, landmarks=12, targets=5):
 
 def fitted(peer, train):
     """scikit-learn's model, fitted in float64, as a linear model."""
-    peer.fit(train.landmark.astype(np.float64), train.target.astype(np.float64))
+    peer.fit(train.landmark.astype(np.float64), np.nan_to_num(train.target).astype(np.float64))
     return LinearModel(peer.coef_.T, peer.intercept_)
 
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import h5py
 import pytest
 
 from dgex import __version__, dataset, fitting
@@ -233,6 +234,19 @@ def test_evaluate(model_files, small_model, capsys):
     assert (
         f"test, genes well inferred here: {flagged:.1%} of flagged; profiles out of range: {scores['out_of_range']:.1%}"
     ) in printed
+
+
+def test_older_prepared_files_are_read_with_a_word_on_their_gaps(model_files, small_data, tmp_path, capsys):
+    provenance = small_data.provenance | {"preparation": {"split": "study", "gaps_filled": 7}}
+    write_dataset(tmp_path / "old.h5", replace(small_data, provenance=provenance))
+    with h5py.File(tmp_path / "old.h5", "r+") as file:
+        del file["missing"]
+        file.attrs["schema_version"] = 2
+    dgex("evaluate", model_files / "model", tmp_path / "old.h5")
+    old = capsys.readouterr()
+    assert old.err.startswith(f"warning: {tmp_path}/old.h5: 7 missing values cannot be told from measured ones, ")
+    dgex("evaluate", model_files / "model", model_files / "made-up.h5")
+    assert old.out == capsys.readouterr().out
 
 
 def test_evaluate_on_other_genes(model_files, small_data, tmp_path, refused):

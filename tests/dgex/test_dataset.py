@@ -1,6 +1,7 @@
 """The prepared file: what is written comes back, and nothing that contradicts itself is let in."""
 
 import hashlib
+import json
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -11,6 +12,7 @@ import pytest
 from dgex.dataset import (
     SPLITS,
     Dataset,
+    Missing,
     create_dataset,
     read_dataset,
     read_provenance,
@@ -93,7 +95,7 @@ def test_provenance_that_is_none(path, name):
 
 def test_layout_is_the_documented_one(path):
     with h5py.File(path) as file:
-        assert file.attrs["schema_version"] == 2
+        assert file.attrs["schema_version"] == 3
         assert file["gene/target/ensembl"].asstr()[0] == "ENSG2"
         assert file["landmark"].shape == (8, 3) and file["scaler/landmark/mean"].shape == (3,)
 
@@ -109,7 +111,8 @@ def test_a_file_written_in_pieces_is_the_same(dataset, path, tmp_path):
         for rows in (slice(0, 3), slice(3, 8)):
             writer.write(rows, values[rows])
         np.testing.assert_array_equal(writer.read(slice(2, 5)), values[2:5])
-        writer.finish(dataset, dataset.sample_id, dataset.study, dataset.split, dataset.provenance)
+        missing = Missing.among(values)
+        writer.finish(dataset, dataset.sample_id, dataset.study, dataset.split, missing, dataset.provenance)
     assert (tmp_path / "pieces.h5").read_bytes() == path.read_bytes()
 
 
@@ -118,12 +121,76 @@ def test_long_lists_and_histograms_find_room(dataset, tmp_path):
     provenance = dataset.provenance | {"preparation": {"duplicates_removed": removed}}
     before = {"GSE1": np.arange(220, dtype="u8"), "GSE2": np.ones(220, "u8")}
     with create_dataset(tmp_path / "long.h5", 8, 3, 5) as writer:
-        writer.write(slice(0, 8), np.hstack([dataset.landmark, dataset.target]))
-        writer.finish(dataset, dataset.sample_id, dataset.study, dataset.split, provenance, before)
+        values = np.hstack([dataset.landmark, dataset.target])
+        writer.write(slice(0, 8), values)
+        missing = Missing.among(values)
+        writer.finish(dataset, dataset.sample_id, dataset.study, dataset.split, missing, provenance, before)
     assert read_dataset(tmp_path / "long.h5").provenance["preparation"]["duplicates_removed"] == removed
     with h5py.File(tmp_path / "long.h5") as file:
         assert file["before/study"].asstr()[:].tolist() == ["GSE1", "GSE2"]
         np.testing.assert_array_equal(file["before/counts"], [before["GSE1"], before["GSE2"]])
+
+
+@pytest.fixture
+def gaps(dataset) -> Dataset:
+    """Two samples without the same genes of either side, and one without another."""
+    landmark, target = dataset.landmark.copy(), dataset.target.copy()
+    landmark[[1, 4], 0] = target[[1, 4], 3] = target[6, 4] = np.nan
+    train = dataset.split == 0
+    return replace(
+        dataset, landmark=landmark, target=target, landmark_scaler=fit_scaler(landmark[train]),
+        target_scaler=fit_scaler(target[train]),
+    )  # fmt: skip
+
+
+def test_missing_values_come_back(gaps, tmp_path):
+    """The file has the training mean in their place, which an input keeps; what is a target stays unknown."""
+    write_dataset(tmp_path / "gaps.h5", gaps)
+    with h5py.File(tmp_path / "gaps.h5") as file:
+        assert file["missing/patterns"].shape == (3, 1)
+        assert file["missing/pattern"][()].tolist() == [0, 2, 0, 0, 2, 0, 1, 0]
+        assert np.unpackbits(file["missing/patterns"][2]).tolist() == [1, 0, 0, 0, 0, 0, 1, 0]  # 3 landmarks, 5 targets
+        assert file["target"][4, 3] == gaps.target_scaler.mean[3]
+        assert file["target"][4, 3] == pytest.approx(gaps.target[[0, 2, 5], 3].mean(), rel=1e-6)
+    read = read_dataset(tmp_path / "gaps.h5")
+    np.testing.assert_array_equal(read.landmark, gaps.landmark)
+    np.testing.assert_array_equal(read.target, gaps.target)
+    assert read.warnings() == []
+    landmark, target = read.zscores("test")
+    assert np.isfinite(landmark).all() and np.argwhere(np.isnan(target)).tolist() == [[0, 3], [1, 4]]
+    assert read.zscores("train")[0][2, 0] == 0
+
+
+def make_old(path, **preparation):
+    with h5py.File(path, "r+") as file:
+        del file["missing"]
+        file.attrs["schema_version"] = 2
+        file["preparation"][()] = json.dumps(preparation)
+
+
+def test_the_schema_without_gaps_is_still_read(gaps, tmp_path):
+    """With one word that they cannot be told, where there are any."""
+    path = tmp_path / "old.h5"
+    write_dataset(path, gaps)
+    make_old(path, gaps_filled=5)
+    read = read_dataset(path)
+    assert np.isfinite(read.target).all() and read.target[4, 3] == gaps.target_scaler.mean[3]
+    (warning,) = read.warnings()
+    assert warning.startswith("5 missing values cannot be told from measured ones, ") and "prepare it again" in warning
+    make_old_again = {"gaps_filled": 0}
+    with h5py.File(path, "r+") as file:
+        file["preparation"][()] = json.dumps(make_old_again)
+    assert read_dataset(path).warnings() == []
+
+
+def test_whole_genes_are_known_to_be_missing_from_old_cohorts(gaps, tmp_path):
+    path = tmp_path / "old.h5"
+    write_dataset(path, gaps)
+    make_old(path, onto="00", landmarks_missing=["ENSG1"], targets_missing=["ENSG3", "ENSG6"], gaps_filled=8 * 3 + 2)
+    read = read_dataset(path)
+    assert np.isnan(read.landmark).all(axis=0).tolist() == [False, True, False]
+    assert np.isnan(read.target).all(axis=0).tolist() == [False, True, False, False, True]
+    assert np.isnan(read.target).sum() == 16 and read.warnings()[0].startswith("2 missing values")
 
 
 def test_the_reference_is_read_without_the_profiles(dataset, path):
@@ -219,6 +286,10 @@ def attribute(name, value):
         (poke("target", (2, 1), np.nan), "/target holds NaN"),
         (poke("landmark", (2, 1), np.inf), "/landmark holds NaN or infinite"),
         (poke("scaler/landmark/mean", 0, np.nan), "/scaler/landmark/mean holds NaN"),
+        (put("missing/pattern", None), "no /missing/pattern"),
+        (poke("missing/pattern", 3, 1), "/missing does not fit its 8 genes"),
+        (put("missing/patterns", np.zeros((1, 2), "u1")), "/missing does not fit its 8 genes"),
+        (put("missing/pattern", np.zeros(7, "u4")), "/missing/pattern has shape (7,)"),
         (poke("sample/id", 3, "a"), "/sample/id holds a twice"),
         (poke("gene/target/ensembl", 1, "ENSG2"), "/gene/target/ensembl holds ENSG2 twice"),
         (poke("split", 0, 3), "/split holds other values"),

@@ -10,7 +10,8 @@ import pytest
 from dgex import parallel
 from dgex.dataset import Dataset, read_dataset
 from dgex.errors import DgexError
-from dgex.fitting import evaluate_model, train_model
+from dgex.evaluation import evaluate_model
+from dgex.fitting import train_model
 from dgex.model import Model
 from dgex.networks import NetworkConfig
 from dgex.normalization import Scaler
@@ -248,7 +249,7 @@ def test_resuming_gives_the_same_model(small_data, small_model, tmp_path):
     assert resumed.provenance == small_model.provenance
 
 
-def cohort_of(dataset: Dataset, missing: tuple[str, ...] = ()) -> Dataset:
+def cohort_of(dataset: Dataset) -> Dataset:
     """As a cohort that was mapped onto the data set: its test samples, by its scaler."""
     rows = split_of(dataset, "test")
     return replace(
@@ -258,7 +259,7 @@ def cohort_of(dataset: Dataset, missing: tuple[str, ...] = ()) -> Dataset:
         sample_id=tuple(np.array(dataset.sample_id)[rows]),
         study=("COHORT",) * rows.sum(),
         split=dataset.split[rows],
-        provenance=dataset.provenance | {"preparation": {"onto": "0123", "targets_missing": list(missing)}},
+        provenance=dataset.provenance | {"preparation": {"onto": "0123"}},
     )
 
 
@@ -284,13 +285,12 @@ def test_splits_are_scored_as_they_are_asked_for(small_data, small_model):
 
 def test_targets_that_a_cohort_lacks_are_not_scored(small_data, small_model):
     lacking = np.isin(np.arange(60), [2, 30, 59])
-    cohort = cohort_of(small_data, tuple(np.array(small_data.target_genes.ensembl)[lacking]))
+    cohort = cohort_of(small_data)
     target = cohort.target.copy()
-    target[:, lacking] = 1000
+    target[:, lacking] = np.nan
     scores = evaluated(small_model, replace(cohort, target=target))["test"]
-    assert scores == evaluated(small_model, cohort)["test"]
     error, measured = errors(small_model, cohort, "test")
-    assert scores["targets"] == 57
+    assert (scores["targets"], scores["missing"]) == (57, 0)
     assert scores["network"]["zscore_mae"] == pytest.approx(np.abs(error[:, ~lacking]).mean(), abs=1e-5)
     assert scores["mean predictor"]["zscore_mae"] == pytest.approx(np.abs(measured[:, ~lacking]).mean(), abs=1e-5)
     share = (np.abs(error[:, ~lacking]) <= small_model.reliability.half_width[2, ~lacking]).mean()
@@ -298,6 +298,44 @@ def test_targets_that_a_cohort_lacks_are_not_scored(small_data, small_model):
     others = ~lacking & (np.arange(60) >= 8)
     without = scores["network"]["without_overlap"]["zscore_mae"]
     assert without == pytest.approx(np.abs(error[:, others]).mean(), abs=1e-5)
+
+
+def test_values_that_are_missing_are_not_scored(small_data, small_model):
+    """A gene's errors are those of the profiles that have it; a study that lacks it says nothing of it."""
+    cohort = cohort_of(small_data)
+    cohort = replace(cohort, study=("A",) * 40 + ("B",) * 20)
+    target = cohort.target.copy()
+    target[:40, 20] = target[::2, 30] = np.nan
+    scores = evaluated(small_model, replace(cohort, target=target))["test"]
+    error, measured = errors(small_model, replace(cohort, target=target), "test")
+    assert (scores["targets"], scores["missing"]) == (60, 40 + 30)
+    assert scores["network"]["zscore_mae"] == pytest.approx(np.nanmean(np.abs(error), axis=0).mean(), abs=1e-5)
+    assert scores["mean predictor"]["zscore_mae"] == pytest.approx(np.nanmean(np.abs(measured), axis=0).mean())
+    inside = (np.abs(error) <= small_model.reliability.half_width[2]).sum() / (60 * 60 - 70)
+    assert scores["coverage"]["0.9"]["all"] == pytest.approx(inside, abs=1e-3)
+
+
+@pytest.mark.filterwarnings("ignore:.*lack landmarks", "ignore:.*out of range")
+def test_a_missing_landmark_is_what_predictions_take_it_for(small_data, small_model):
+    cohort = cohort_of(small_data)
+    landmark = cohort.landmark.copy()
+    landmark[:, 3] = np.nan
+    scores = evaluated(small_model, replace(cohort, landmark=landmark))["test"]
+    predicted = small_model.predict(landmark, input_scale="log2", output_scale="zscore", all_targets=True)[:, 24:]
+    _, measured = errors(small_model, cohort, "test")
+    assert scores["network"]["zscore_mae"] == pytest.approx(np.abs(predicted - measured).mean(), abs=1e-5)
+
+
+def test_missing_targets_teach_nothing(small_data):
+    """A network that never sees a gene keeps the bias it began with; what is not missing trains as before."""
+    target = small_data.target.copy()
+    target[np.ix_(split_of(small_data, "train"), [5])] = np.nan
+    target[np.ix_(split_of(small_data, "validation"), [6])] = np.nan
+    model = train(replace(small_data, target=target))
+    assert model.params["outputs"]["bias"][5] == 0 and (np.delete(model.params["outputs"]["bias"], 5) != 0).all()
+    assert np.isnan(model.reliability.zscore_mae[6]) and np.isinf(model.reliability.half_width[:, 6]).all()
+    assert np.isfinite(np.delete(model.reliability.zscore_mae, 6)).all()
+    assert model.provenance["scores"]["validation"]["network"]["zscore_mae"] < 1.5
 
 
 def test_a_cohort_is_not_trained_on(small_data):

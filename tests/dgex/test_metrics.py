@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dgex.metrics import GeneScores, empty_statistics, finalize, statistics, summarize
+from dgex.metrics import GeneScores, empty_statistics, finalize, statistics, statistics_of, summarize
 
 CONSTANT_TARGET, CONSTANT_PREDICTION, ZERO_TARGET = 3, 4, 5
 
@@ -29,7 +29,7 @@ def scores(data):
         padding = np.full((3, 6), 1e6, np.float32)
         weight = np.append(np.ones(len(target), np.float32), np.zeros(3, np.float32))
         sums = sums + statistics(jnp.vstack([prediction, padding]), jnp.vstack([target, -padding]), jnp.asarray(weight))
-    assert float(sums.count) == 211
+    np.testing.assert_array_equal(sums.count, 211)
     return finalize(sums)
 
 
@@ -66,12 +66,13 @@ def test_perfect_and_mean_prediction():
     np.testing.assert_array_equal(mean.r2, 0)
 
 
-@pytest.mark.parametrize("genes", [None, np.array([True, False, True, True])])
+@pytest.mark.parametrize("genes", [None, np.array([True, False, True, True, True])])
 def test_summary(genes):
-    columns = np.random.default_rng(0).uniform(0.1, 0.9, (4, 4))
+    columns = np.random.default_rng(0).uniform(0.1, 0.9, (4, 5))
     columns[2:, 3] = np.nan
-    sd = np.array([0.5, 2.0, 1.5, 0.25])
-    summary = summarize(GeneScores(*columns), sd, genes)
+    columns[:, 4] = np.nan  # of a gene that was not measured
+    sd = np.array([0.5, 2.0, 1.5, 0.25, 1.0])
+    summary = summarize(GeneScores(*columns, np.array([9, 9, 4, 9, 0])), sd, genes)
     kept = [0, 1, 2, 3] if genes is None else [0, 2, 3]
     defined = kept[:-1]
     expected = {
@@ -86,11 +87,35 @@ def test_summary(genes):
 
 def test_means_over_no_gene_are_nan():
     """The mean predictor has no correlation with anything, and a data set may have no overlap genes."""
-    constant = GeneScores(np.array([0.5, 0.7]), np.array([0.6, 0.8]), np.full(2, np.nan), np.zeros(2))
+    constant = GeneScores(np.array([0.5, 0.7]), np.array([0.6, 0.8]), np.full(2, np.nan), np.zeros(2), np.full(2, 7))
     summary = summarize(constant, np.ones(2))
     assert np.isnan(summary.pop("pearson"))
     assert summary == pytest.approx({"zscore_mae": 0.6, "zscore_rmse": 0.7, "log2_mae": 0.6, "r2": 0})
     assert np.isnan(list(summarize(constant, np.ones(2), np.zeros(2, bool)).values())).all()
+
+
+def test_only_measured_targets_count():
+    """Whatever was predicted for the others, each gene's scores are those of the samples that have it."""
+    rng = np.random.default_rng(1)
+    prediction, target = rng.normal(size=(2, 300, 4)).astype(np.float32)
+    target[:250, 1] = np.nan
+    target[::2, 2] = np.nan
+    target[:, 3] = np.nan
+    scores = finalize(statistics_of(prediction, target))
+    assert scores.count.tolist() == [300, 50, 150, 0]
+    for gene, rows in enumerate((slice(None), slice(250, None), slice(1, None, 2))):
+        x, y = prediction[rows, gene].astype(np.float64), target[rows, gene].astype(np.float64)
+        found = [values[gene] for values in (scores.mae, scores.rmse, scores.pearson, scores.r2)]
+        expected = np.abs(x - y).mean(), np.sqrt(((x - y) ** 2).mean()), np.corrcoef(x, y)[0, 1]
+        assert found == pytest.approx([*expected, 1 - ((x - y) ** 2).sum() / (y**2).sum()], rel=1e-4)
+    assert np.isnan([scores.mae[3], scores.rmse[3], scores.pearson[3], scores.r2[3]]).all()
+    assert scores.zscore_mae == pytest.approx(scores.mae[:3].mean())
+
+
+def test_a_prediction_that_is_not_finite_is_no_missing_target():
+    prediction = np.array([[1, np.nan], [2, 3]], np.float32)
+    scores = finalize(statistics_of(prediction, np.ones((2, 2), np.float32)))
+    assert scores.mae[0] == 0.5 and np.isnan(scores.zscore_mae)
 
 
 def test_log2_mae_is_the_error_in_log2_units():

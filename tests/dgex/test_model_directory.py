@@ -140,7 +140,7 @@ def test_others_can_check_and_read_it(small_model, saved):
     assert header.split("\t") == ["side", "ensembl", "symbol", "probes"]
     assert first.split("\t") == ["landmark", "ENSG90000000000", "MADEUP0", "900000_at"]
     assert len(rest) == 24 - 1 + 60 and rest[-1].startswith("target\t")
-    assert json.loads((saved / "model.json").read_text())["schema_version"] == 1
+    assert json.loads((saved / "model.json").read_text())["schema_version"] == 2
 
 
 def test_the_card_comes_with_checked_files(saved, folder):
@@ -220,9 +220,18 @@ def test_what_is_no_model_directory(tmp_path):
     refuses(tmp_path / "file", "is no model directory")
 
 
+def test_the_first_schema_is_still_read(folder, small_model):
+    """It had no quantiles of all genes."""
+    changed_header(folder, lambda header: header.update(schema_version=1))
+    changed_arrays(folder, "reference.safetensors", lambda arrays: arrays.pop("gene_quantiles"))
+    model = load_model(folder)
+    assert model.gene_quantiles is None
+    np.testing.assert_array_equal(model.reference.quantiles, small_model.reference.quantiles)
+
+
 def test_another_schema_version(folder):
-    changed_header(folder, lambda header: header.update(schema_version=2))
-    refuses(folder, "has schema version 2, this is dgex for 1; fetch or make the model again")
+    changed_header(folder, lambda header: header.update(schema_version=3))
+    refuses(folder, "has schema version 3, this is dgex for 2; fetch or make the model again")
 
 
 @pytest.mark.parametrize(
@@ -290,7 +299,10 @@ def test_other_weights(folder, change, said):
         lambda arrays: arrays["landmark/sd"].__setitem__(5, 0),
         lambda arrays: arrays["target/sd"].__setitem__(5, -1),
         lambda arrays: arrays["target/mean"].__setitem__(5, np.inf),
-        lambda arrays: arrays["reliability/zscore_mae"].__setitem__(5, np.nan),
+        lambda arrays: arrays.update(gene_quantiles=arrays["gene_quantiles"][::-1].copy()),
+        lambda arrays: arrays.update(gene_quantiles=np.zeros((2, 2), np.float32)),
+        lambda arrays: arrays.update(gene_quantiles=np.zeros(0, np.float32)),
+        lambda arrays: arrays["gene_quantiles"].__setitem__(0, np.nan),
         lambda arrays: arrays.update({"reliability/half_width": arrays["reliability/half_width"][:3].copy()}),
         lambda arrays: arrays["reliability/half_width"].__setitem__((1, 5), np.nan),
         lambda arrays: arrays["reliability/half_width"].__setitem__((1, 5), -0.1),

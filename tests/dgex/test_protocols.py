@@ -3,6 +3,8 @@
 import math
 from dataclasses import replace
 
+import jax
+import jax.numpy as jnp
 import pytest
 
 from dgex.errors import DgexError
@@ -11,6 +13,7 @@ from dgex.protocols import (
     DGEX_ONE_LAYER,
     EXAMPLE,
     EXAMPLE_SCHEDULED,
+    LOSSES,
     PROTOCOLS,
     Plateau,
     Protocol,
@@ -78,6 +81,16 @@ def test_plateau_floor():
 def test_errors(fields, message):
     with pytest.raises(DgexError, match=message):
         replace(EXAMPLE, **fields)
+
+
+@pytest.mark.parametrize(("loss", "expected"), [("mae", 3 / 4), ("mse", 5 / 4), ("sse", 5.0)])
+def test_a_missing_target_has_no_loss_and_no_gradient(loss, expected):
+    """A value weighs the same however many others its profile lacks."""
+    prediction, target = jnp.array([[1.0, 9.0, 2.0, 0.0]]), jnp.array([[0.0, jnp.nan, 4.0, 0.0]])
+    assert LOSSES[loss](prediction, target).tolist() == [expected]
+    gradient = jax.grad(lambda prediction: LOSSES[loss](prediction, target).sum())(prediction)
+    slope = {"mae": [1 / 4, -1 / 4], "mse": [2 / 4, -4 / 4], "sse": [2.0, -4.0]}[loss]
+    assert gradient[0, [0, 2]].tolist() == slope and gradient[0, 1] == 0
 
 
 def test_named_protocols():

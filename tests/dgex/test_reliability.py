@@ -71,10 +71,43 @@ def test_coverage_of_all_and_of_the_studies_with_least_and_most():
         assert shares[level] == pytest.approx(expected)
 
 
-def test_levels_with_infinite_widths_have_no_coverage():
+def test_infinite_widths_have_no_coverage():
+    """Neither a target that too few validation profiles have, nor a level for which all have too few."""
     half_width = np.array([[1, 1], [1, 1], [1, math.inf], [math.inf, math.inf]], np.float32)
-    shares = coverage(np.zeros((2, 2), np.float32), half_width, ["a", "b"])
-    assert shares == dict.fromkeys(["0.5", "0.8"], {"all": 1, "lowest": 1, "highest": 1})
+    shares = coverage(np.array([[0, 0], [0, 9]], np.float32), half_width, ["a", "b"])
+    some = {"all": 0.75, "lowest": 0.5, "highest": 1}
+    assert shares == {"0.5": some, "0.8": some, "0.9": {"all": 1, "lowest": 1, "highest": 1}}
+
+
+def test_coverage_of_measured_values_alone():
+    """A share is of the values that there are; a study without any has none."""
+    error = np.array([[0, 2, math.nan], [math.nan, 0, math.nan], [math.nan] * 3, [3, 0, 0]], np.float32)
+    shares = coverage(error, np.ones((4, 3), np.float32), ["a", "a", "b", "c"])
+    assert shares["0.5"] == pytest.approx({"all": 4 / 6, "lowest": 2 / 3, "highest": 2 / 3})
+
+
+def test_missing_targets_say_nothing_of_reliability():
+    """Each target's numbers are those of the profiles that have it; of one that none has there are none."""
+    random = np.random.default_rng(3)
+    inferred, target = random.normal(size=(2, 40, 3)).astype(np.float32)
+    target += inferred
+    study = ["a"] * 15 + ["b"] * 15 + ["c"] * 10
+    measured = np.arange(40) % 3 > 0
+    target[~measured, 1] = math.nan
+    target[:, 2] = math.nan
+    found = measure(inferred, target, study, np.ones(40))
+    own = np.flatnonzero(measured)
+    alone = measure(inferred[own], target[own], [study[row] for row in own], np.ones(len(own)))
+    r = within_studies(inferred[own, 1], target[own, 1], [study[row] for row in own])
+    assert found.pearson[1] == pytest.approx(r, rel=1e-5)
+    error = np.abs(inferred[own, 1] - target[own, 1], dtype=np.float64)
+    assert found.zscore_mae[1] == pytest.approx(error.mean(), rel=1e-5)
+    assert found.half_width[:3, 1] == pytest.approx([np.sort(error)[math.ceil(27 * p) - 1] for p in (0.5, 0.8, 0.9)])
+    np.testing.assert_array_equal(found.half_width[:, 1], alone.half_width[:, 1])
+    assert found.r2[1] == pytest.approx(1 - (error**2).sum() / np.square(target[own, 1], dtype=np.float64).sum())
+    assert np.isnan([found.pearson[2], found.r2[2], found.zscore_mae[2]]).all()
+    assert np.isinf(found.half_width[:, 2]).all() and not found.well_inferred[2]
+    assert np.isnan(found.half_width_at(0.9)).tolist() == [False, False, True]
 
 
 def within_studies(inferred, target, study):

@@ -79,6 +79,21 @@ def test_correlation_and_r2(scores: Scores, pair: tuple[np.ndarray, np.ndarray])
     assert np.isnan(of_genes.pearson[~varies]).all()
 
 
+def test_values_that_are_not_measured_count_nowhere(held: HeldOut, pair: tuple[np.ndarray, np.ndarray]) -> None:
+    """A study that lacks a gene has no error there, and a sample's is the mean over what it has."""
+    lacking = np.zeros((SAMPLES, GENES), bool)
+    lacking[STUDIES == "GSE9", 2] = True
+    lacking[::3, 7] = True
+    found = score(predict, replace(held, target=np.where(lacking, np.nan, held.target)))
+    error = np.where(lacking[:, MEASURED], np.nan, np.abs(pair[0] - pair[1]))
+    sd, alone = held.sd[MEASURED].astype(float), ~held.overlap[MEASURED]
+    expected = [np.nanmean(values, axis=1) for values in (error, error[:, alone], error * sd, (error * sd)[:, alone])]
+    np.testing.assert_allclose(found.sample, expected, rtol=1e-5)
+    assert np.argwhere(np.isnan(found.gene)).tolist() == [[2, 2]]  # studies as text sorts
+    np.testing.assert_allclose(found.gene[:2], [np.nanmean(error[STUDIES == name], axis=0) for name in ("", "GSE10")])
+    np.testing.assert_allclose(gene_scores(found.sums).mae, np.nanmean(error, axis=0), rtol=1e-5)
+
+
 def test_sums_add_up_over_parts(held: HeldOut, scores: Scores) -> None:
     """As the test splits of folds do."""
     parts = [

@@ -84,8 +84,8 @@ def test_a_cohort_s_missing_genes_are_not_measured(loaded: Loaded) -> None:
 
 
 def test_a_gene_is_measured_where_every_study_has_it() -> None:
-    target = np.ones((8, 4))
-    target[:, 0] = 0  # nowhere measured
-    target[4:, 1] = 0  # not in the second study
-    target[:2, 2] = 0  # half of the first study: values that are 0
+    target = np.zeros((8, 4))
+    target[:, 0] = np.nan  # nowhere measured
+    target[4:, 1] = np.nan  # not in the second study
+    target[:2, 2] = np.nan  # half of the first study
     assert measured_in_all(target, ["a"] * 4 + ["b"] * 4).tolist() == [False, False, True, True]

@@ -94,6 +94,19 @@ def test_all_genes_but_one():
     assert compared.genes_lower_once == pytest.approx((13 * (GENES - 1) - 1) / (13 * GENES))
 
 
+def test_a_gene_that_a_study_lacks_counts_in_the_others():
+    a, b = np.full((2, 13, GENES), 0.5), np.full((2, 13, GENES), 0.6)
+    a[:, :, 0] = 0.7
+    errors = [average(name, values, STUDY) for name, values in (("a", a), ("b", b))]
+    lacks = sorted(set(STUDY)).index("GSE2")
+    for each in errors:
+        each.gene[:, lacks, 0] = np.nan
+    compared = compare(*errors)
+    assert compared.genes_lower == (GENES - 1) / GENES
+    inside, outside = STUDY.count("GSE2"), 13 - STUDY.count("GSE2")
+    assert compared.genes_lower_once == pytest.approx((inside + outside * (GENES - 1) / GENES) / 13)
+
+
 def test_intervals_are_those_of_samples_and_of_their_studies(compared):
     names, code = np.unique(STUDY, return_inverse=True)
     shares = np.array([by_study(run) < 0 for run in A - B]).mean(2)
