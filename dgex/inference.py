@@ -24,7 +24,7 @@ def inference_function(config: NetworkConfig, devices: tuple[jax.Device, ...]) -
     """
 
     def infer(params: Params, mean: jax.Array, sd: jax.Array, landmark: jax.Array) -> jax.Array:
-        return predict(config, params, landmark) * sd + mean
+        return predict(config, params, landmark) * sd[None] + mean[None]
 
     return parallel.lift(infer, devices, shared=3, split=True)
 

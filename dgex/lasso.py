@@ -84,7 +84,7 @@ def solve(
         new = soft_threshold(ahead - gradient / largest, penalty / largest)
         uphill = jnp.sum((ahead - new) * (new - weights), 0) > 0
         grown = jnp.where(uphill, 1, (1 + jnp.sqrt(1 + 4 * momentum**2)) / 2)
-        return new, new + jnp.where(uphill, 0, (momentum - 1) / grown) * (new - weights), grown
+        return new, new + jnp.where(uphill, 0, (momentum - 1) / grown)[None] * (new - weights), grown
 
     def advance(state: tuple[Any, ...]) -> tuple[Any, ...]:
         done, _, *rest = state

@@ -43,7 +43,7 @@ def statistics(prediction: Array, target: Array, weight: Array) -> GeneStatistic
       weight: ``[samples]``, 1 for a sample and 0 for padding.
     """
     measured = ~jnp.isnan(target)
-    w = weight[:, None] * measured
+    w = jnp.where(measured, weight[:, None], 0)
     target = jnp.where(measured, target, 0)
     error = prediction - target
     return GeneStatistics(

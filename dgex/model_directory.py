@@ -37,7 +37,6 @@ from dgex.errors import DgexError
 from dgex.factors import Factors
 from dgex.formats.content import read_small
 from dgex.formats.matrix import first_repeated
-from dgex.formats.names import utf8
 from dgex.genes import Genes
 from dgex.model import Model
 from dgex.model_card import model_card
@@ -131,7 +130,7 @@ def load_model(path: str | os.PathLike[str] | None = None) -> Model:
         provenance,
         arrays.get("gene_quantiles"),
     )
-    model.source.update(name=utf8(folder.resolve().name), sha256=hashlib.sha256(contents[SUMS]).hexdigest())
+    model.source.update(name=folder.resolve().name, sha256=hashlib.sha256(contents[SUMS]).hexdigest())
     return model
 
 

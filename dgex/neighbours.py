@@ -93,7 +93,7 @@ def nearest_genes_path(
 
 def _nearest(train: jax.Array, length: jax.Array, query: jax.Array, k: int) -> jax.Array:
     """Indices ``[queries, k]`` of the training profiles nearest to each query; ``length`` is ||train||^2."""
-    squared = length - 2 * jnp.matmul(query, train.T, precision="highest")  # and ||query||^2, the same for all
+    squared = length[None] - 2 * jnp.matmul(query, train.T, precision="highest")  # and ||query||^2, the same for all
     return jax.lax.top_k(-squared, k)[1]
 
 

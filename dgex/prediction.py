@@ -19,7 +19,6 @@ import dgex
 from dgex.errors import DgexError, visible
 from dgex.factors import complete
 from dgex.formats.matrix import Block, Expression, ending
-from dgex.formats.names import utf8
 from dgex.formats.profiles import Profiles, profiles_of
 from dgex.inference import PROFILES, ROWS, inference
 from dgex.matching import Match, average, match_genes
@@ -204,7 +203,7 @@ def provenance_of(model: Model, name: Path, request: Request, scale: InputScale)
     return {
         "dgex": dgex.__version__,
         "model": dict(model.source) or {"name": "in memory"},
-        "input": {"name": utf8(name.name), "scale": scale},
+        "input": {"name": name.name, "scale": scale},
         "options": {option: value for option, value in asdict(request).items() if value is not None},
     }
 

@@ -11,11 +11,6 @@ def one_line(texts: Iterable[str]) -> list[str]:
     return [text.translate(BREAKS) for text in texts]
 
 
-def utf8(text: str) -> str:
-    """Text that can be encoded: the bytes of a file name that are no UTF-8 become question marks."""
-    return text.encode("utf-8", "replace").decode()
-
-
 def column_names(names: Iterable[str], taken: Collection[str], slash: str = "/") -> list[str]:
     """Names, each once, for columns that want ``names``: the first to want one has it, the others get a number: dose_2.
 
@@ -23,7 +18,10 @@ def column_names(names: Iterable[str], taken: Collection[str], slash: str = "/")
       taken: names that the file needs for itself.
       slash: what stands for a slash, which opens a group in HDF5.
     """
-    wanted = ["unnamed" if name in ("", ".") else utf8(name.replace("/", slash)) for name in one_line(names)]
+    wanted = [
+        "unnamed" if name in ("", ".") else name.replace("/", slash).encode("utf-8", "replace").decode()
+        for name in one_line(names)
+    ]
     free, used = set(wanted) - set(taken), {*wanted, *taken}
     result = []
     for name in wanted:

@@ -109,15 +109,6 @@ def test_an_output_says_what_made_it(model_files, tmp_path):
     assert json.loads((tmp_path / "again.csv.provenance.json").read_text())["input"]["name"] == "profile.gct"
 
 
-def test_names_that_are_no_utf8_are_written_too(model_files, tmp_path):
-    source = os.fsencode(tmp_path) + b"/plate\xff.gct"
-    shutil.copy(model_files / "plate.gct", source)
-    for extension in WRITERS:
-        output = tmp_path / f"out{extension}"
-        dgex("predict", Path(os.fsdecode(source)), "-m", model_files / "model", "-o", output)
-    assert anndata.read_h5ad(tmp_path / "out.h5ad").uns["provenance"]["input"]["name"] == "plate?.gct"
-
-
 def test_predict_warns_on_stderr(model_files, small_plate, tmp_path, capsys):
     table = small_plate
     shuffled = np.random.default_rng(0).permuted(table.load()[:, 2:], axis=1)

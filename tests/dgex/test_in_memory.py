@@ -282,7 +282,7 @@ def test_what_is_empty(small_model, frame):
 
 
 def test_unknown_genes_are_told_of(small_model, frame):
-    with pytest.raises(DgexError, match="^<DataFrame>: the genes are not recognised"):
+    with pytest.raises(DgexError, match="^<DataFrame>: the landmarks are not recognised"):
         small_model.predict(frame.set_axis([f"gene-{row}" for row in range(24)], axis=1))
 
 

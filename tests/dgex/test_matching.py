@@ -391,7 +391,7 @@ def test_unrecognised_names_are_shown_with_those_expected():
     with pytest.raises(DgexError) as error:
         match_genes(PATH, table(["g1\n", "g2", "g3", "g4"], ["Tp53"]), GENES)
     line = str(error.value)
-    assert "\n" not in line and line.startswith("table.csv: the genes are not recognised; ")
+    assert "\n" not in line and line.startswith("table.csv: the landmarks are not recognised; ")
     for shown in (r"'g1\n', 'g2', 'g3',", "'Tp53'", "(ENSG00000141510)", "(201746_at)", "(7157)", "(TP53)"):
         assert shown in line
     assert "g4" not in line
@@ -401,7 +401,7 @@ def test_a_few_chance_hits_prove_nothing(landmark):
     """Ages, say, of a table whose rows are unknown."""
     entrez = [int(gene.entrez) for gene in read_names() if gene.symbols[0] in landmark.symbol]
     given = table(others(20), row_metadata={"age": entrez[:9] + [1] * 11})
-    with pytest.raises(DgexError, match="only 9 of the 943 genes are recognised"):
+    with pytest.raises(DgexError, match="only 9 of the 943 landmarks are recognised"):
         match_genes(PATH, given, landmark)
     assert match_genes(PATH, table(others(20), row_metadata={"age": entrez[:20]}), landmark).found == 20
 
