@@ -74,7 +74,7 @@ def main(
         raise DgexError("give either --data or --authors-example")
     need("matplotlib", "jinja2", extra="plots", what="the report")
     from experiments import authors_example
-    from experiments.report import write_outputs
+    from experiments.comparison_report import write_outputs
 
     over = parallel.devices(devices)
     if tensorboard:

@@ -25,9 +25,8 @@ import typer
 
 from dgex import console
 from dgex.protocols import DGEX, DGEX_ONE_LAYER, Protocol
-from experiments.evidence import Run, errors
-from experiments.models import Model
-from experiments.one_file import (
+from experiments.analysis.evidence import Run, errors
+from experiments.experiment import (
     BASELINE_MODELS,
     Data,
     Devices,
@@ -38,10 +37,11 @@ from experiments.one_file import (
     Resume,
     carry_out,
 )
-from experiments.sections import Cell, Figure, Section, Table
-from experiments.sources import Source
-from experiments.tables import compare_all, comparison_table, data_line, error_table, verdict
-from experiments.trials import Trial
+from experiments.report.sections import Cell, Figure, Section, Table
+from experiments.report.tables import compare_all, comparison_table, data_line, error_table, verdict
+from experiments.trials.models import Model
+from experiments.trials.sources import Source
+from experiments.trials.trial import Trial
 
 LAYERS = (1, 2, 3)
 UNITS = (3000, 6000, 9000)

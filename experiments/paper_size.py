@@ -26,10 +26,8 @@ import typer
 
 from dgex import console
 from dgex.protocols import DGEX, EXAMPLE
-from experiments.activations import NETWORK_MODELS
-from experiments.evidence import Run
-from experiments.models import Model
-from experiments.one_file import (
+from experiments.analysis.evidence import Run
+from experiments.experiment import (
     BASELINE_MODELS,
     Data,
     Devices,
@@ -40,10 +38,12 @@ from experiments.one_file import (
     Resume,
     carry_out,
 )
-from experiments.sections import Section
-from experiments.sources import Source
-from experiments.tables import compare_all, comparison_table, data_line, differences, error_table, verdict
-from experiments.trials import Trial
+from experiments.questions.activations import NETWORK_MODELS
+from experiments.report.sections import Section
+from experiments.report.tables import compare_all, comparison_table, data_line, differences, error_table, verdict
+from experiments.trials.models import Model
+from experiments.trials.sources import Source
+from experiments.trials.trial import Trial
 
 LAYERS = 3
 DROPOUT = 0.1

@@ -15,7 +15,8 @@ import pytest
 from dgex.dataset import read_dataset
 from dgex.networks import PRESETS, NetworkConfig
 from dgex.protocols import DGEX, DGEX_ONE_LAYER
-from experiments import dgex_grid, estimate
+from experiments import dgex_grid
+from experiments.trials import estimate
 
 DROPOUTS = dict(dgex_grid.DROPOUTS)
 VALIDATION = "validation z-score MAE"

@@ -9,7 +9,8 @@ import pytest
 
 from dgex.networks import NetworkConfig
 from dgex.protocols import Protocol
-from experiments import estimate, paper_size
+from experiments import paper_size
+from experiments.trials import estimate
 
 
 @pytest.fixture(scope="module")
