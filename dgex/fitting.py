@@ -86,27 +86,57 @@ def train_model(
     best = fit(config, protocol, parts["train"], parts["validation"], seed, directory, resume=resume, on_epoch=on_epoch)
     params = jax.tree.map(np.asarray, jax.device_get(best.params))
 
-    validation = parts["validation"]
-    factors = fit_factors(parts["train"].landmark, validation.landmark)
-    distance = complete(validation.landmark, factors)[1]
-    inferred = _infer(config, params, validation)
-    reliability = measure(inferred, validation.target, _studies(dataset, "validation"), distance)
     parts["test"] = samples("test")  # opened here, once, with every choice made
-    model = Model(config, params, reference, factors, reliability, {})
-    networks = {"ridge regression": ridge, "network": (config, params)}
     provenance = {
         "data": {**data, **{key: dataset.provenance[key] for key in ("command", "sources")}, "splits": _sizes(dataset)},
         "protocol": asdict(protocol),
         "seed": seed,
         "best_epoch": best.best_epoch,
-        "scores": {
-            split: _scores(reference, parts[split], networks) | _trust(model, parts[split], _studies(dataset, split))
-            for split in ("validation", "test")
-        },
-        "versions": _versions(),
-        "devices": f"{len(devices)} x {devices[0].device_kind}",
     }
-    return replace(model, provenance=provenance)
+    study = {split: _studies(dataset, split) for split in ("validation", "test")}
+    return assess(config, params, reference, parts, study, ridge, provenance)
+
+
+def assess(
+    config: NetworkConfig,
+    params: Params,
+    reference: Reference,
+    parts: Mapping[str, Samples],
+    study: Mapping[str, Sequence[str]],
+    ridge: tuple[NetworkConfig, Params],
+    provenance: Mapping[str, Any],
+) -> Model:
+    """Measures what a trained network is worth, and makes a model of it.
+
+    Args:
+      config, params: the network.
+      reference: its genes and normalisation.
+      parts: the samples of "train", "validation" and "test", z-scores. Validation chooses the number of factors and
+        calibrates the intervals.
+      study: of every sample of "validation" and "test".
+      ridge: ridge regression, as a network.
+      provenance: what the model's provenance holds besides scores, versions and devices.
+    """
+    validation = parts["validation"]
+    factors = fit_factors(parts["train"].landmark, validation.landmark)
+    distance = complete(validation.landmark, factors)[1]
+    inferred = _infer(config, params, validation)
+    reliability = measure(inferred, validation.target, study["validation"], distance)
+    model = Model(config, params, reference, factors, reliability, {})
+    networks = {"ridge regression": ridge, "network": (config, params)}
+    devices = validation.devices
+    return replace(
+        model,
+        provenance={
+            **provenance,
+            "scores": {
+                split: _scores(reference, parts[split], networks) | _trust(model, parts[split], study[split])
+                for split in ("validation", "test")
+            },
+            "versions": _versions(),
+            "devices": f"{len(devices)} x {devices[0].device_kind}",
+        },
+    )
 
 
 def evaluate_model(

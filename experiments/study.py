@@ -66,7 +66,7 @@ def main(
 ) -> None:
     """Answers questions on tanh, sigmoid and TAAF networks with intervals, and writes a report."""
     need("matplotlib", "jinja2", extra="plots", what="the report")
-    from experiments.report.page import redraw, results, write_study
+    from experiments.report.page import redraw, results, write_report
 
     if redraw_only:
         redraw(output)
@@ -99,9 +99,18 @@ def main(
                 found[each] = other.sections(evidence, sources, plan)
         in_order = [section for each in QUESTIONS for section in found.get(each, [])]
         title = f"tanh, sigmoid and TAAF on {sources.raw}"
-        made = evidence.made
-        write_study(
-            output, results("study", title, in_order, list(sources), [plan.protocol], made, over, plan=asdict(plan))
+        write_report(
+            output,
+            results(
+                "study",
+                title,
+                in_order,
+                {each.path.name: each.identity for each in sources},
+                [plan.protocol],
+                evidence.made,
+                over,
+                plan=asdict(plan),
+            ),
         )
     screen.print(f"report: {output / 'report.html'}")
 

@@ -1,7 +1,7 @@
 """From a study's outcomes to errors that can be compared: over folds and seeds, for every held-out set and measure."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from dgex.errors import DgexError
 from dgex.metrics import GeneScores
-from experiments.analysis.statistics import Errors
+from experiments.analysis.statistics import Errors, PairedComparison, compare, correct
 from experiments.trials.heldout import MEASURES, Scores, gene_scores
 from experiments.trials.models import Model
 from experiments.trials.sources import Source
@@ -105,6 +105,16 @@ def errors(run: Run, held: str, measure: str = "z-score MAE") -> Errors:
     joined = np.concatenate(gene, axis=1)[:, np.argsort(names)]
     of_sample = tuple(name for of in study for name in of)
     return Errors(run.model.label, of_sample, np.concatenate(sample, axis=1), joined, run.model.seeded, measure, fold)
+
+
+def compare_all(
+    runs: Mapping[str, Run], pairs: Sequence[tuple[str, str]], held: str = "test", measure: str = "z-score MAE"
+) -> list[PairedComparison]:
+    """Every pair of models (names) compared on a held-out set, p-values corrected for the number of pairs."""
+    needed: dict[str, Errors] = {}
+    for name in {name for pair in pairs for name in pair}:
+        needed[name] = errors(runs[name], held, measure)
+    return correct([compare(needed[a], needed[b]) for a, b in pairs])
 
 
 def by_study(of: Errors) -> dict[str, float]:

@@ -13,19 +13,13 @@ from itertools import combinations
 import numpy as np
 
 from dgex.taaf import PARAMETERS
-from experiments.analysis.evidence import Evidence, Run, errors, runs
+from experiments.analysis.evidence import Evidence, Run, compare_all, errors, runs
 from experiments.analysis.statistics import PairedComparison
 from experiments.questions.activations import SIZE
+from experiments.report.figures import interval_rows
 from experiments.report.sections import Cell, Figure, Section, Table
-from experiments.report.tables import (
-    chosen_in_each,
-    compare_all,
-    comparison_table,
-    data_line,
-    error_table,
-    interval_rows,
-    verdict,
-)  # fmt: skip
+from experiments.report.sentences import chosen_in_each, data_line, verdict
+from experiments.report.tables import comparison_table, error_table
 from experiments.trials.models import Model
 from experiments.trials.plan import Plan
 from experiments.trials.sources import Source, Sources

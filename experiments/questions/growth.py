@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 
 from dgex.dataset import training_samples
-from experiments.analysis.evidence import Evidence, Run, errors, runs
+from experiments.analysis.evidence import Evidence, Run, compare_all, errors, runs
 from experiments.analysis.statistics import PairedComparison
 from experiments.questions.activations import NETWORK_MODELS, SIZE
 from experiments.report.sections import Cell, Figure, Section, Table
-from experiments.report.tables import compare_all, data_line, ends, signed
+from experiments.report.sentences import data_line, ends, signed
 from experiments.trials.models import Model
 from experiments.trials.plan import Plan
 from experiments.trials.sources import Source, Sources

@@ -9,10 +9,12 @@ sigmoid and 1.26 for TAAF.
 
 import re
 
-from experiments.analysis.evidence import Evidence, by_study, errors, runs
+from experiments.analysis.evidence import Evidence, compare_all, errors, runs
 from experiments.questions.activations import BASELINE_MODELS, NETWORK_MODELS, trials
+from experiments.report.figures import interval_rows, study_errors
 from experiments.report.sections import Figure, Section
-from experiments.report.tables import compare_all, comparison_table, data_line, error_table, interval_rows, verdict
+from experiments.report.sentences import data_line, verdict
+from experiments.report.tables import comparison_table, error_table
 from experiments.trials.heldout import MEASURES
 from experiments.trials.plan import Plan
 from experiments.trials.sources import Sources
@@ -41,9 +43,6 @@ def sections(evidence: Evidence, sources: Sources, plan: Plan) -> list[Section]:
         tested = data_line(by_model, held)
         both = {measure: compare_all(by_model, PAIRS, held, measure) for measure in MEASURES[:2]}
         comparisons, without = both.values()
-        of = [errors(run, held) for run in models]
-        means = [by_study(one) for one in of]
-        order = sorted(means[0], key=lambda study: means[0][study])
         overlap = [errors(by_model[name], held, MEASURES[1]).sample.mean() for name in ("ridge", "tanh")]
         found.append(
             Section(
@@ -85,20 +84,11 @@ def sections(evidence: Evidence, sources: Sources, plan: Plan) -> list[Section]:
                                 groups=["all targets"] * len(PAIRS) + ["without overlap"] * len(PAIRS)),
                         },
                     ),
-                    Figure(
+                    study_errors(
                         f"{stem}-cohorts",
-                        "dots",
-                        "Every cohort's z-score MAE, mean over samples, genes, folds and seeds.",
-                        {
-                            "unit": "z-score MAE",
-                            "rows": [study or "no study" for study in order],
-                            "notes": [f"n = {of[0].study.count(study)}" for study in order],
-                            "series": [
-                                {"label": run.model.label, "values": [mean[study] for study in order]}
-                                for run, mean in zip(models, means, strict=True)
-                                if run.model.name in ("mean", "ridge", "tanh", "sigmoid", "taaf", "taaf_output_wide")
-                            ],
-                        },
+                        [by_model[model] for model in ("mean", "ridge", "tanh", "sigmoid", "taaf", "taaf_output_wide")],
+                        held,
+                        "Every cohort's z-score MAE, mean over samples, genes, folds and seeds",
                     ),
                 ],
             )

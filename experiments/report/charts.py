@@ -1,4 +1,6 @@
-"""The study's figures: functions from numbers, as results.json keeps them, to matplotlib figures.
+"""The kinds of figures: functions from numbers, as results.json keeps them, to matplotlib figures.
+
+They are drawn and saved within ``dgex.svg.look``.
 
 Arguments are JSON's types: lists, dictionaries, numbers, strings. None is a missing number, and is not drawn.
 """
@@ -14,8 +16,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
-
-import dgex.svg  # noqa: F401  the look of all figures
 
 Number = float | None
 
@@ -131,7 +131,7 @@ def lines(panels: Sequence[Mapping[str, Any]]) -> Figure:
         for one in panel["series"]:
             colour, marker = looks[one["label"]]
             # Others may share a colour, and then only the marker tells them apart.
-            marked = one.get("markers") or one["label"] not in COLOURS
+            marked = one.get("markers", one["label"] not in COLOURS)
             (line,) = axes.plot(
                 _numbers(one["x"]),
                 _numbers(one["y"]),

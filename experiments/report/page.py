@@ -1,5 +1,5 @@
-"""A study's files, all made from its results.json: tables as CSV, figures, and one HTML page that holds both and needs
-no network.
+"""An experiment's files, all made from its results.json: tables as CSV, figures, and one HTML page that holds both and
+needs no network.
 
     results.json          everything the others show
     report.html
@@ -12,6 +12,7 @@ import base64
 import csv
 import io
 import json
+import math
 import re
 import shlex
 import sys
@@ -27,84 +28,85 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from dgex.atomic import replacing
 from dgex.errors import DgexError
 from dgex.protocols import Protocol
-from dgex.svg import to_svg
+from dgex.svg import look, to_svg
 from experiments.report.charts import KINDS
 from experiments.report.sections import Cell, Figure, Section, Table, section
-from experiments.results import markdown, provenance, write_json
-from experiments.trials.sources import Source
+from experiments.trials.provenance import provenance
 
-# What a study's results.json begins with; the comparison's has schema 1, and no kind.
-HEADER: Mapping[str, Any] = {"kind": "study", "schema_version": 2}
+SCHEMA_VERSION = 2  # of results.json
 NAME = re.compile(r"\w[\w.-]*", re.ASCII)  # of a file, and of a link
+HOW_TO_READ = (
+    "Test samples were read after validation had chosen every epoch, penalty and number of neighbours. The z-score MAE "
+    "is in units of a gene's training SD, the log2 MAE in log2 units; negative differences mean that the first is "
+    "better; brackets are 95 % intervals."
+)
 
 
 def results(
-    module: str,
+    kind: str,
     title: str,
     sections: Sequence[Section],
-    sources: Sequence[Source],
+    data: Mapping[str, Mapping[str, Any]],
     protocols: Sequence[Protocol],
     made: Mapping[str, int],
     devices: Sequence[jax.Device],
+    summary: Sequence[str] = (HOW_TO_READ,),
     **kept: Any,
 ) -> dict[str, Any]:
-    """What results.json holds.
+    """Gathers what results.json holds.
 
     Args:
-      module: of ``experiments``, whose command this is.
+      kind: name of the module of ``experiments`` whose command this is.
       title: of the page.
       sections: what it says.
-      sources: the prepared files.
+      data: what tells each file of data from others, "sha256" at least, by the file's name.
       protocols: of its networks.
       made: on what the outcomes were made, and how many so.
       devices: of this process.
+      summary: the page's first sentences, on all sections.
       kept: what else results.json is to keep.
     """
-    source = provenance(devices, "default")
-    command = shlex.join(["python", "-m", f"experiments.{module}", *sys.argv[1:]])
-    settings = [", ".join(f"{key} {value}" for key, value in asdict(of).items() if value) for of in protocols]
+    source = provenance(devices)
+    command = shlex.join(["python", "-m", f"experiments.{kind}", *sys.argv[1:]])
+    settings = [", ".join(f"{key} {value}" for key, value in asdict(each).items() if value) for each in protocols]
     return {
-        **HEADER,
+        "kind": kind,
+        "schema_version": SCHEMA_VERSION,
         "title": title,
-        "summary": [
-            "Test samples were read after validation had chosen every epoch, penalty and number of neighbours. The "
-            "z-score MAE is in units of a gene's training SD, the log2 MAE in log2 units; negative differences mean "
-            "that the first is better; brackets are 95 % intervals."
-        ],
+        "summary": list(summary),
         "sections": [asdict(section) for section in sections],
         "facts": {
-            "data": "; ".join(f"{each.path.name} sha256 {each.sha256}" for each in sources),
+            "data": "; ".join(f"{name} sha256 {identity['sha256']}" for name, identity in data.items()),
             "protocol": "; ".join(dict.fromkeys(settings)),
             "trials": "; ".join(f"{number} on {how}" for how, number in made.items()),
             "software": ", ".join(f"{name} {version}" for name, version in source["packages"].items()),
             "source": f"dgex {source['dgex']}, commit {source['git_commit']}",
             "command": command,
         },
-        "data": {each.path.name: each.identity for each in sources},
+        "data": dict(data),
         "provenance": source,
         "command": command,
         **kept,
     }
 
 
-def write_study(output: Path, results: Mapping[str, Any]) -> None:
-    """Writes all of a study's files.
+def write_report(output: Path, results: Mapping[str, Any]) -> None:
+    """Writes all of an experiment's files.
 
     Args:
       output: their folder.
-      results: ``HEADER``, ``title``, ``summary`` (sentences, the first of them on the data), ``sections`` (``asdict``
-        of each ``Section``), ``facts`` (text by name), and whatever else results.json is to keep.
+      results: as the function of that name gathers them.
 
     Raises:
       DgexError: the folder cannot be written to, or the results cannot be shown; results.json is then written, and
         nothing else.
     """
-    write_json(output / "results.json", results)
+    _write_json(output / "results.json", results)
     redraw(output)
 
 
 def redraw(output: Path) -> None:
-    """Writes all of a study's files again from its results.json alone, the same bytes from the same numbers.
+    """Writes all of an experiment's files again from its results.json alone, the same bytes from the same numbers.
 
     Raises:
       DgexError: results.json is missing, damaged or of something else, and nothing is written; or the folder cannot be
@@ -120,11 +122,13 @@ def _files(path: Path) -> dict[str, bytes]:
     try:
         results = json.loads(path.read_bytes())
     except OSError as error:
-        raise DgexError(f"{path}: cannot be read ({error.strerror}); name the folder of a finished study") from error
+        raise DgexError(
+            f"{path}: cannot be read ({error.strerror}); name the folder of a finished experiment"
+        ) from error
     except ValueError as error:
-        raise DgexError(f"{path}: is damaged ({error}); run the study again") from error
-    if not isinstance(results, dict) or {key: results.get(key) for key in HEADER} != HEADER:
-        raise DgexError(f"{path}: does not hold the results of a study that this version can show")
+        raise DgexError(f"{path}: is damaged ({error}); run it again") from error
+    if not isinstance(results, dict) or results.get("schema_version") != SCHEMA_VERSION:
+        raise DgexError(f"{path}: does not hold results that this version can show")
     # Nothing was checked when it was read, so a wrong field is met wherever it is used.
     try:
         sections = [section(fields) for fields in results["sections"]]
@@ -139,7 +143,7 @@ def _files(path: Path) -> dict[str, bytes]:
         files["results.md"] = _text(results, sections).encode()
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise DgexError(f"{path}: is not as a study writes it ({reason}); run the study again") from error
+        raise DgexError(f"{path}: is not as an experiment writes it ({reason}); run it again") from error
     return files
 
 
@@ -157,10 +161,11 @@ def _csv(table: Table) -> bytes:
 
 
 def _drawn(figure: Figure) -> dict[str, bytes]:
-    drawing = KINDS[figure.kind](**figure.data)
     png = io.BytesIO()
-    drawing.savefig(png, format="png")
-    return {f"figures/{figure.name}.png": png.getvalue(), f"figures/{figure.name}.svg": to_svg(drawing)}
+    with look():
+        drawing = KINDS[figure.kind](**figure.data)
+        drawing.savefig(png, format="png")
+        return {f"figures/{figure.name}.png": png.getvalue(), f"figures/{figure.name}.svg": to_svg(drawing)}
 
 
 def _page(results: Mapping[str, Any], sections: Sequence[Section], files: Mapping[str, bytes]) -> bytes:
@@ -185,7 +190,7 @@ def _text(results: Mapping[str, Any], sections: Sequence[Section]) -> str:
         parts += ["\n".join(f"- {line}" for line in part.caveats)]
         for table in part.tables:
             rows = [[_shown(cell) for cell in row[: table.columns_shown]] for row in table.rows[: table.shown]]
-            parts += [table.caption, markdown([list(table.columns[: table.columns_shown]), *rows]).rstrip()]
+            parts += [table.caption, _markdown([list(table.columns[: table.columns_shown]), *rows]).rstrip()]
     return "\n\n".join(parts) + "\n"
 
 
@@ -206,3 +211,25 @@ def _numeric(table: Table) -> list[bool]:
     """Which columns hold numbers, or nothing."""
     columns = zip(table.columns, *table.rows, strict=True)
     return [not all(isinstance(cell, str | None) for cell in column) or not any(column) for _, *column in columns]
+
+
+def _markdown(rows: Sequence[Sequence[str]]) -> str:
+    """Rows of text, header first, as a Markdown table."""
+    header, *body = rows
+    lines = [header, ["---"] * len(header), *body]
+    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
+
+
+def _write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Writes the file whole or not at all; an undefined number (NaN) becomes null."""
+    text = json.dumps(_nan_to_none(value), indent=1, allow_nan=False)
+    with replacing(path) as partial:
+        partial.write_text(text + "\n")
+
+
+def _nan_to_none(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _nan_to_none(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_nan_to_none(item) for item in value]
+    return None if isinstance(value, float) and math.isnan(value) else value

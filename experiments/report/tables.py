@@ -1,14 +1,13 @@
-"""The study's tables and sentences: what a comparison of models says, in numbers and in words."""
+"""The tables that experiments share, as plain data: errors of models, their differences, errors of genes."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
-from experiments.analysis.evidence import Run, by_study, errors
-from experiments.analysis.statistics import Errors, PairedComparison, compare, correct
-from experiments.report.sections import Cell, Figure, Table
+from dgex.dataset import Reference
+from experiments.analysis.evidence import Run, errors
+from experiments.analysis.statistics import PairedComparison
+from experiments.report.sections import Cell, Table
 from experiments.trials.heldout import MEASURES
 
 
@@ -98,122 +97,37 @@ def comparison_table(name: str, caption: str, comparisons: Sequence[PairedCompar
     return Table(name, note, [*COMPARISON_COLUMNS, *MORE_COLUMNS], rows, columns_shown=len(COMPARISON_COLUMNS))
 
 
-def compare_all(
-    runs: Mapping[str, Run], pairs: Sequence[tuple[str, str]], held: str = "test", measure: str = "z-score MAE"
-) -> list[PairedComparison]:
-    """Every pair of models (names) compared on a held-out set, p-values corrected for the number of pairs."""
-    needed: dict[str, Errors] = {}
-    for name in {name for pair in pairs for name in pair}:
-        needed[name] = errors(runs[name], held, measure)
-    return correct([compare(needed[a], needed[b]) for a, b in pairs])
+def gene_table(
+    name: str, runs: Mapping[str, Run], reference: Reference, columns: np.ndarray, first: str, second: str
+) -> Table:
+    """One row a gene: its test error by every model; those on which ``first`` gains most on ``second`` on top.
 
-
-def interval_rows(
-    runs: Mapping[str, Run],
-    pairs: Sequence[tuple[str, str]],
-    comparisons: Sequence[PairedComparison],
-    held: str = "test",
-    groups: Sequence[str] = (),
-    labels: Sequence[str] = (),
-) -> list[dict[str, Any]]:
-    """The rows of an ``intervals`` figure: every comparison, with each study's own difference as points."""
-    rows = []
-    for number, ((a, b), c) in enumerate(zip(pairs, comparisons, strict=True)):
-        first, second = by_study(errors(runs[a], held, c.measure)), by_study(errors(runs[b], held, c.measure))
-        low, high = c.interval or (None, None)
-        row = {
-            "label": labels[number] if labels else f"{c.a} − {c.b}",
-            "estimate": c.difference,
-            "low": low,
-            "high": high,
-            "points": [first[study] - second[study] for study in first],
-        }
-        rows.append({**row, "group": groups[number]} if groups else row)
-    return rows
-
-
-def differences(
-    name: str,
-    runs: Mapping[str, Run],
-    pairs: Sequence[tuple[str, str]],
-    comparisons: Sequence[PairedComparison],
-    tested: str,
-) -> Figure:
-    """The figure of comparisons on test samples; ``tested`` is their ``data_line``."""
-    return Figure(
-        name,
-        "intervals",
-        "Difference of the test z-score MAE with its 95 % interval; small dots are the studies' own differences. Left "
-        f"of zero the first is better ({tested}).",
-        {
-            "unit": "difference of z-score MAE",
-            "better": "first is better",
-            "rows": interval_rows(runs, pairs, comparisons),
-        },
-    )
-
-
-def verdict(c: PairedComparison) -> str:
-    """One or two sentences: which of the two has the lower error and by how much, or that no difference is shown."""
-    if c.interval is None or c.study_interval is None:
-        return (
-            f"{c.a} − {c.b}: {signed(c.difference)} {c.measure}, without an interval, so nothing is shown "
-            f"({c.no_interval})."
-        )
-    numbers = (
-        f"{signed(c.difference)} {c.measure} {ends(c.interval)}, and {signed(c.study_difference)} "
-        f"{ends(c.study_interval)} with every study counted once"
-    )
-    if c.shown is None:
-        return f"No difference is shown between {c.a} and {c.b}: {numbers}."
-    share = abs(c.improvement or 0)
-    holm = "" if c.p_holm is None else f", Holm p = {c.p_holm:.2g}"
-    return (
-        f"{c.a} has a {c.shown} error than {c.b}: {numbers}{holm}. That is {share:.1f} % {c.shown}; it is lower in "
-        f"{100 * c.genes_lower:.1f} % of the genes."
-    )
-
-
-def ends(interval: tuple[float, float]) -> str:
-    """``[−0.0200, +0.0100]``."""
-    return f"[{signed(interval[0])}, {signed(interval[1])}]"
-
-
-def chosen_in_each(runs: Sequence[Run]) -> str:
-    """Which model validation chooses in each source, and the test z-score MAE of these choices together.
-
-    Chosen source by source: pooled over folds, the validation samples are the test samples of other folds.
+    Args:
+      name: of the table.
+      runs: by name of the model.
+      reference: the genes of the prepared file.
+      columns: which of its targets the genes are.
+      first, second: names of models.
     """
-    best = [
-        min(runs, key=lambda run: np.mean([outcome.validation_mae for outcome in run.outcomes[source]]))
-        for source in range(len(runs[0].sources))
-    ]
-    tested = np.concatenate(
+    genes = reference.target_genes.take(columns)
+    mae = {model: run.of_genes("test").mae for model, run in runs.items()}
+    gain = mae[first] - mae[second]
+    labels = {model: run.model.label for model, run in runs.items()}
+    rows: list[list[Cell]] = [
         [
-            np.mean([outcome.scores["test"].sample[0] for outcome in run.outcomes[source]], axis=0)
-            for source, run in enumerate(best)
+            genes.ensembl[gene],
+            genes.symbol[gene],
+            "yes" if reference.overlap[columns[gene]] else "no",
+            float(gain[gene]),
+            *(float(values[gene]) for values in mae.values()),
         ]
-    )
-    counted = Counter(run.model.label for run in best).most_common()
-    where = ", ".join(f"{label} ({number} of {len(best)})" for label, number in counted)
-    choice = f"chooses, fold by fold, {where}; together these" if len(best) > 1 else f"chooses {counted[0][0]}; it"
-    verb = "have" if len(best) > 1 else "has"
-    return f"Of all {len(runs)} models validation {choice} {verb} a test z-score MAE of {tested.mean():.4f}."
-
-
-def signed(value: float) -> str:
-    """``+0.0123``, ``−0.0123`` with a minus sign, ``−3e−05``: an end beside zero must not read as zero."""
-    return (f"{value:+.4f}" if value == 0 or abs(value) >= 5e-5 else f"{value:+.0e}").replace("-", "−")
-
-
-def data_line(runs: Mapping[str, Run], held: str = "test") -> str:
-    """What was tested on: samples, studies, folds, genes, seeds."""
-    first = next(iter(runs.values()))
-    of = errors(first, held)
-    seeds = max(len(run.outcomes[0]) for run in runs.values())
-    folds = f" in {len(set(of.fold))} folds" if of.fold else ""
-    studies = len(set(of.study))
-    return (
-        f"{len(of.study):,} samples of {studies} {'study' if studies == 1 else 'studies'}{folds}, "
-        f"{of.gene.shape[2]:,} target genes, {seeds} seed{'s' if seeds > 1 else ''}"
+        for gene in np.argsort(gain)
+    ]
+    return Table(
+        name,
+        f"Test z-score MAE of every gene, mean over samples and seeds; those on which {labels[first]} gains most on "
+        f"{labels[second]} first.",
+        ["Ensembl id", "symbol", "landmark too", f"{labels[first]} − {labels[second]}", *labels.values()],
+        rows,
+        shown=12,
     )

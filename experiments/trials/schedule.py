@@ -16,7 +16,14 @@ from experiments.trials.trial import Trial, check, is_done, run
 PATIENCE = 5  # seconds between two looks at what other processes are at work on
 
 
-def run_all(trials: Sequence[Trial], sources: Sequence[Source], folder: Path, devices: tuple[jax.Device, ...]) -> None:
+def run_all(
+    trials: Sequence[Trial],
+    sources: Sequence[Source],
+    folder: Path,
+    devices: tuple[jax.Device, ...],
+    *,
+    events: bool = False,
+) -> None:
     """Runs every trial that has no outcome yet; those that other processes work on are waited for.
 
     Args:
@@ -24,6 +31,7 @@ def run_all(trials: Sequence[Trial], sources: Sequence[Source], folder: Path, de
       sources: the prepared files, in the order to take them.
       folder: the study's.
       devices: to train on.
+      events: whether networks also leave TensorBoard event files, in ``events/`` beside their outcome.
 
     Raises:
       DgexError: as ``experiments.trials.trial.run``; an outcome that is there is another trial's.
@@ -55,7 +63,7 @@ def run_all(trials: Sequence[Trial], sources: Sequence[Source], folder: Path, de
                         bar.update(task, status=f"epoch {row.epoch}  validation {row.validation_mae:.4f}")
 
                     try:
-                        run(trial, loaded, folder, on_epoch)
+                        run(trial, loaded, folder, on_epoch, events=events)
                     except InUseError:
                         continue
                     left.remove(trial)

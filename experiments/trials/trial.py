@@ -24,10 +24,11 @@ from dgex.log import Epoch
 from dgex.networks import Params
 from dgex.protocols import Protocol
 from dgex.training import DivergedError, fit
-from experiments.results import git_commit
+from experiments.trials.events import event_file
 from experiments.trials.heldout import Scores, score
 from experiments.trials.loading import Loaded
 from experiments.trials.models import BASELINES, Model, network_predictor
+from experiments.trials.provenance import git_commit
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,15 @@ class Outcome:
     diverged: int | None
     made: str
 
+    @property
+    def taaf_layers(self) -> dict[str, dict[str, np.ndarray]]:
+        """The learnt TAAF parameters by layer, as the network names it, and name."""
+        layers: dict[str, dict[str, np.ndarray]] = {}
+        for path, values in self.taaf.items():
+            layer, _, name = path.partition("_taaf/")
+            layers.setdefault(layer, {})[name] = values
+        return layers
+
 
 SUMMARY = (
     "validation_mae", "parameters", "best_epoch", "chosen", "output_reach", "seconds", "diverged", "made"
@@ -108,9 +118,16 @@ def identity(trial: Trial, data: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def run(
-    trial: Trial, data: Loaded, folder: Path, on_epoch: Callable[[Epoch, float], None] = lambda row, seconds: None
+    trial: Trial,
+    data: Loaded,
+    folder: Path,
+    on_epoch: Callable[[Epoch, float], None] = lambda row, seconds: None,
+    *,
+    events: bool = False,
 ) -> None:
     """Trains, scores and writes the outcome; an interrupted training goes on from its checkpoint.
+
+    Beside a network's outcome stays its log, ``training/log.csv``.
 
     The held-out samples are predicted only after training has ended and validation has chosen.
 
@@ -119,6 +136,7 @@ def run(
       data: its prepared file, loaded.
       folder: the study's.
       on_epoch: as in ``dgex.training.fit``.
+      events: whether to write a TensorBoard event file too.
 
     Raises:
       InUseError: another process is at it.
@@ -129,9 +147,16 @@ def run(
     with sole_use(directory):
         if (directory / "outcome.npz").exists():  # another process was faster
             return
-        outcome = _network(trial, data, directory, on_epoch) if trial.model.seeded else _baseline(trial, data)
+        with event_file(directory / "events" if events and trial.model.seeded else None) as write_event:
+
+            def both(row: Epoch, seconds: float) -> None:
+                write_event(row)
+                on_epoch(row, seconds)
+
+            outcome = _network(trial, data, directory, both) if trial.model.seeded else _baseline(trial, data)
         write(directory / "outcome.npz", outcome, identity(trial, data.source.identity))
-        shutil.rmtree(directory / "training", ignore_errors=True)  # checkpoints are many times the size of outcomes
+        # Checkpoints are many times the size of outcomes.
+        shutil.rmtree(directory / "training" / "checkpoints", ignore_errors=True)
 
 
 def _network(trial: Trial, data: Loaded, directory: Path, on_epoch: Callable[[Epoch, float], None]) -> Outcome:

@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 
 from dgex.networks import NetworkConfig
-from experiments.analysis.evidence import Evidence, runs
+from experiments.analysis.evidence import Evidence, compare_all, runs
 from experiments.questions import ablation, activations
 from experiments.questions.ablation import CONTRASTS, MODELS, SUBSETS
 from experiments.report.sections import Section
-from experiments.report.tables import compare_all
 from experiments.trials.sources import Sources
 from experiments.trials.trial import Trial
 

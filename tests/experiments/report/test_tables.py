@@ -7,20 +7,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from experiments.analysis.evidence import Evidence, Run, runs
+from experiments.analysis.evidence import Evidence, Run, compare_all, runs
 from experiments.analysis.statistics import PairedComparison
+from experiments.report.figures import interval_rows
 from experiments.report.sections import Table
-from experiments.report.tables import (
-    chosen_in_each,
-    compare_all,
-    comparison_table,
-    data_line,
-    ends,
-    error_table,
-    interval_rows,
-    signed,
-    verdict,
-)
+from experiments.report.sentences import chosen_in_each, data_line, ends, signed, verdict
+from experiments.report.tables import comparison_table, error_table
 from experiments.trials.heldout import MEASURES
 from experiments.trials.models import Model
 from experiments.trials.sources import Sources
