@@ -38,9 +38,10 @@ from dgex.formats.pandas_hdf import read_pandas_hdf
 from dgex.genes import Genes
 from dgex.identity import claim
 from dgex.log import Epoch
+from dgex.model import Model
 from dgex.model_directory import save_model
-from dgex.networks import PRESETS, NetworkConfig, Precision
-from dgex.normalization import Scaler, fit_quantiles
+from dgex.networks import PRESETS, NetworkConfig, Params, Precision
+from dgex.normalization import Scaler, fit_quantiles, fit_scaler, standardize
 from dgex.products import products
 from dgex.protocols import EXAMPLE, Protocol
 from dgex.training import Fit, fit
@@ -68,11 +69,11 @@ SEED = 42
 RIDGE_PENALTY = 1.0  # fixed: there is no validation set to choose it on
 
 NOTE = (
-    "This network was trained on the values of the TAAF-D-GEX repository's example files as they stand: every mean is "
-    "0 and every SD 1, so that both z-scores and log2 values mean the files' own scale. Values of that scale are taken "
-    "as they are with `--input-scale zscore`; otherwise each profile is brought to the training profiles' landmark "
-    "quantiles first. Genes are known by the names of the files' columns and by no other. There is no validation set: "
-    "the test samples chose the epoch, calibrated the intervals and were scored, so all of these are too favourable."
+    "This network was trained on the values of the TAAF-D-GEX repository's example files as they stand; standardising, "
+    "fitted to the training samples, was put into its first and last layer afterwards. What is called log2 is the "
+    "scale of the files. Genes are known by the names of the files' columns and by no other. There is no validation "
+    "set: the test samples chose the epoch, calibrated the intervals and were scored, so all of these are too "
+    "favourable."
 )
 
 
@@ -118,21 +119,15 @@ def run(
     train = place(values["lm", "train"], values["tg", "train"], devices)
     test = place(values["lm", "test"], values["tg", "test"], devices)
     sums = products(train)
-    by_ridge = ridge(sums, RIDGE_PENALTY)
     baselines = {
         name: float(np.abs(model.predict(test.landmark) - test.target).mean())
-        for name, model in {"mean": mean_predictor(sums), "ridge": by_ridge}.items()
+        for name, model in {"mean": mean_predictor(sums), "ridge": ridge(sums, RIDGE_PENALTY)}.items()
     }
-    reference = files_reference(genes, values["lm", "train"])
     fits = {}
     for name, config in networks.items():
         fits[name] = fitted = train_one(name, config, protocol, train, test, output / "runs" / name, tensorboard)
         if not (output / "models" / name).exists():
-            parts = {"train": train, "validation": test, "test": test}
-            made = provenance(data, parts, protocol, fitted.best_epoch)
-            params = jax.tree.map(np.asarray, jax.device_get(fitted.params))
-            unknown = dict.fromkeys(parts, [""] * len(test))
-            model = assess(config, params, reference, parts, unknown, by_ridge.as_network(), made)
+            model = model_of(config, fitted, protocol, genes, train, test, data)
             save_model(output / "models" / name, model)
 
     # ``fit`` calls what chooses the epoch validation; here that is the test set, as in the original.
@@ -207,23 +202,37 @@ def train_one(
         return fit(config, protocol, train, test, SEED, run, resume=True, on_epoch=on_epoch)
 
 
-def files_reference(genes: Mapping[str, Sequence[str]], landmark: np.ndarray) -> Reference:
-    """Makes a model's genes and normalisation of the files' column names and their scale (``NOTE``)."""
+def model_of(
+    config: NetworkConfig,
+    fitted: Fit,
+    protocol: Protocol,
+    genes: Mapping[str, Sequence[str]],
+    train: Samples,
+    test: Samples,
+    data: Mapping[str, Mapping[str, str]],
+) -> Model:
+    """Makes a model of a trained network, whose genes and scale are those of the files (``NOTE``).
+
+    Args:
+      config, fitted, protocol: the network and its training.
+      genes: column names by kind.
+      train, test: samples on the scale of the files.
+      data: "sha256" by name of the file.
+    """
     landmark_genes, target_genes = (
         Genes(tuple(genes[kind]), tuple(genes[kind]), ("",) * len(genes[kind])) for kind in ("lm", "tg")
     )
-    landmark_scaler, target_scaler = (
-        Scaler(np.zeros(len(genes[kind]), np.float32), np.ones(len(genes[kind]), np.float32)) for kind in ("lm", "tg")
+    landmark, target = fit_scaler(train.landmark), fit_scaler(train.target)
+    reference = Reference(landmark_genes, target_genes, landmark, target, fit_quantiles(train.landmark))
+    trained, tested = (
+        place(standardize(part.landmark, landmark), standardize(part.target, target), part.devices)
+        for part in (train, test)
     )
-    return Reference(landmark_genes, target_genes, landmark_scaler, target_scaler, fit_quantiles(landmark))
-
-
-def provenance(
-    data: Mapping[str, Mapping[str, str]], parts: Mapping[str, Samples], protocol: Protocol, best_epoch: int
-) -> dict[str, Any]:
-    """Says of a model what it was made from, as ``dgex.fitting.assess`` takes it; there is no validation set."""
+    parts = {"train": trained, "validation": tested, "test": tested}
+    params = with_standardisation(jax.device_get(fitted.params), landmark, target)
+    unknown = dict.fromkeys(parts, [""] * len(test))
     first, *_ = data
-    return {
+    provenance = {
         "data": {
             "file": first,
             "sha256": data[first]["sha256"],
@@ -233,9 +242,38 @@ def provenance(
         },
         "protocol": asdict(protocol),
         "seed": SEED,
-        "best_epoch": best_epoch,
+        "best_epoch": fitted.best_epoch,
         "note": NOTE,
     }
+    by_ridge = ridge(products(trained), RIDGE_PENALTY).as_network()
+    return assess(config, params, reference, parts, unknown, by_ridge, provenance)
+
+
+def with_standardisation(params: Params, landmark: Scaler, target: Scaler) -> Params:
+    """Turns a network of raw values into one of z-scores, with the same predictions up to rounding.
+
+    With x = SD z + mean, the first layer's kernel takes the SDs and its shift (the bias, or a TAAF's gamma, which beta
+    does not scale) the means; the output is (y - mean) / SD, which a linear layer's kernel and bias take, or a TAAF's
+    alpha and delta.
+
+    Args:
+      params: of one of ``NETWORKS``, f4.
+      landmark, target: the scalers to put in.
+    """
+    exact = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), params)
+    first = exact["H0"]
+    shift = landmark.mean.astype(np.float64) @ first["kernel"]
+    first["kernel"] *= landmark.sd[:, None]
+    if "H0_taaf" in exact:
+        exact["H0_taaf"]["gamma"] += exact["H0_taaf"]["beta"] * shift
+    else:
+        first["bias"] += shift
+    last, factor, summand = (
+        (exact["outputs_taaf"], "alpha", "delta") if "outputs_taaf" in exact else (exact["outputs"], "kernel", "bias")
+    )
+    last[factor] /= target.sd
+    last[summand] = (last[summand] - target.mean) / target.sd
+    return jax.tree.map(lambda leaf: leaf.astype(np.float32), exact)
 
 
 def section(

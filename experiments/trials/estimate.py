@@ -1,281 +1,203 @@
-"""What training a network takes before it starts: steps, floating-point operations, memory, disk, and time at the rate
-that the machine has for such products.
-"""
+"""What training a network takes before it starts: some real steps are timed, on random samples."""
 
-import inspect
 import os
 import shutil
+import statistics
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
+from rich.console import Console
+from rich.table import Table
 
-from dgex.batches import SHARE_OF_MEMORY
+from dgex import parallel
+from dgex.batches import Samples, epoch_order, place
 from dgex.dataset import Shape
 from dgex.networks import NetworkConfig
 from dgex.protocols import Protocol
-from dgex.training import evaluate, init_state
+from dgex.training import TrainState, epoch_function, evaluate, init_state, train_epoch
 from experiments.trials.models import Model
 from experiments.trials.trial import Trial, is_done
 
-# Samples of a batch where training evaluates, which leaves it at the default.
-EVALUATION_BATCH: int = inspect.signature(evaluate).parameters["batch"].default
-
-# A whole step does its products at this share of the rate of products alone: with three layers of 3,000 units 0.78 by
-# D-GEX's SGD and 0.72 by Nadam (README, 2 CPU cores). On a GPU it is not measured.
-SHARE_OF_RATE = 0.75
+STEPS = 5  # in a round
+ROUNDS = 4
 
 
-@dataclass(frozen=True)
-class Estimate:
-    """What the training of one network takes.
+class Cost(NamedTuple):
+    """What was measured of a network's training."""
 
-    Attributes:
-      parameters: number of learnt parameters.
-      steps: of the optimiser, in all epochs.
-      flop: floating-point operations of all matrix products, on all devices together.
-      checkpoint_bytes: of the state and the best parameters; on every device, and in a checkpoint.
-      data_bytes: of the samples that stay on every device.
-      work_bytes: of a step besides these, on every device.
-    """
-
-    parameters: int
-    steps: int
-    flop: int
-    checkpoint_bytes: int
-    data_bytes: int
-    work_bytes: int
-
-    @property
-    def device_bytes(self) -> int:
-        """Of every device's memory. A resumed run holds the fresh state until it has read the saved one."""
-        return self.data_bytes + self.checkpoint_bytes + max(self.work_bytes, self.checkpoint_bytes)
-
-    def seconds(self, flop_per_second: float) -> float:
-        """Of training, where the devices together do products at this rate."""
-        return self.flop / (SHARE_OF_RATE * flop_per_second)
-
-
-def estimate(
-    config: NetworkConfig, protocol: Protocol, train: int, validation: int, devices: int = 1, memory: int | None = None
-) -> Estimate:
-    """Estimates what ``dgex.training.fit`` takes.
-
-    With W weights in all kernels, W0 of them in the first, B samples a step, and an epoch of ceil(train / B) steps:
-
-        flop = epochs * (ceil(train / B) * 2 B (3 W - W0) + 2 W * (validation and monitor samples))
-
-    A multiplication and an addition a weight and sample, thrice in a step: for the output and for the gradients of
-    weights and input; the first layer needs no gradient of its input. Samples that fill up a batch are computed too.
-    Left out, as none of it reaches a hundredth: activations, the loss, and scoring once at the end. The optimiser's
-    update, which moves memory and does few operations, is in ``SHARE_OF_RATE``.
-
-    Memory on every device: parameters, optimiser state and best parameters (their shapes by ``jax.eval_shape``);
-    training, validation and monitor samples, of each no more than ``dgex.batches.place`` lets stay there; and for a
-    step the gradients, as many bytes of new parameters, and for each of a device's samples of the batch its landmarks,
-    four numbers a target and six a hidden unit. So many XLA allocates on CPUs for TAAFs everywhere and dropout; others
-    need fewer. A GPU's libraries take some hundred MiB besides.
-
-    Checked with one layer of 3,000 units, 943 -> 9,520, batch 200, on 2 busy CPU cores: state, best parameters and
-    samples are the bytes that JAX holds between epochs; the process grew by 7 % (D-GEX's SGD) and 3 % (Nadam) less
-    than ``data_bytes + checkpoint_bytes + work_bytes``; and the time by a ``matmul_rate`` measured before and after was
-    0.8 to 1.2 times a step's.
-
-    Args:
-      config: the network.
-      protocol: how it is trained.
-      train, validation: numbers of samples.
-      devices: how many train together.
-      memory: bytes that JAX may use on a device, where it says so; None if it does not, as on CPUs, where all samples
-        stay.
-    """
-    state = jax.eval_shape(lambda: init_state(config, protocol.optimizer, 0))
-    parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
-    of_params = _nbytes(state.params)
-    sizes = (config.landmarks, *config.hidden, config.targets)
-    weights = [inputs * units for inputs, units in zip(sizes, sizes[1:], strict=False)]
-    steps = -(-train // protocol.batch)
-    monitor = min(protocol.plateau.monitor_samples, train) if protocol.plateau else 0
-    of_step = 2 * protocol.batch * (3 * sum(weights) - weights[0])
-    evaluated = sum(EVALUATION_BATCH * -(-samples // EVALUATION_BATCH) for samples in (validation, monitor))
-
-    of_sample = 4 * (config.landmarks + config.targets)
-    most = max(train, validation) if memory is None else int(SHARE_OF_MEMORY * memory) // of_sample
-    per_device = -(-protocol.batch // devices)
-    activations = 4 * per_device * (config.landmarks + 4 * config.targets + 6 * sum(config.hidden))
-    return Estimate(
-        parameters=parameters,
-        steps=protocol.epochs * steps,
-        flop=protocol.epochs * (steps * of_step + 2 * sum(weights) * evaluated),
-        checkpoint_bytes=_nbytes(state) + of_params,
-        data_bytes=of_sample * sum(min(samples, most) for samples in (train, validation, monitor)),
-        work_bytes=2 * of_params + activations,
-    )
-
-
-def _nbytes(tree: object) -> int:
-    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
-
-
-def matmul_rate(config: NetworkConfig, batch: int, devices: Sequence[jax.Device], seconds: float = 1.0) -> float:
-    """Floating-point operations a second of the products that a step has in its largest layer, on all devices at once.
-
-    These are the output ``[rows, inputs] x [inputs, units]`` and the gradients of weights and input, in the network's
-    dtype and precision; products of 200 rows are slower than large square ones. Devices work at the same time, so
-    those that share processors show it.
-
-    Args:
-      config: the network.
-      batch: samples of a step on all devices together.
-      devices: what to measure.
-      seconds: how long to measure for, at least; compiling comes on top.
-    """
-    sizes = (config.landmarks, *config.hidden, config.targets)
-    inputs, units = max(zip(sizes, sizes[1:], strict=False), key=lambda pair: pair[0] * pair[1])
-    rows = -(-batch // len(devices))
-    dot = partial(jnp.dot, precision=config.matmul_precision)
-
-    # The results before are given back to be written over: fresh memory would cost as much time as the products.
-    @partial(jax.jit, donate_argnums=0, keep_unused=True)
-    def products(before: object, x: jax.Array, kernel: jax.Array, gradient: jax.Array) -> object:
-        return dot(x, kernel), dot(x.T, gradient), dot(gradient, kernel.T)
-
-    rng = np.random.default_rng(0)
-    shapes = (rows, inputs), (inputs, units), (rows, units)
-    values = [jnp.asarray(rng.standard_normal(shape, np.float32), config.compute_dtype) for shape in shapes]
-    placed = [jax.device_put(values, device) for device in devices]
-    like = jax.eval_shape(products, None, *values)
-    results = [
-        jax.device_put(jax.tree.map(lambda of: np.zeros(of.shape, of.dtype), like), device) for device in devices
-    ]
-
-    def once() -> None:
-        nonlocal results
-        results = [products(before, *of) for before, of in zip(results, placed, strict=True)]
-        jax.block_until_ready(results)
-
-    once()  # compiles
-    done = 0
-    started = time.perf_counter()
-    while done == 0 or time.perf_counter() - started < seconds:
-        once()
-        done += 1
-    return 6 * rows * len(devices) * inputs * units * done / (time.perf_counter() - started)
-
-
-@dataclass(frozen=True)
-class Network:
-    """A network of an experiment.
-
-    Attributes:
-      model: the network.
-      estimate: what training it once takes.
-      rate: floating-point operations a second of its products, on all devices together.
-      left: how many of its trials have no outcome yet.
-    """
-
-    model: Model
-    estimate: Estimate
-    rate: float
-    left: int
-
-    @property
-    def seconds(self) -> float:
-        """Of training it once."""
-        return self.estimate.seconds(self.rate)
+    step: float  # seconds of a step
+    evaluation: float  # seconds a sample evaluated
+    step_bytes: int  # of a device's memory that XLA allocates for a step, besides what goes in and comes out
 
 
 @dataclass(frozen=True)
 class Needs:
-    """What an experiment on one prepared file takes, and what there is; memory and disk in bytes.
+    """What training one network once takes.
 
     Attributes:
-      networks: each of them once, whatever its seeds.
-      host: of this machine's memory, what one process takes.
-      disk: of the disk, what outcomes still to come and checkpoints take.
-      device_memory: what JAX may use on a device; None if it does not say.
-      host_memory: what this machine has.
-      disk_free: what the results' disk has left; None if it is not known where they go.
+      model: the network.
+      left: how many of its trials have no outcome yet.
+      parameters: number of learnt parameters.
+      steps: of the optimiser, in all epochs.
+      cost: of one of them.
+      seconds: of all epochs, validation included.
+      checkpoint_bytes: of a checkpoint: the state and the best parameters.
+      device_bytes: of every device's memory.
     """
 
-    networks: tuple[Network, ...]
-    host: int
-    disk: int
-    device_memory: int | None
-    host_memory: int
-    disk_free: int | None
-
-    @property
-    def device(self) -> int:
-        """Of every device's memory, what the largest network takes."""
-        return max(network.estimate.device_bytes for network in self.networks)
-
-    @property
-    def flop(self) -> int:
-        """Of all networks that are left to train."""
-        return sum(network.left * network.estimate.flop for network in self.networks)
-
-    @property
-    def seconds(self) -> float:
-        """Of all networks that are left to train, in one process."""
-        return sum(network.left * network.seconds for network in self.networks)
+    model: Model
+    left: int
+    parameters: int
+    steps: int
+    cost: Cost
+    seconds: float
+    checkpoint_bytes: int
+    device_bytes: int
 
 
-def measure(trials: Sequence[Trial], shape: Shape, devices: tuple[jax.Device, ...], output: Path | None) -> Needs:
-    """Finds out what an experiment takes: the networks by ``estimate``, their rates by trying.
+def estimate(
+    trials: Sequence[Trial], shape: Shape, devices: tuple[jax.Device, ...], output: Path | None
+) -> list[Needs]:
+    """Measures what every network of an experiment takes; those that differ in dropout alone are timed once.
 
     Args:
-      trials: of networks, at least one, and baselines; all on one prepared file.
+      trials: of networks and baselines, all on one prepared file.
       shape: of this file.
       devices: to train on.
       output: the experiment's folder, if it is known yet; trials with an outcome there are done.
     """
-    left = [trial for trial in trials if output is None or not is_done(trial, output)]
-    memory = _memory_of(devices[0])
-    rates: dict[tuple[tuple[int, ...], int], float] = {}
-    networks = []
+    timed: dict[NetworkConfig, Cost] = {}
+    found = []
     for model, protocol in {trial.model.name: (trial.model, trial.protocol) for trial in trials}.values():
         if model.network is None or protocol is None:
             continue
         config = NetworkConfig(shape.landmarks, shape.targets, **model.network)
-        products = config.hidden, protocol.batch
-        if products not in rates:
-            rates[products] = matmul_rate(config, protocol.batch, devices)
-        found = estimate(config, protocol, shape.samples["train"], shape.samples["validation"], len(devices), memory)
-        times = sum(trial.model.name == model.name for trial in left)
-        networks.append(Network(model, found, rates[products], times))
+        alike = replace(config, dropout=0.0)
+        if alike not in timed:
+            timed[alike] = measure(config, protocol, devices)
+        left = sum(trial.model == model and not (output and is_done(trial, output)) for trial in trials)
+        found.append(_needs(model, left, config, protocol, shape, timed[alike]))
+    return found
 
-    checkpoint = max(network.estimate.checkpoint_bytes for network in networks)
-    # The file's values and their z-scores; a checkpoint on its way to the disk.
-    host = 2 * 4 * sum(shape.samples.values()) * (shape.landmarks + shape.targets) + checkpoint
-    if devices[0].platform == "cpu":
-        host += len(devices) * max(network.estimate.device_bytes for network in networks)
-    of_outcome = 4 * shape.studies["test"] * shape.targets + 8 * (4 * shape.samples["test"] + 8 * shape.targets)
+
+def _needs(model: Model, left: int, config: NetworkConfig, protocol: Protocol, shape: Shape, cost: Cost) -> Needs:
+    """Adds up what a training takes.
+
+    Every device holds parameters, optimiser state and best parameters, all samples (where they fit, ``place``), and
+    what XLA allocates for a step; a resumed run holds a second state until it has read the saved one.
+    """
+    state = jax.eval_shape(lambda: init_state(config, protocol.optimizer, 0))
+    checkpoint = _nbytes(state) + _nbytes(state.params)
+    train = shape.samples["train"]
+    monitored = min(protocol.plateau.monitor_samples, train) if protocol.plateau else 0
+    evaluated = shape.samples["validation"] + monitored
+    steps = -(-train // protocol.batch)
     return Needs(
-        networks=tuple(networks),
-        host=host,
-        # The newest checkpoint is written before the one before it goes; outcomes stay.
-        disk=2 * checkpoint + len(left) * of_outcome,
-        device_memory=memory,
-        host_memory=_host_memory(),
-        disk_free=None if output is None else _disk_free(output),
+        model=model,
+        left=left,
+        parameters=sum(leaf.size for leaf in jax.tree.leaves(state.params)),
+        steps=protocol.epochs * steps,
+        cost=cost,
+        seconds=protocol.epochs * (steps * cost.step + evaluated * cost.evaluation),
+        checkpoint_bytes=checkpoint,
+        device_bytes=4 * (shape.landmarks + shape.targets) * (train + evaluated)
+        + checkpoint
+        + max(cost.step_bytes, checkpoint),
     )
 
 
-def _memory_of(device: jax.Device) -> int | None:
-    """Bytes that JAX may use on a device; None where it does not say, as on CPUs."""
-    return (device.memory_stats() or {}).get("bytes_limit")
+def measure(config: NetworkConfig, protocol: Protocol, devices: tuple[jax.Device, ...]) -> Cost:
+    """Trains for ``ROUNDS`` times ``STEPS`` steps on random samples, and evaluates as often."""
+    number = STEPS * protocol.batch
+    rng = np.random.default_rng(0)
+    landmark, target = (
+        rng.standard_normal((number, genes), np.float32) for genes in (config.landmarks, config.targets)
+    )
+    samples = place(landmark, target, devices)
+    state = parallel.share(init_state(config, protocol.optimizer, 0), devices)
+    step_bytes = _allocated(state, samples, config, protocol)
+    training, evaluating = [], []
+    for number_of_round in range(ROUNDS + 1):  # the first compiles
+        started = time.perf_counter()
+        state, _, _ = train_epoch(state, samples, config, protocol, epoch_order(0, number_of_round, number))
+        trained = time.perf_counter()
+        jax.block_until_ready(evaluate(state.params, samples, config))
+        training.append(trained - started)
+        evaluating.append(time.perf_counter() - trained)
+    return Cost(statistics.median(training[1:]) / STEPS, statistics.median(evaluating[1:]) / number, step_bytes)
+
+
+def _allocated(state: TrainState, samples: Samples, config: NetworkConfig, protocol: Protocol) -> int:
+    run: Any = epoch_function(config, protocol.optimizer, protocol.loss, samples.devices, False)
+    landmark, target, batches = next(iter(samples.blocks(np.arange(len(samples)), protocol.batch)))
+    return run.lower(state, landmark, target, batches).compile().memory_analysis().temp_size_in_bytes
+
+
+def announce(needed: Sequence[Needs], shape: Shape, devices: tuple[jax.Device, ...], output: Path | None) -> None:
+    """Prints what each network takes, what those without an outcome take together, and what there is too little of."""
+    screen = Console(width=max(120, shutil.get_terminal_size().columns), highlight=False)
+    table = Table(show_edge=False)
+    for heading in ("network", "parameters", "steps", "ms a step", "hours", "GiB on the device"):
+        table.add_column(heading, justify="left" if heading == "network" else "right")
+    for each in needed:
+        table.add_row(
+            each.model.label, f"{each.parameters:,}", f"{each.steps:,}", _number(1e3 * each.cost.step),
+            _number(each.seconds / 3600), f"{each.device_bytes / 2**30:.2f}",
+        )  # fmt: skip
+    screen.print(
+        f"{shape.samples['train']:,} training and {shape.samples['validation']:,} validation samples, "
+        f"{shape.landmarks:,} -> {shape.targets:,} genes; {len(devices)} x {devices[0].device_kind}"
+    )
+    screen.print(table)
+    hours = sum(each.left * each.seconds for each in needed) / 3600
+    screen.print(f"left to train: {sum(each.left for each in needed)} networks, {_number(hours)} hours in one process")
+    for line in _too_little(needed, shape, devices, output):
+        screen.print(f"warning: {line}")
+
+
+def _too_little(
+    needed: Sequence[Needs], shape: Shape, devices: tuple[jax.Device, ...], output: Path | None
+) -> Iterator[str]:
+    """Says of what there is too little: memory of the device, memory of this machine, disk."""
+    device = max(each.device_bytes for each in needed)
+    checkpoint = max(each.checkpoint_bytes for each in needed)
+    memory = (devices[0].memory_stats() or {}).get("bytes_limit")  # on CPUs not said
+    if memory is not None and device > memory:
+        larger = ", ".join(each.model.name for each in needed if each.device_bytes > memory)
+        yield f"the device has {_gib(memory)}, too little for {larger}"
+    # The file's values and their z-scores; a checkpoint on its way to the disk.
+    host = 8 * sum(shape.samples.values()) * (shape.landmarks + shape.targets) + checkpoint
+    host += len(devices) * device if devices[0].platform == "cpu" else 0
+    if host > _host_memory():
+        yield f"this machine has {_gib(_host_memory())} of memory, and {_gib(host)} are needed"
+    # The newest checkpoint is written before the one before it goes.
+    if output is not None and 2 * checkpoint > _disk_free(output):
+        yield f"the disk has {_gib(_disk_free(output))} left, and {_gib(2 * checkpoint)} are needed"
+
+
+def _gib(nbytes: int) -> str:
+    return f"{nbytes / 2**30:.2f} GiB"
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
+
+
+def _nbytes(tree: object) -> int:
+    """Bytes of a tree's arrays."""
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
 
 
 def _host_memory() -> int:
+    """Bytes of memory that this machine has."""
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def _disk_free(folder: Path) -> int:
-    """Of the disk on which a folder lies, or will lie."""
+    """Bytes that are free on the disk on which a folder lies, or will lie."""
     return shutil.disk_usage(next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())).free
