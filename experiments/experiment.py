@@ -11,7 +11,6 @@ import typer
 from dgex.atomic import check_writable
 from dgex.batches import check_devices
 from dgex.dataset import read_shape
-from dgex.extras import need
 from dgex.identity import claim
 from experiments.analysis.evidence import Evidence, Run, runs
 from experiments.report.sections import Section
@@ -52,7 +51,6 @@ class Experiment:
 
 def check(experiment: Experiment, output: Path, source: Source, devices: tuple[jax.Device, ...], resume: bool) -> None:
     """Refuses, before any work, what cannot be carried out, and claims the folder; DgexError says why."""
-    need("matplotlib", "jinja2", extra="plots", what="the report")
     for trial in experiment.trials:
         if trial.protocol:
             check_devices(len(devices), trial.protocol.batch)

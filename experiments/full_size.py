@@ -35,6 +35,7 @@ import typer
 from dgex import console, parallel
 from dgex.dataset import read_shape
 from dgex.errors import DgexError
+from dgex.extras import need
 from dgex.protocols import DGEX, DGEX_ONE_LAYER, EXAMPLE, Protocol
 from experiments.analysis.evidence import Run, compare_all, errors
 from experiments.experiment import BASELINE_MODELS, Devices, Epochs, Experiment, Resume, carry_out, check
@@ -111,7 +112,7 @@ def grid(
     estimate_only: EstimateOnly = False,
 ) -> None:
     """Trains D-GEX's 27 networks, and writes a report beside the published numbers."""
-    source = single_source(data)
+    source = prepared_source(data, output, estimate_only)
     models = grid_networks()
     experiment = Experiment(
         name="full_size",
@@ -143,7 +144,7 @@ def activations(
     estimate_only: EstimateOnly = False,
 ) -> None:
     """Compares tanh, sigmoid and TAAF at the papers' size, with intervals, and writes a report."""
-    source = single_source(data)
+    source = prepared_source(data, output, estimate_only)
     protocol = replace(PROTOCOL, epochs=epochs or PROTOCOL.epochs)
     experiment = Experiment(
         name="full_size",
@@ -169,6 +170,15 @@ def activations(
     estimate_and_train(experiment, source, output, parallel.devices(devices), resume, estimate_only)
 
 
+def prepared_source(data: Path, output: Path | None, estimate_only: bool) -> Source:
+    """Looks at the prepared file, once all that does not depend on it is in order."""
+    if output is None and not estimate_only:
+        raise DgexError("give -o, a folder for the results, or --estimate")
+    if not estimate_only:
+        need("matplotlib", "jinja2", extra="plots", what="the report")
+    return single_source(data)
+
+
 def estimate_and_train(
     experiment: Experiment,
     source: Source,
@@ -178,8 +188,6 @@ def estimate_and_train(
     estimate_only: bool,
 ) -> None:
     """Carries an experiment out, after it has said what that takes; with ``--resume`` that is known already."""
-    if output is None and not estimate_only:
-        raise DgexError("give -o, a folder for the results, or --estimate")
     if output is not None and not estimate_only:
         check(experiment, output, source, devices, resume)
     if estimate_only or not resume:

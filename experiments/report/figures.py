@@ -153,7 +153,7 @@ def taaf_parameters(name: str, run: Run) -> Figure:
                 {
                     "title": f"{layer}: {parameter}",
                     "x_label": parameter,
-                    "y_label": "units",
+                    "y_label": "number",
                     "edges": edges.tolist(),
                     "counts": counts.tolist(),
                     "mark": start,

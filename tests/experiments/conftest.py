@@ -158,7 +158,8 @@ def _plant(folder: Path, trials: Iterable[Trial], sources: Sources, planted: Pla
             )
         network = trial.model.network
         error = float(scores["test"].sample[0].mean())
-        layers = () if network is None or "taaf" not in network else ("H0_taaf", "H1_taaf", "outputs_taaf")
+        hidden, outputs = ("H0_taaf", "H1_taaf"), ("outputs_taaf",)
+        layers = {"hidden": hidden, "all": hidden + outputs}.get((network or {}).get("taaf"), ())
         outcome = Outcome(
             scores=scores,
             validation_mae=error,

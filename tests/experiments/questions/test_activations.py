@@ -98,7 +98,7 @@ def test_tables_and_figures(sections: list[Section], sources: Sources) -> None:
         ridge = next(one["values"] for one in dots.data["series"] if one["label"] == "ridge regression")
         assert ridge == sorted(ridge)
         if section.name == "new-samples":  # the five models' mean is 0.4756 in the first study, in the last 0.07 more
-            assert "errors go from 0.48 to 0.55, the models' means over studies from 0.49 to 0.5" in dots.caption
+            assert "go from 0.48 to 0.55, the models' means over them from 0.49 to 0.5" in dots.caption
         assert len(scatter.data["x"]) == 40
         # Three units a layer in 5 folds or 1, 3 seeds.
         units = 3 * 3 * (5 if section.name == "new-studies" else 1)

@@ -1,5 +1,6 @@
 """Every figure draws what it is given, where it says, and no two of its texts overlap."""
 
+from collections.abc import Iterator
 from itertools import combinations
 from typing import Any
 
@@ -11,10 +12,17 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
+from dgex.svg import look
 from experiments.report.charts import COLOURS, KINDS, dots, histograms, intervals, lines, scatter
 
 MODELS = ["tanh", "sigmoid", "TAAF", "TAAF, output too", "TAAF, output too, wide start", "ridge regression"]
 LONG = "alpha & delta, of <one> unit each, and of a name that is far longer than there is room for in a line"
+
+
+@pytest.fixture(autouse=True)
+def project_look() -> Iterator[None]:
+    with look():
+        yield
 
 
 def forest_row(label: str, **fields: Any) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A study's files say what its results say, and come from results.json alone."""
+"""An experiment's files say what its results say, and come from results.json alone."""
 
 import base64
 import csv
@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from dgex.errors import DgexError
-from experiments.report.page import HEADER, redraw, write_study
+from experiments.report.page import SCHEMA_VERSION, redraw, write_report
 from experiments.report.sections import Figure, Section, Table
 
 HOSTILE = "<script>alert('&')</script>"
@@ -50,7 +50,7 @@ SECTIONS = [
     Section("second", "How much?", "2 cohorts", ["No interval."], [], [], [CLOUD]),
 ]
 RESULTS: dict[str, Any] = {
-    **HEADER,
+    "schema_version": SCHEMA_VERSION,
     "title": f"A study of {HOSTILE}",
     "summary": ["704 arrays.", "Units."],
     "sections": [asdict(section) for section in SECTIONS],
@@ -112,7 +112,7 @@ class Page(HTMLParser):
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("study") / "new"
-    write_study(folder, RESULTS)
+    write_report(folder, RESULTS)
     return folder
 
 
@@ -178,7 +178,7 @@ def test_text_has_answers_and_tables(study: Path) -> None:
 
 def test_page_leaves_columns_to_the_file(tmp_path: Path) -> None:
     table = replace(TABLE, columns_shown=2)
-    write_study(tmp_path, {**RESULTS, "sections": [asdict(replace(SECTIONS[0], tables=[table]))]})
+    write_report(tmp_path, {**RESULTS, "sections": [asdict(replace(SECTIONS[0], tables=[table]))]})
     found = Page((tmp_path / "report.html").read_text(encoding="utf-8"))
     assert found.tables[1] == [TABLE.columns[:2], *(row[:2] for row in CELLS)]
     assert (tmp_path / "tables/table.1.csv").read_bytes().startswith(b'"model, or none",samples,difference,p,unknown')
@@ -227,7 +227,7 @@ def change(edit: Callable[[dict[str, Any]], Any]) -> str:
         (change(lambda _: None)[:-50], "is damaged"),
         ("[]", "does not hold"),
         (change(lambda results: results.update(schema_version=1)), "does not hold"),
-        (change(lambda results: results.pop("kind")), "does not hold"),
+        (change(lambda results: results.pop("schema_version")), "does not hold"),
         (change(lambda results: results.pop("facts")), "facts"),
         (change(lambda results: results["sections"][0].pop("answer")), "answer"),
         (change(lambda results: results["sections"][0].update(tables=3)), "TypeError"),

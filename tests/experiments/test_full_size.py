@@ -1,4 +1,4 @@
-"""D-GEX's grid, from the command line to its report, with layers of a few units."""
+"""D-GEX's grid and the comparison of activations, from the command line to a report, with layers of a few units."""
 
 import csv
 import json
@@ -14,11 +14,12 @@ import pytest
 
 from dgex.dataset import read_dataset
 from dgex.networks import PRESETS, NetworkConfig
-from dgex.protocols import DGEX, DGEX_ONE_LAYER
-from experiments import dgex_grid
+from dgex.protocols import DGEX, DGEX_ONE_LAYER, Protocol
+from experiments import full_size
 from experiments.trials import estimate
+from experiments.trials.estimate import Cost
 
-DROPOUTS = dict(dgex_grid.DROPOUTS)
+DROPOUTS = dict(full_size.DROPOUTS)
 VALIDATION = "validation z-score MAE"
 ARGUMENTS = ["--epochs", "2", "--devices", "1"]
 
@@ -26,15 +27,15 @@ ARGUMENTS = ["--epochs", "2", "--devices", "1"]
 @pytest.fixture(scope="module", autouse=True)
 def small() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(dgex_grid, "LAYERS", (1, 2))
-        patch.setattr(dgex_grid, "UNITS", (4,))
-        patch.setattr(dgex_grid, "DROPOUTS", {"": 0.1})
-        patch.setattr(estimate, "matmul_rate", lambda config, batch, devices: 1e6)
+        patch.setattr(full_size, "LAYERS", (1, 2))
+        patch.setattr(full_size, "UNITS", (4,))
+        patch.setattr(full_size, "DROPOUTS", {"": 0.1})
+        patch.setattr(estimate, "measure", lambda config, protocol, devices: Cost(36.0, 0.0, 0))
         yield
 
 
 def grid(*arguments: object) -> Callable[[], object]:
-    return lambda: dgex_grid.app([str(argument) for argument in arguments], standalone_mode=False)
+    return lambda: full_size.app(["grid", *map(str, arguments)], standalone_mode=False)
 
 
 @pytest.fixture(scope="module")
@@ -50,17 +51,17 @@ def rows(path: Path) -> list[dict[str, str]]:
 
 
 def test_networks_are_the_presets(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dgex_grid, "LAYERS", (1, 2, 3))
-    monkeypatch.setattr(dgex_grid, "UNITS", (3000, 6000, 9000))
-    monkeypatch.setattr(dgex_grid, "DROPOUTS", DROPOUTS)
-    found = {model.name: NetworkConfig(943, 9520, **model.network or {}) for model in dgex_grid.networks()}
+    monkeypatch.setattr(full_size, "LAYERS", (1, 2, 3))
+    monkeypatch.setattr(full_size, "UNITS", (3000, 6000, 9000))
+    monkeypatch.setattr(full_size, "DROPOUTS", DROPOUTS)
+    found = {model.name: NetworkConfig(943, 9520, **model.network or {}) for model in full_size.grid_networks()}
     assert found == {name: config for name, config in PRESETS.items() if name.startswith("dgex-")}
     assert len(found) == 27
 
 
 def test_protocols() -> None:
-    assert [dgex_grid.protocol(layers, None) for layers in (1, 2, 3)] == [DGEX_ONE_LAYER, DGEX, DGEX]
-    assert dgex_grid.protocol(1, 7) == replace(DGEX_ONE_LAYER, epochs=7)
+    assert [full_size.grid_protocol(layers, None) for layers in (1, 2, 3)] == [DGEX_ONE_LAYER, DGEX, DGEX]
+    assert full_size.grid_protocol(1, 7) == replace(DGEX_ONE_LAYER, epochs=7)
 
 
 def test_report_has_the_grid(done: Path, prepared: Path) -> None:
@@ -84,12 +85,12 @@ def test_report_has_the_grid(done: Path, prepared: Path) -> None:
 
 
 def test_published_numbers_stand_beside(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dgex_grid, "DROPOUTS", DROPOUTS)
-    monkeypatch.setattr(dgex_grid, "UNITS", (4, 6))
-    monkeypatch.setattr(dgex_grid, "PUBLISHED", {(2, 6): 0.3252})
-    monkeypatch.setattr(dgex_grid, "_test_mae", lambda run: 0.5)
-    runs = {model.name: None for model in dgex_grid.networks()}
-    table = dgex_grid.grid_table(runs, "")  # type: ignore[arg-type]
+    monkeypatch.setattr(full_size, "DROPOUTS", DROPOUTS)
+    monkeypatch.setattr(full_size, "UNITS", (4, 6))
+    monkeypatch.setattr(full_size, "PUBLISHED", {(2, 6): 0.3252})
+    monkeypatch.setattr(full_size, "_test_mae", lambda run: 0.5)
+    runs = {model.name: None for model in full_size.grid_networks()}
+    table = full_size.grid_table(runs, "")  # type: ignore[arg-type]
     dropouts = ["10 %", "10 %", "0 %", "0 %", "25 %", "25 %"]
     column = dict(zip(table.columns, zip(*table.rows, strict=True), strict=True))
     assert column["hidden layers"] == (1, 2) * 3
@@ -126,34 +127,14 @@ def test_estimate_writes_nothing(
     train, validation, _ = np.bincount(read_dataset(prepared).split)
     assert cell["parameters"] == str(16 * 4 + 5 * 40)
     assert cell["steps"] == "100"  # a step an epoch
-    weights = 15 * 4 + 4 * 40
-    flop = 100 * (2 * 200 * (3 * weights - 15 * 4) + 2 * weights * (256 + 256))
-    assert float(cell["PFLOP"]) == pytest.approx(flop / 1e15, rel=0.05)
-    assert float(cell["hours"]) == pytest.approx(flop / 0.75e6 / 3600, rel=0.05)
+    assert cell["ms a step"] == "36,000" and cell["hours"] == "1"
     assert f"{train} training and {validation} validation samples, 15 -> 40 genes" in printed
-    assert "left to train: 2 networks" in printed
-    assert "warning" not in printed
+    assert "left to train: 2 networks, 2 hours in one process" in printed
 
 
 def test_estimate_of_what_is_left(done: Path, prepared: Path, capsys: pytest.CaptureFixture[str]) -> None:
     grid("--data", prepared, "-o", done, *ARGUMENTS, "--estimate")()
-    assert "left to train: 0 networks, 0 PFLOP, 0 hours" in capsys.readouterr().out
-
-
-def test_warns_of_too_little_room(
-    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(estimate, "_memory_of", lambda device: 2**20)
-    monkeypatch.setattr(estimate, "_host_memory", lambda: 10)
-    monkeypatch.setattr(estimate.shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(9, 9, 0))  # type: ignore[attr-defined]
-    grid("--data", prepared, "--estimate", "-o", tmp_path)()
-    warnings = [line for line in capsys.readouterr().out.splitlines() if line.startswith("warning: ")]
-    assert len(warnings) == 2  # a megabyte is enough for networks of a few units
-    assert "memory" in warnings[0] and "disk" in warnings[1]
-    monkeypatch.setattr(estimate, "_memory_of", lambda device: 1000)
-    grid("--data", prepared, "--estimate")()
-    warnings = [line for line in capsys.readouterr().out.splitlines() if line.startswith("warning: ")]
-    assert warnings[0].startswith("warning: the device has 0.00 GiB, too little for dgex-1x4, dgex-2x4")
+    assert "left to train: 0 networks, 0 hours" in capsys.readouterr().out
 
 
 def test_bad_input_is_one_line(prepared: Path, done: Path, tmp_path: Path, refused: Callable) -> None:
@@ -171,3 +152,72 @@ def test_bad_input_is_one_line(prepared: Path, done: Path, tmp_path: Path, refus
         file["preparation"][()] = json.dumps({**preparation, "onto": "another"})
     assert "was mapped onto another data set" in refused(grid("--data", mapped, "-o", tmp_path / "new"))
     assert not (tmp_path / "new").exists()
+
+
+@pytest.fixture(scope="module")
+def activations_done(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    output = tmp_path_factory.mktemp("paper")
+    arguments = ["--data", prepared, "-o", output, "--units", 5, "--epochs", 2, "--devices", 1]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(full_size, "DEPTH", 1)
+        full_size.app(["activations", *map(str, arguments)], standalone_mode=False)
+    return output
+
+
+def test_networks_at_paper_size() -> None:
+    found = {
+        model.name: NetworkConfig(943, 9520, **model.network or {}) for model in full_size.activation_networks(6000)
+    }
+    size = {"landmarks": 943, "targets": 9520, "hidden": (6000, 6000, 6000), "dropout": 0.1}
+    assert found == {
+        "tanh": NetworkConfig(**size, activation="tanh"),
+        "sigmoid": NetworkConfig(**size, activation="sigmoid"),
+        "taaf": NetworkConfig(**size, activation="sigmoid", taaf="hidden"),
+        "taaf_output_wide": NetworkConfig(**size, activation="sigmoid", taaf="all"),
+    }
+    assert [model.reach_share for model in full_size.activation_networks(6000)] == [None, None, None, 0.999]
+
+
+def test_protocol_of_activations() -> None:
+    assert full_size.PROTOCOL == Protocol("keras_nadam", "mae", 5e-4, batch=200, epochs=200)
+
+
+def test_report_of_activations(activations_done: Path) -> None:
+    with (activations_done / "tables" / "activations-errors.csv").open(newline="") as file:
+        errors = {row["model"]: row for row in csv.DictReader(file)}
+    plain = 16 * 5 + 6 * 40  # 15 landmarks, 40 targets
+    assert {label: row["parameters"] for label, row in errors.items()} == {
+        "mean predictor": "",
+        "ridge regression": "",
+        "tanh": str(plain),
+        "sigmoid": str(plain),
+        "TAAF": str(plain + 3 * 5),
+        "TAAF, output too, wide start": str(plain + 3 * (5 + 40)),
+    }
+    with (activations_done / "tables" / "activations-comparisons.csv").open(newline="") as file:
+        header, *comparisons = csv.reader(file)
+    assert len(comparisons) == 7
+    for row in comparisons:
+        first, second = (
+            float(errors[label]["z-score MAE"]) for label in (row[header.index("first")], row[header.index("second")])
+        )
+        # The first of its name: columns of other intervals end in low and high too.
+        difference, low, high = (float(row[header.index(name)]) for name in ("first − second", "low", "high"))
+        assert difference == pytest.approx(first - second, abs=1e-6)
+        assert low < difference < high
+        assert row[header.index("seeds")] == "3"
+    results = json.loads((activations_done / "results.json").read_text())
+    assert results["work"] == {"experiment": "activations", "units": 5, "seeds": 3, "epochs": 2}
+    assert "Which activation is better" in (activations_done / "report.html").read_text()
+    assert len(list(activations_done.rglob("outcome.npz"))) == 4 * 3 + 2
+    assert not list(activations_done.rglob("checkpoints"))
+
+
+def test_activations_folder_of_another_run(prepared: Path, activations_done: Path, refused: Callable) -> None:
+    def again(*options: str) -> Callable[[], object]:
+        return lambda: full_size.app(["activations", "--data", str(prepared), *options], standalone_mode=False)
+
+    assert "give -o" in refused(again())
+    assert "differs in: units" in refused(
+        again("-o", str(activations_done), "--units", "6", "--epochs", "2", "--resume")
+    )
