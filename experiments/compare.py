@@ -40,7 +40,7 @@ from dgex.networks import NetworkConfig, Precision
 from dgex.protocols import PROTOCOLS
 from experiments import authors_example
 from experiments.analysis.evidence import Run, compare_all
-from experiments.experiment import BASELINE_MODELS, Devices, Epochs, Experiment, Resume, carry_out, check, data_sentence
+from experiments.experiment import BASELINE_MODELS, Devices, Epochs, Experiment, Resume, carry_out, check
 from experiments.questions.activations import NETWORK_MODELS
 from experiments.report.comparison import comparison_section
 from experiments.report.figures import gene_errors, learning_curves, taaf_parameters, taaf_shapes
@@ -145,6 +145,10 @@ def networks(protocol: str, matmul_precision: Precision) -> list[Model]:
 
 def section(by_model: dict[str, Run], source: Source) -> Section:
     """Makes the report's one section."""
+    shape = read_shape(source.path)
+    trained_on, validated_on = (
+        f"{shape.samples[split]:,} samples of {shape.studies[split]:,} studies" for split in ("train", "validation")
+    )
     curves = {run.model.label: np.array([one.curve for one in run.outcomes[0]]) for run in trained(by_model).values()}
     adaptive = [by_model[name] for name in ("taaf", "taaf_output")]
     return comparison_section(
@@ -154,7 +158,7 @@ def section(by_model: dict[str, Run], source: Source) -> Section:
         PAIRS,
         SHOWN,
         CAVEATS,
-        data=data_sentence(source),
+        data=f"Trained on {trained_on}, validated on {validated_on}; tested on ",
         figures=[
             learning_curves("learning-curves", curves),
             gene_errors("genes-tanh", by_model["taaf"], by_model["tanh"]),

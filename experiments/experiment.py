@@ -10,7 +10,6 @@ import typer
 
 from dgex.atomic import check_writable
 from dgex.batches import check_devices
-from dgex.dataset import read_shape
 from dgex.identity import claim
 from experiments.analysis.evidence import Evidence, Run, runs
 from experiments.report.sections import Section
@@ -97,11 +96,3 @@ def carry_out(
         ),
     )
     return by_model
-
-
-def data_sentence(source: Source) -> str:
-    """Says how many samples of how many studies are trained on, validated on and tested on."""
-    shape = read_shape(source.path)
-    return ", ".join(
-        f"{split} {number:,} samples of {shape.studies[split]:,} studies" for split, number in shape.samples.items()
-    )

@@ -120,7 +120,7 @@ def _section(
         PAIRS,
         SHOWN,
         CAVEATS,
-        data=split,
+        data=f"{split}: ",
         tables=[gene_table(f"{name}-genes", by_model, reference, columns, "taaf", "sigmoid")],
         figures=[
             study_errors(

@@ -27,16 +27,16 @@ def comparison_section(
       by_model: runs by name of the model, in the order of the tables.
       pairs: which models to compare; decided beforehand, so that p-values can be corrected for their number.
       shown: those of the pairs that the answer tells of.
-      data: what stands before the numbers of samples, studies, genes and seeds.
+      data: what stands before the numbers of samples, studies, genes and seeds that are tested on.
       tables, figures: besides the tables of errors and differences, and the figure of differences.
     """
     comparisons = compare_all(by_model, pairs)
     log2 = compare_all(by_model, pairs, measure="log2 MAE")
-    tested = f"{data}{': ' if data else ''}{data_line(by_model)}"
+    tested = data_line(by_model)
     return Section(
         name=name,
         question=question,
-        data=f"{tested}.",
+        data=f"{data}{tested}.",
         answer=[
             *(verdict(comparisons[pairs.index(pair)]) for pair in shown),
             chosen_in_each(list(by_model.values())),

@@ -187,7 +187,10 @@ def taaf_shapes(name: str, run: Run) -> Figure:
                 ],
             }
         )
-    caption = f"{run.model.label}: learnt activations of base {activation}, by layer; the network of the first seed."
+    caption = (
+        f"{run.model.label}: learnt activations of base {activation}, of at most {SHAPES} units a layer; the network of "
+        "the first seed."
+    )
     return Figure(name, "lines", caption, {"panels": panels})
 
 

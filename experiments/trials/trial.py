@@ -23,6 +23,7 @@ from dgex.identity import sole_use
 from dgex.log import Epoch
 from dgex.networks import Params
 from dgex.protocols import Protocol
+from dgex.taaf import PARAMETERS
 from dgex.training import DivergedError, fit
 from experiments.trials.events import event_file
 from experiments.trials.heldout import Scores, score
@@ -97,7 +98,9 @@ class Outcome:
         for path, values in self.taaf.items():
             layer, _, name = path.partition("_taaf/")
             layers.setdefault(layer, {})[name] = values
-        return layers
+        return {
+            layer: {name: learnt[name] for name in PARAMETERS if name in learnt} for layer, learnt in layers.items()
+        }
 
 
 SUMMARY = (
