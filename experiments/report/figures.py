@@ -188,8 +188,8 @@ def taaf_shapes(name: str, run: Run) -> Figure:
             }
         )
     caption = (
-        f"{run.model.label}: learnt activations of base {activation}, of at most {SHAPES} units a layer; the network of "
-        "the first seed."
+        f"{run.model.label}: learnt activations of base {activation}, of at most {SHAPES} units a layer; the network "
+        "of the first seed."
     )
     return Figure(name, "lines", caption, {"panels": panels})
 

@@ -133,7 +133,7 @@ def measure(config: NetworkConfig, protocol: Protocol, devices: tuple[jax.Device
 
 
 def _allocated(state: TrainState, samples: Samples, config: NetworkConfig, protocol: Protocol) -> int:
-    run: Any = epoch_function(config, protocol.optimizer, protocol.loss, samples.devices, False)
+    run: Any = epoch_function(config, protocol.optimizer, protocol.loss, samples.devices)
     landmark, target, batches = next(iter(samples.blocks(np.arange(len(samples)), protocol.batch)))
     return run.lower(state, landmark, target, batches).compile().memory_analysis().temp_size_in_bytes
 
