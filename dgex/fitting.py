@@ -16,7 +16,7 @@ from dgex.batches import Samples, check_devices, place
 from dgex.dataset import SPLITS, Dataset, Reference
 from dgex.errors import DgexError
 from dgex.factors import complete, fit_factors
-from dgex.inference import PROFILES, inference
+from dgex.inference import Inference
 from dgex.log import Epoch
 from dgex.metrics import GeneScores, finalize, summarize
 from dgex.model import TIES, Model
@@ -219,12 +219,7 @@ def _trust(model: Model, part: Samples, study: Sequence[str], measured: np.ndarr
 
 def _infer(config: NetworkConfig, params: Params, part: Samples) -> np.ndarray:
     """z-scores ``[profiles, targets]``."""
-    inferred = np.empty(part.target.shape, np.float32)
-    run = inference(config, params, None, part.devices)
-    for first in range(0, len(part), PROFILES):
-        rows = slice(first, first + PROFILES)
-        run(part.landmark[rows])(inferred[rows])
-    return inferred
+    return Inference(config, params, None, part.devices)(part.landmark)
 
 
 def _equal(one: object, other: object) -> bool:

@@ -1,12 +1,14 @@
 """The look of the project's figures, and SVG whose bytes depend on the drawing alone."""
 
 import io
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import matplotlib
 from matplotlib.figure import Figure
 
-LOOK = {
+LOOK: dict[Any, Any] = {
     "font.size": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -17,12 +19,14 @@ LOOK = {
 }
 
 
-def look() -> AbstractContextManager[None]:
+@contextmanager
+def look() -> Iterator[None]:
     """Gives matplotlib the project's look while a ``with`` block lasts, or a function that this decorates.
 
     A figure is to be drawn and saved within it: axes take their look when they are made, some ticks when saved.
     """
-    return matplotlib.rc_context(LOOK)
+    with matplotlib.rc_context(LOOK):
+        yield
 
 
 def to_svg(figure: Figure) -> bytes:

@@ -135,7 +135,7 @@ def main(
 
 def networks(protocol: str, matmul_precision: Precision) -> list[Model]:
     """Lists the networks compared, of the size that goes with the protocol."""
-    size = SIZES.get(protocol, {}) | ({} if matmul_precision == "default" else {"matmul_precision": matmul_precision})
+    size = {**SIZES.get(protocol, {}), "matmul_precision": matmul_precision}
     return [
         replace(model, network={**model.network, **size})
         for model in NETWORK_MODELS

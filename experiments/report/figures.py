@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from dgex.networks import NetworkConfig, initial_taaf
@@ -12,7 +13,7 @@ from experiments.analysis.statistics import PairedComparison
 from experiments.report.sections import Figure
 
 SHAPES = 24  # units of a layer, evenly spaced along their numbers, whose shapes are drawn
-RANGE = np.linspace(-6, 6, 61)  # of pre-activations
+RANGE = np.linspace(-6, 6, 61, dtype=np.float32)  # of pre-activations
 
 
 def differences(
@@ -168,12 +169,13 @@ def taaf_shapes(name: str, run: Run) -> Figure:
     """Draws learnt activations of the first network, one panel a layer, and the one that they began as."""
     panels = []
     activation = _config(run).activation
+    z = jnp.asarray(RANGE)[:, None]
     for layer, learnt in run.outcomes[0][0].taaf_layers.items():
         initial = _initial(run, layer)
-        curves = np.asarray(taaf(RANGE[:, None].astype(np.float32), **{**initial, **learnt}, base=activation))
+        curves = np.asarray(taaf(z, **{**initial, **learnt}, base=activation))
         units = curves.shape[1]
         chosen = np.unique(np.linspace(0, units - 1, min(SHAPES, units)).astype(int))
-        began = np.ravel(taaf(RANGE[:, None].astype(np.float32), **initial, base=activation))
+        began = np.ravel(taaf(z, **initial, base=activation))
         drawn = [(run.model.label, curves[:, unit]) for unit in chosen] + [("initial", began)]
         panels.append(
             {
@@ -202,4 +204,4 @@ def _config(run: Run) -> NetworkConfig:
 
 
 def _initial(run: Run, layer: str) -> dict[str, Any]:
-    return {name: np.float32(value) for name, value in initial_taaf(_config(run), layer).items()}
+    return {name: jnp.asarray(value, jnp.float32) for name, value in initial_taaf(_config(run), layer).items()}

@@ -4,14 +4,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-import jax
 import numpy as np
 
 from dgex.baselines import LinearModel, least_squares, mean_predictor, ridge_path
 from dgex.batches import Samples
 from dgex.lasso import lasso_path
 from dgex.neighbours import nearest_genes_path, nearest_samples_path
-from dgex.networks import NetworkConfig, Params, predict
+from dgex.networks import NetworkConfig
 from dgex.products import Products, products
 from dgex.taaf import reach
 
@@ -55,21 +54,6 @@ class Model:
             return config
         every = -(-len(train) // REACH_PROFILES)  # evenly spaced: the first ones are a few studies
         return replace(config, output_reach=reach(train.target[::every], self.reach_share))
-
-
-_predict = jax.jit(predict, static_argnums=0)
-
-
-def network_predictor(config: NetworkConfig, params: Params, batch: int = 256) -> Predictor:
-    """A trained network as a function of landmarks, on the host, ``batch`` profiles at a time."""
-
-    def run(landmark: np.ndarray) -> np.ndarray:
-        # The last batch is filled up: another shape would be compiled for.
-        rows = [landmark[first : first + batch] for first in range(0, len(landmark), batch)]
-        padded = [np.pad(part, ((0, batch - len(part)), (0, 0))) for part in rows]
-        return np.concatenate([np.asarray(_predict(config, params, part)) for part in padded])[: len(landmark)]
-
-    return run
 
 
 def _linear(fit: Callable[[Products], LinearModel]) -> Callable[[Samples, Samples], Fitted]:

@@ -18,17 +18,19 @@ import numpy as np
 
 import dgex
 from dgex.atomic import need_room, replacing
+from dgex.batches import Samples
 from dgex.errors import DgexError
 from dgex.identity import sole_use
+from dgex.inference import Inference
 from dgex.log import Epoch
-from dgex.networks import Params
+from dgex.networks import NetworkConfig, Params
 from dgex.protocols import Protocol
 from dgex.taaf import PARAMETERS
-from dgex.training import DivergedError, fit
+from dgex.training import DivergedError, Fit, fit
 from experiments.trials.events import event_file
 from experiments.trials.heldout import Scores, score
 from experiments.trials.loading import Loaded
-from experiments.trials.models import BASELINES, Model, network_predictor
+from experiments.trials.models import BASELINES, Model
 from experiments.trials.provenance import git_commit
 
 
@@ -148,7 +150,7 @@ def run(
     directory = folder / trial.folder
     directory.mkdir(parents=True, exist_ok=True)
     with sole_use(directory):
-        if (directory / "outcome.npz").exists():  # another process was faster
+        if is_done(trial, folder):  # another process was faster
             return
         with event_file(directory / "events" if events and trial.model.seeded else None) as write_event:
 
@@ -163,10 +165,8 @@ def run(
 
 
 def _network(trial: Trial, data: Loaded, directory: Path, on_epoch: Callable[[Epoch, float], None]) -> Outcome:
-    assert trial.protocol is not None
-    train, validation = data.samples("train", trial.targets, trial.profiles), data.samples("validation", trial.targets)
-    config = trial.model.config(train)
-    protocol = same_steps(trial.protocol, data.profiles, len(train))
+    train, validation = samples_of(trial, data)
+    config, protocol = network_of(trial, data)
     seconds = 0.0
 
     def epoch(row: Epoch, took: float) -> None:
@@ -184,8 +184,15 @@ def _network(trial: Trial, data: Loaded, directory: Path, on_epoch: Callable[[Ep
         if not fitted.log:
             raise
         diverged = len(fitted.log) + 1
+    return network_outcome(trial, data, fitted, seconds, diverged)
+
+
+def network_outcome(trial: Trial, data: Loaded, fitted: Fit, seconds: float, diverged: int | None = None) -> Outcome:
+    """Scores a trained network on what was held out; the last two arguments are as in ``Outcome``."""
+    config, protocol = network_of(trial, data)
     params = jax.device_get(fitted.params)
-    scores = {held.name: score(network_predictor(config, params), held) for held in data.held_out(trial.targets)}
+    infer = Inference(config, params, None, data.devices)
+    scores = {held.name: score(infer, held) for held in data.held_out(trial.targets)}
     best = fitted.log[fitted.best_epoch - 1]
     curve = np.array([[row.train_mae, row.validation_mae] for row in fitted.log]).T
     return Outcome(
@@ -203,6 +210,18 @@ def _network(trial: Trial, data: Loaded, directory: Path, on_epoch: Callable[[Ep
     )
 
 
+def samples_of(trial: Trial, data: Loaded) -> tuple[Samples, Samples]:
+    """The trial's training and validation samples."""
+    return data.samples("train", trial.targets, trial.profiles), data.samples("validation", trial.targets)
+
+
+def network_of(trial: Trial, data: Loaded) -> tuple[NetworkConfig, Protocol]:
+    """The trial's network, and how it is trained."""
+    assert trial.protocol is not None
+    train, _ = samples_of(trial, data)
+    return trial.model.config(train), same_steps(trial.protocol, data.profiles, len(train))
+
+
 def same_steps(protocol: Protocol, profiles: int, of_them: int) -> Protocol:
     """The protocol with as many steps on a part of the training profiles as on all ``profiles`` of them, nearly."""
     steps, fewer = (-(-number // protocol.batch) for number in (profiles, of_them))
@@ -210,7 +229,7 @@ def same_steps(protocol: Protocol, profiles: int, of_them: int) -> Protocol:
 
 
 def _baseline(trial: Trial, data: Loaded) -> Outcome:
-    train, validation = data.samples("train", trial.targets, trial.profiles), data.samples("validation", trial.targets)
+    train, validation = samples_of(trial, data)
     started = time.monotonic()
     predict, errors = BASELINES[trial.model.name](train, validation)
     seconds = time.monotonic() - started

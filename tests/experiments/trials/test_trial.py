@@ -12,11 +12,12 @@ import pytest
 from dgex import training
 from dgex.errors import DgexError
 from dgex.identity import InUseError, sole_use
+from dgex.inference import Inference
 from dgex.protocols import QUICK
 from dgex.training import DivergedError
 from experiments.trials import trial as trials
 from experiments.trials.loading import Loaded, part
-from experiments.trials.models import Model, network_predictor
+from experiments.trials.models import Model
 from experiments.trials.schedule import run_all
 from experiments.trials.sources import Sources
 from experiments.trials.trial import Outcome, Trial, check, identity, is_done, read, run, same_steps
@@ -113,20 +114,20 @@ def test_a_network_s_outcome(outcome: Outcome, loaded: Loaded) -> None:
 def test_the_scored_network_is_that_of_the_best_epoch(
     folder: Path, loaded: Loaded, outcome: Outcome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    predictors = []
+    networks = []
 
-    def spy(config, params):
-        predictors.append(network_predictor(config, params))
-        return predictors[-1]
+    def spy(*network):
+        networks.append(Inference(*network))
+        return networks[-1]
 
-    monkeypatch.setattr(trials, "network_predictor", spy)
+    monkeypatch.setattr(trials, "Inference", spy)
     run(NETWORK, loaded, tmp_path)
     same(read(NETWORK, loaded.source.identity, tmp_path), outcome)  # nor does it matter where and when it is trained
     landmark, target = loaded.dataset.zscores("validation")
-    error = np.abs(predictors[0](landmark) - target[:, part(40, 12)])
+    error = np.abs(networks[0](landmark) - target[:, part(40, 12)])
     assert error.mean() == pytest.approx(outcome.validation_mae, rel=1e-5)
     landmark, target = loaded.dataset.zscores("test")
-    error = np.abs(predictors[0](landmark).astype(float) - target[:, part(40, 12)])
+    error = np.abs(networks[0](landmark).astype(float) - target[:, part(40, 12)])
     np.testing.assert_allclose(outcome.scores["test"].sample[0], error.mean(1), rtol=1e-5)
 
 
@@ -156,7 +157,8 @@ def test_a_killed_trial_goes_on(loaded: Loaded, outcome: Outcome, tmp_path: Path
     run(NETWORK, loaded, tmp_path, on_epoch)
     assert epochs[3:] and epochs[-1] == 6 and epochs[3] > 1
     same(read(NETWORK, loaded.source.identity, tmp_path), outcome)
-    assert sorted(path.name for path in (tmp_path / NETWORK.folder).iterdir()) == ["lock", "outcome.npz"]
+    assert sorted(path.name for path in (tmp_path / NETWORK.folder).iterdir()) == ["lock", "outcome.npz", "training"]
+    assert not list(tmp_path.rglob("checkpoints"))
 
 
 def test_it_says_what_made_it(loaded: Loaded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -187,7 +189,8 @@ def test_a_diverged_network_is_scored_at_its_best_epoch_before(
     np.testing.assert_array_equal(found.curve, np.pad(expected.curve, ((0, 0), (0, 3)), constant_values=np.nan))
     np.testing.assert_array_equal(found.curve[:, :3], outcome.curve[:, :3])
     same(replace(found, curve=expected.curve, diverged=None), expected)
-    assert sorted(path.name for path in (tmp_path / NETWORK.folder).iterdir()) == ["lock", "outcome.npz"]
+    assert sorted(path.name for path in (tmp_path / NETWORK.folder).iterdir()) == ["lock", "outcome.npz", "training"]
+    assert not list(tmp_path.rglob("checkpoints"))
 
 
 def test_a_network_that_diverges_at_once_has_no_scores(
