@@ -125,7 +125,7 @@ def _files(path: Path) -> dict[str, bytes]:
         raise DgexError(
             f"{path}: cannot be read ({error.strerror}); name the folder of a finished experiment"
         ) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DgexError(f"{path}: is damaged ({error}); run it again") from error
     if not isinstance(results, dict) or results.get("schema_version") != SCHEMA_VERSION:
         raise DgexError(f"{path}: does not hold results that this version can show")
