@@ -1,4 +1,4 @@
-"""What a study says, question by question, as plain data: everything that the report shows, and results.json keeps.
+"""What an experiment says, question by question, as plain data: everything that the report shows, and results.json keeps.
 
 The report is drawn from this alone, so that a page can be made again, or a figure differently, without the trials.
 """
@@ -49,7 +49,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Section:
-    """One question of a study and its answer.
+    """One question of an experiment and its answer.
 
     Attributes:
       name: short, for links and file names.
