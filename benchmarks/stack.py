@@ -1,4 +1,4 @@
-"""Times many networks trained at once, as ``dgex.training.fit_many`` does, against the same networks in turn.
+"""Times many networks trained at once, as ``dgex.stack.fit_many`` does, against the same networks in turn.
 
     python -m benchmarks.stack
 
@@ -23,6 +23,7 @@ from dgex.batches import Samples, epoch_order, place
 from dgex.errors import DgexError
 from dgex.networks import PRESETS, NetworkConfig
 from dgex.protocols import EXAMPLE
+from dgex.stack import stack, train_stack_epoch
 from dgex.training import init_state, train_epoch
 
 # Networks at once; one is what training in turn costs.
@@ -45,13 +46,13 @@ def training(config: NetworkConfig, count: int, samples: Samples) -> Callable[[]
     ]
     orders = [epoch_order(seed, 0, len(samples)) for seed in range(count)]
     # One network has no axis for networks, as in ``fit_many``.
-    stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *states) if count > 1 else states[0]
-    state = parallel.share(stacked, samples.devices)
+    state = parallel.share(stack(states) if count > 1 else states[0], samples.devices)
     order = np.stack(orders) if count > 1 else orders[0]
+    advance = train_stack_epoch if count > 1 else train_epoch
 
     def run() -> None:
         nonlocal state
-        state, loss, _ = train_epoch(state, samples, config, EXAMPLE, order)
+        state, loss, _ = advance(state, samples, config, EXAMPLE, order)
         if not np.isfinite(loss).all():
             raise DgexError("the loss is not finite; these times would mean nothing")
 

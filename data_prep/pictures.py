@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from dgex.dataset import HISTOGRAM_EDGES, SPLITS
-from dgex.svg import to_svg
+from dgex.svg import look, to_svg
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")  # of Okabe and Ito
 NAMED = 2 * len(COLOURS)
@@ -25,6 +25,7 @@ CROWDED: dict[str, Any] = {"color": GREY, "linewidth": 0.6, "rasterized": True}
 MEDIAN: dict[str, Any] = {"color": "black", "linewidth": 1.6}
 
 
+@look()
 def densities(
     panels: Mapping[str, Mapping[str, np.ndarray]], sizes: Mapping[str, int], unit: str, offset: float
 ) -> bytes:
@@ -65,6 +66,7 @@ def densities(
     return to_svg(figure)
 
 
+@look()
 def components(
     panels: Mapping[str, tuple[np.ndarray, np.ndarray]],
     study: np.ndarray,
@@ -109,6 +111,7 @@ def components(
     return to_svg(figure)
 
 
+@look()
 def gaps(share: np.ndarray) -> bytes:
     """In how many of the samples each row lacks a value; ``share`` [rows with gaps] of 1."""
     figure = Figure(figsize=(9, 2.6), layout="constrained")

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from dgex import parallel
 from dgex.batches import place
-from dgex.inference import inference
+from dgex.inference import Inference
 from dgex.networks import NetworkConfig, Placement
 from dgex.protocols import Protocol
 from dgex.training import fit
@@ -127,7 +127,6 @@ class TAAFRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
         """
         check_is_fitted(self)
         features = self.feature_scaler_.transform(validate_data(self, X, reset=False))
-        standardized = np.empty((len(features), self.config_.targets), np.float32)
-        inference(self.config_, self.params_, None, parallel.devices(1))(features)(standardized)
+        standardized = Inference(self.config_, self.params_, None, parallel.devices(1))(features)
         prediction = self.target_scaler_.inverse_transform(standardized.astype(np.float64))
         return prediction[:, 0] if self.one_target_ else prediction

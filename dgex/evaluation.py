@@ -16,7 +16,7 @@ from dgex.errors import DgexError
 from dgex.factors import complete
 from dgex.formats.matrix import Expression
 from dgex.formats.profiles import profiles_of
-from dgex.inference import PROFILES, inference
+from dgex.inference import PROFILES, Inference
 from dgex.matching import GeneRows, Match, average, match_genes
 from dgex.metrics import GeneScores, finalize, statistics_of, summarize
 from dgex.model import Model
@@ -202,13 +202,8 @@ def trust_of(
 
 
 def infer(config: NetworkConfig, params: Params, landmark: np.ndarray, devices: tuple[jax.Device, ...]) -> np.ndarray:
-    """A network's targets, z-scores ``[profiles, targets]``, from landmarks ``[profiles, landmarks]`` without gaps."""
-    inferred = np.empty((len(landmark), config.targets), np.float32)
-    run = inference(config, params, None, devices)
-    for first in range(0, len(landmark), PROFILES):
-        rows = slice(first, first + PROFILES)
-        run(landmark[rows])(inferred[rows])
-    return inferred
+    """Infers targets, z-scores ``[profiles, targets]``, from complete landmarks ``[profiles, landmarks]``."""
+    return Inference(config, params, None, devices)(landmark)
 
 
 def rows_of_splits(dataset: Dataset) -> dict[str, np.ndarray]:

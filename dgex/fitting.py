@@ -2,9 +2,10 @@
 
 import importlib.metadata
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -18,7 +19,7 @@ from dgex.evaluation import Scores, infer, rows_of_splits, scores_of, size_of, t
 from dgex.factors import complete, fit_factors
 from dgex.log import Epoch
 from dgex.model import TIES, Model
-from dgex.networks import NetworkConfig
+from dgex.networks import NetworkConfig, Params
 from dgex.normalization import fit_quantiles, fit_scaler, standardize, to_quantiles
 from dgex.products import products
 from dgex.protocols import Protocol
@@ -88,31 +89,63 @@ def train_model(
     best = fit(config, protocol, training, validation, seed, directory, resume=resume, on_epoch=on_epoch)
     params = jax.tree.map(np.asarray, jax.device_get(best.params))
 
-    factors = fit_factors(training.landmark, validation.landmark)
-    complete_landmarks, distance = complete(landmark["validation"], factors)
-    inferred = infer(config, params, complete_landmarks, devices)
-    reliability = measure(inferred, target["validation"], study[rows["validation"]].tolist(), distance)
-    model = Model(config, params, reference, factors, reliability, {}, dataset.quantiles)
-
-    def scores(split: str) -> Scores:
-        filled, distance = complete(landmark[split], factors)
-        predictions = {
-            "ridge regression": infer(ridge, ridge_params, filled, devices),
-            "network": infer(config, params, filled, devices),
-        }
-        trust = trust_of(model, predictions["network"], target[split], distance, study[rows[split]].tolist())
-        return scores_of(reference, target[split], predictions) | trust
-
     provenance = {
         "data": {**data, **{key: dataset.provenance[key] for key in ("command", "sources")}, "splits": _sizes(dataset)},
         "protocol": asdict(protocol),
         "seed": seed,
         "best_epoch": best.best_epoch,
-        "scores": {split: scores(split) for split in ("validation", "test")},  # test here, once, with every choice made
+    }
+    studies = {split: study[chosen].tolist() for split, chosen in rows.items()}
+    ridge_network = (ridge, ridge_params)
+    return assess(
+        config, params, reference, dataset.quantiles, landmark, target, studies, ridge_network, provenance, devices
+    )
+
+
+def assess(
+    config: NetworkConfig,
+    params: Params,
+    reference: Reference,
+    gene_quantiles: np.ndarray | None,
+    landmark: Mapping[str, np.ndarray],
+    target: Mapping[str, np.ndarray],
+    study: Mapping[str, Sequence[str]],
+    ridge: tuple[NetworkConfig, Params],
+    provenance: Mapping[str, Any],
+    devices: tuple[jax.Device, ...],
+) -> Model:
+    """Measures what a trained network is worth, and makes a model of it.
+
+    Validation chooses the number of factors and calibrates the intervals; the test split is scored here, once, when
+    every choice has been made.
+
+    Args:
+      config, params: the network.
+      reference, gene_quantiles: of the model, as in ``Model``.
+      landmark, target: z-scores of "train", "validation" and "test", ``[profiles, genes]``, NaN where not measured.
+      study: of every profile of "validation" and "test".
+      ridge: ridge regression, as a network.
+      provenance: what the model's provenance holds besides scores, versions and devices.
+      devices: to work on.
+    """
+    factors = fit_factors(np.nan_to_num(landmark["train"]), np.nan_to_num(landmark["validation"]))
+    scored = {split: complete(landmark[split], factors) for split in ("validation", "test")}
+    inferred = {split: infer(config, params, filled, devices) for split, (filled, _) in scored.items()}
+    reliability = measure(inferred["validation"], target["validation"], study["validation"], scored["validation"][1])
+    model = Model(config, params, reference, factors, reliability, {}, gene_quantiles)
+
+    def scores(split: str) -> Scores:
+        filled, distance = scored[split]
+        predictions = {"ridge regression": infer(*ridge, filled, devices), "network": inferred[split]}
+        trust = trust_of(model, inferred[split], target[split], distance, study[split])
+        return scores_of(reference, target[split], predictions) | trust
+
+    made = {
+        "scores": {split: scores(split) for split in scored},
         "versions": _versions(),
         "devices": f"{len(devices)} x {devices[0].device_kind}",
     }
-    return replace(model, provenance=provenance)
+    return replace(model, provenance={**provenance, **made})
 
 
 def _sizes(dataset: Dataset) -> dict[str, Scores]:

@@ -1,7 +1,8 @@
 """A network's predictions for any number of profiles, on all devices."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -18,7 +19,7 @@ PROFILES = 1024  # of a block on the host: 40 MB of whole profiles
 
 @functools.cache
 def inference_function(config: NetworkConfig, devices: tuple[jax.Device, ...]) -> Callable[..., jax.Array]:
-    """The compiled ``(params, mean, sd, landmark) -> sd * prediction + mean`` on all devices.
+    """Compiles ``(params, mean, sd, landmark) -> sd * prediction + mean`` for all devices.
 
     Landmarks are z-scores ``[devices, ROWS, landmarks]``, the result is ``[devices, ROWS, targets]``.
     """
@@ -29,35 +30,49 @@ def inference_function(config: NetworkConfig, devices: tuple[jax.Device, ...]) -
     return parallel.lift(infer, devices, shared=3, split=True)
 
 
-def inference(
-    config: NetworkConfig, params: Params, scaler: Scaler | None, devices: tuple[jax.Device, ...]
-) -> Callable[[np.ndarray], Callable[[np.ndarray], None]]:
-    """A function that starts to infer the targets of landmark z-scores ``[profiles, landmarks]``, and gives another.
+class Inference:
+    """A network whose parameters lie on the devices: targets ``[profiles, targets]``, f4, of landmark z-scores."""
 
-    That one waits for the devices, which meanwhile work while the caller makes the next block ready, and fills a
-    float32 array ``[profiles, targets]``.
+    def __init__(
+        self, config: NetworkConfig, params: Params, scaler: Scaler | None, devices: tuple[jax.Device, ...]
+    ) -> None:
+        """Places the parameters.
 
-    Args:
-      config, params: the network.
-      scaler: of its targets, if these are wanted in log2 and not as z-scores.
-      devices: to deal the profiles out over.
-    """
-    run = inference_function(config, devices)
-    mean = np.zeros(config.targets, np.float32) if scaler is None else scaler.mean
-    sd = np.ones(config.targets, np.float32) if scaler is None else scaler.sd
-    placed = parallel.share((params, mean, sd), devices)
-    step = len(devices) * ROWS
+        Args:
+          config, params: the network.
+          scaler: of its targets, if these are wanted in log2 and not as z-scores.
+          devices: to deal the profiles out over.
+        """
+        mean = np.zeros(config.targets, np.float32) if scaler is None else scaler.mean
+        sd = np.ones(config.targets, np.float32) if scaler is None else scaler.sd
+        self._targets = config.targets
+        self._shape = (len(devices), ROWS, config.landmarks)
+        self._run = inference_function(config, devices)
+        self._placed: tuple[Any, ...] = parallel.share((params, mean, sd), devices)
 
-    def start(landmark: np.ndarray) -> Callable[[np.ndarray], None]:
-        padded = np.zeros((-(-len(landmark) // step) * step, config.landmarks), np.float32)
+    def start(self, landmark: np.ndarray) -> list[jax.Array]:
+        """Starts to infer, and gives what ``finish`` waits for; the caller may make the next block ready meanwhile.
+
+        Args:
+          landmark: z-scores ``[profiles, landmarks]``.
+        """
+        devices, rows, genes = self._shape
+        step = devices * rows
+        padded = np.zeros((-(-len(landmark) // step) * step, genes), np.float32)
         padded[: len(landmark)] = landmark
-        parts = [run(*placed, part) for part in padded.reshape(-1, len(devices), ROWS, config.landmarks)]
+        return [self._run(*self._placed, part) for part in padded.reshape(-1, *self._shape)]
 
-        def finish(targets: np.ndarray) -> None:
-            for first, part in zip(range(0, len(targets), step), parts, strict=True):
-                rows = targets[first : first + step]
-                rows[:] = np.asarray(part).reshape(step, -1)[: len(rows)]
+    def finish(self, started: Sequence[jax.Array], targets: np.ndarray) -> None:
+        """Waits for the devices, and fills the float32 array ``targets [profiles, targets]``."""
+        step = self._shape[0] * self._shape[1]
+        for first, part in zip(range(0, len(targets), step), started, strict=True):
+            rows = targets[first : first + step]
+            rows[:] = np.asarray(part).reshape(step, -1)[: len(rows)]
 
-        return finish
-
-    return start
+    def __call__(self, landmark: np.ndarray) -> np.ndarray:
+        """Infers the targets of landmark z-scores ``[profiles, landmarks]``, block by block."""
+        targets = np.empty((len(landmark), self._targets), np.float32)
+        for first in range(0, len(landmark), PROFILES):
+            rows = slice(first, first + PROFILES)
+            self.finish(self.start(landmark[rows]), targets[rows])
+        return targets

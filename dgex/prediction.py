@@ -20,7 +20,7 @@ from dgex.errors import DgexError, visible
 from dgex.factors import complete
 from dgex.formats.matrix import Block, Expression, ending
 from dgex.formats.profiles import Profiles, profiles_of
-from dgex.inference import PROFILES, ROWS, inference
+from dgex.inference import PROFILES, ROWS, Inference
 from dgex.matching import Match, average, match_genes
 from dgex.missing import tally
 from dgex.model import Model
@@ -258,15 +258,15 @@ def _assembly(
         config, params = take_targets(config, params, model.inferred)
         scaler = Scaler(scaler.mean[model.inferred], scaler.sd[model.inferred])
     in_log2 = request.output_scale == "log2"
-    run = inference(config, params, scaler if in_log2 else None, devices)
+    network = Inference(config, params, scaler if in_log2 else None, devices)
 
     def start(where: slice, landmark: np.ndarray) -> Callable[[], Block]:
-        fill = run(landmark)
+        started = network.start(landmark)
 
         def finish() -> Block:
             values = np.empty((len(landmark), landmarks + config.targets), np.float32)
             values[:, :landmarks] = to_log2(landmark, reference.landmark_scaler) if in_log2 else landmark
-            fill(values[:, landmarks:])
+            network.finish(started, values[:, landmarks:])
             return where, slice(0, values.shape[1]), values
 
         return finish

@@ -4,20 +4,16 @@
 the devices are three layers, each made of the one before. Data order is a pure function of (seed, epoch), dropout of
 (seed, step, row of the global batch); neither knows how many devices there are, so their number changes only rounding.
 
-Networks of one shape can train at once: they are *stacked*, their states' arrays get a leading axis ``[networks]``, and
-``vmap`` lifts the second layer over it. The data lie on the devices once for all of them. One network alone has no such
-axis: with an axis of length one XLA on CPUs would write every kernel's gradient transposed and copy it back. So what
-one network costs does not depend on any of this.
+``dgex.stack`` lifts the second layer once more, over networks that train at once.
 """
 
 import functools
 import math
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -26,16 +22,14 @@ from flax import struct
 
 from dgex import parallel
 from dgex.batches import Batches, Samples, epoch_order
-from dgex.checkpoints import Saving, open_checkpoints, restore_latest, save
 from dgex.errors import DgexError
-from dgex.identity import check_claim, claim, sole_use
-from dgex.log import Epoch, append_log, read_log, write_log
+from dgex.log import Epoch
 from dgex.metrics import GeneStatistics, empty_statistics, finalize, statistics
 from dgex.networks import NetworkConfig, Params, init_params, predict
 from dgex.optimizers import optimizer as named_optimizer
 from dgex.protocols import LOSSES, Protocol, learning_rate
+from dgex.record import recorded
 
-Tree = TypeVar("Tree")
 Metrics = dict[str, jax.Array]
 Advance = Callable[..., tuple["TrainState", Metrics]]  # by a step or an epoch
 
@@ -114,14 +108,10 @@ def make_train_step(
     return train_step
 
 
-@functools.cache
-def epoch_function(
-    config: NetworkConfig, optimizer: str, loss: str, devices: tuple[jax.Device, ...], stacked: bool
-) -> Advance:
-    """The compiled ``(state, landmark, target, batches) -> (state, metrics [steps])`` over a block on all devices.
+def make_epoch(config: NetworkConfig, optimizer: str, loss: str) -> Advance:
+    """The pure epoch ``(state, landmark, target, batches) -> (state, metrics [steps])``, to be lifted over devices.
 
-    The block, ``[samples, landmarks]`` and ``[samples, targets]``, lies whole on every device (``parallel.share``); the
-    state's memory is reused. ``stacked``: state, ``batches.sample`` and metrics have an axis for networks.
+    The block, ``[samples, landmarks]`` and ``[samples, targets]``, lies whole on every device (``parallel.share``).
     """
     train_step = make_train_step(config, optimizer, loss, parallel.mean_over_devices)
 
@@ -133,25 +123,11 @@ def epoch_function(
 
         return jax.lax.scan(step, state, batches)
 
-    def epoch_of_stack(
-        states: TrainState, landmark: jax.Array, target: jax.Array, batches: Batches
-    ) -> tuple[TrainState, Metrics]:
-        def of_one(state: TrainState, sample: jax.Array | np.ndarray) -> tuple[TrainState, Metrics]:
-            return epoch(state, landmark, target, replace(batches, sample=sample))
-
-        return jax.vmap(of_one)(states, batches.sample)
-
-    return parallel.lift(epoch_of_stack if stacked else epoch, devices, shared=3, donate=True)
+    return epoch
 
 
-@functools.cache
-def evaluation_function(
-    config: NetworkConfig, devices: tuple[jax.Device, ...], stacked: bool
-) -> Callable[..., GeneStatistics]:
-    """The compiled ``(params, landmark, target, batches) -> GeneStatistics`` of a block on all devices.
-
-    ``stacked``: params and statistics have an axis for networks; the batches, which need no order, have none.
-    """
+def make_evaluation(config: NetworkConfig) -> Callable[..., GeneStatistics]:
+    """The pure ``(params, landmark, target, batches) -> GeneStatistics`` of a block, to be lifted over devices."""
 
     def evaluate(params: Params, landmark: jax.Array, target: jax.Array, batches: Batches) -> GeneStatistics:
         def step(sums: GeneStatistics, batch: Batches) -> tuple[GeneStatistics, None]:
@@ -161,20 +137,35 @@ def evaluation_function(
         sums, _ = jax.lax.scan(step, empty_statistics(config.targets), batches)
         return parallel.sum_over_devices(sums)
 
-    evaluate_stack = jax.vmap(evaluate, in_axes=(0, None, None, None))
-    return parallel.lift(evaluate_stack if stacked else evaluate, devices, shared=3)
+    return evaluate
+
+
+@functools.cache
+def epoch_function(config: NetworkConfig, optimizer: str, loss: str, devices: tuple[jax.Device, ...]) -> Advance:
+    """The compiled epoch on all devices; the state's memory is reused."""
+    return parallel.lift(make_epoch(config, optimizer, loss), devices, shared=3, donate=True)
+
+
+@functools.cache
+def evaluation_function(config: NetworkConfig, devices: tuple[jax.Device, ...]) -> Callable[..., GeneStatistics]:
+    """The compiled evaluation on all devices."""
+    return parallel.lift(make_evaluation(config), devices, shared=3)
 
 
 def train_epoch(
     state: TrainState, samples: Samples, config: NetworkConfig, protocol: Protocol, order: np.ndarray
 ) -> tuple[TrainState, np.ndarray, np.ndarray]:
-    """One pass over the samples in the given order, and the mean loss and MAE of its steps. Consumes the state.
+    """One pass over the samples in the given order, and the mean loss and MAE of its steps. Consumes the state."""
+    run = epoch_function(config, protocol.optimizer, protocol.loss, samples.devices)
+    return advance_blocks(run, state, samples, order, protocol.batch)
 
-    With an order ``[networks, samples]`` the state is a stack's, and loss and MAE are ``[networks]``.
-    """
-    run = epoch_function(config, protocol.optimizer, protocol.loss, samples.devices, order.ndim > 1)
+
+def advance_blocks(
+    run: Advance, state: TrainState, samples: Samples, order: np.ndarray, batch: int
+) -> tuple[TrainState, np.ndarray, np.ndarray]:
+    """Runs a compiled epoch over block after block; means over steps, of the last axis, weighted by their samples."""
     parts: list[Metrics] = []
-    for landmark, target, batches in samples.blocks(order, protocol.batch):
+    for landmark, target, batches in samples.blocks(order, batch):
         state, metrics = run(state, landmark, target, batches)
         jax.block_until_ready(parts[-1:])  # the block before is done and its memory free before the next is placed
         parts.append(metrics)
@@ -183,16 +174,19 @@ def train_epoch(
     return state, loss, mae
 
 
-def evaluate(
-    params: Params, samples: Samples, config: NetworkConfig, batch: int = 256, *, stacked: bool = False
+def evaluate(params: Params, samples: Samples, config: NetworkConfig, batch: int = 256) -> GeneStatistics:
+    """The per-gene sums of all samples, predicted without dropout."""
+    return sum_blocks(evaluation_function(config, samples.devices), params, samples, config.targets, batch)
+
+
+def sum_blocks(
+    run: Callable[..., GeneStatistics], params: Params, samples: Samples, targets: int, batch: int = 256
 ) -> GeneStatistics:
-    """The per-gene sums of all samples, predicted without dropout; each ``[networks, ...]`` if params are a stack's."""
-    run = evaluation_function(config, samples.devices, stacked)
-    batch = max(batch, len(samples.devices))
-    sums = empty_statistics(config.targets)
-    for landmark, target, batches in samples.blocks(np.arange(len(samples)), batch):
+    """Adds up a compiled evaluation over block after block."""
+    sums = empty_statistics(targets)
+    for landmark, target, batches in samples.blocks(np.arange(len(samples)), max(batch, len(samples.devices))):
         part = run(params, landmark, target, batches)
-        jax.block_until_ready(sums)  # as in ``train_epoch``
+        jax.block_until_ready(sums)  # as in ``advance_blocks``
         sums = sums + part
     return sums
 
@@ -239,151 +233,97 @@ def fit(
     on_epoch: Callable[[Epoch, float], None] = lambda row, seconds: None,
     checkpoint_seconds: int = 30,
 ) -> Fit:
-    """Trains one network, as ``fit_many`` does several; ``on_epoch`` is called with its row alone."""
-    (result,) = fit_many(
-        config, protocol, train, validation, (seed,), (directory,) if directory else (), resume=resume,
-        on_epoch=lambda rows, seconds: on_epoch(rows[0], seconds), checkpoint_seconds=checkpoint_seconds,
-    )  # fmt: skip
-    return result
-
-
-def fit_many(
-    config: NetworkConfig,
-    protocol: Protocol,
-    train: Samples,
-    validation: Samples,
-    seeds: Sequence[int],
-    directories: Sequence[Path] = (),
-    *,
-    resume: bool = False,
-    on_epoch: Callable[[list[Epoch], float], None] = lambda rows, seconds: None,
-    checkpoint_seconds: int = 30,
-) -> list[Fit]:
-    """Trains a network from every seed, all at once, and keeps of each the parameters of its best epoch.
-
-    The best epoch is the one with the lowest validation MAE. A network's numbers are those of training it alone up to
-    rounding, which a long training in less than float32 may magnify. The devices hold the data once, and for every
-    network its parameters, moments and best parameters.
+    """Trains a network, and keeps the parameters of its best epoch, the one with the lowest validation MAE.
 
     Args:
       config: the network.
       protocol: how to train it.
       train, validation: z-scores, placed on the same devices.
-      seeds: one network each. A seed decides initial parameters, data order and dropout; on as many CPU devices, all
-        seeds together decide every bit of the result.
-      directories: one a seed, where fit.json (what is trained), log.csv and, in the first, the checkpoints/ of all
-        networks go; without them nothing is written.
-      resume: whether to go on with what ``directories`` hold. A run killed at any moment and resumed ends with the
-        parameters and logs that it would have had.
-      on_epoch: called after every epoch with the new row of each log and the seconds that the epoch took.
+      seed: decides initial parameters, data order and dropout; on as many CPU devices, every bit of the result.
+      directory: where fit.json (what is trained), log.csv and checkpoints/ go; without it nothing is written.
+      resume: whether to go on with what ``directory`` holds. A run killed at any moment and resumed ends with the
+        parameters and the log that it would have had.
+      on_epoch: called after every epoch with the new row of the log and the seconds that the epoch took.
       checkpoint_seconds: least time between checkpoints; the last epoch always has one.
 
     Raises:
-      DivergedError: a network's loss is not finite, which stops all.
-      DgexError: seeds are not all different; or a directory holds a run already (without ``resume``) or another run,
-        such as that of other seeds together (with it).
+      DivergedError: the loss is not finite.
+      DgexError: the directory holds a run already (without ``resume``) or another run (with it).
     """
-    if not seeds or len(set(seeds)) < len(seeds) or len(directories) not in (0, len(seeds)):
-        raise DgexError(f"seeds {list(seeds)}: give every network a seed, and if any then a folder, of its own")
-    devices, stacked = train.devices, len(seeds) > 1
-    state = parallel.share(_stack([init_state(config, protocol.optimizer, seed) for seed in seeds]), devices)
+    state = parallel.share(init_state(config, protocol.optimizer, seed), train.devices)
     best = jax.tree.map(jnp.copy, state.params)
-    logs: list[list[Epoch]] = [[] for _ in seeds]
-    monitor = _monitor(protocol, train)
-    saving: Saving | None = None
-
-    with ExitStack() as stack:
-        if directories:
-            identity = {
-                "network": asdict(config), "protocol": asdict(protocol), "seed": list(seeds) if stacked else seeds[0],
-                "samples": {"train": train.sha256, "validation": validation.sha256},
-            }  # fmt: skip
-            for directory in directories:  # all of them or none
-                check_claim(directory / "fit.json", identity, resume)
-                if (directory / "checkpoints").exists() and not (directory / "fit.json").exists():
-                    raise DgexError(f"{directory}: has checkpoints of an unknown run; delete it or move it away")
-            for directory in directories:
-                claim(directory / "fit.json", identity, resume)
-                stack.enter_context(sole_use(directory))
-            checkpoints = stack.enter_context(open_checkpoints(directories[0] / "checkpoints", checkpoint_seconds))
-            stack.callback(lambda: saving and saving.result())
-            done, (state, best) = restore_latest(checkpoints, (state, best))
-            logs = [read_log(directory / "log.csv", done) if done else [] for directory in directories]
-            for directory, log in zip(directories, logs, strict=True):
-                write_log(directory / "log.csv", log)
-        for epoch in range(len(logs[0]), protocol.epochs):
+    log: list[Epoch] = []
+    monitor = monitor_samples(protocol, train)
+    directories = [directory] if directory else []
+    with recorded(
+        directories, identity(config, protocol, seed, train, validation), resume, checkpoint_seconds
+    ) as record:
+        if record:
+            (log,), (state, best) = record.latest((state, best))
+        for epoch in range(len(log) + 1, protocol.epochs + 1):
             started = time.monotonic()
-            rates = [learning_rate(protocol, [row.monitor_mae for row in log]) for log in logs]
-            # Placed like the rest of the state, or every epoch would be compiled for a new kind of input.
-            state = replace(state, learning_rate=parallel.share(_stack([np.float32(rate) for rate in rates]), devices))
-            order = _stack([epoch_order(seed, epoch, len(train)) for seed in seeds])
+            rate = learning_rate(protocol, [row.monitor_mae for row in log])
+            state = with_rate(state, np.float32(rate), train.devices)
+            order = epoch_order(seed, epoch - 1, len(train))
             state, loss, mae = train_epoch(state, train, config, protocol, order)
-            monitor_maes = _maes(state.params, monitor, config, len(seeds)) if monitor else [math.nan] * len(seeds)
-            validation_maes = _maes(state.params, validation, config, len(seeds))
-            losses, errors = np.atleast_1d(loss).tolist(), np.atleast_1d(mae).tolist()
-            columns = zip(rates, losses, errors, monitor_maes, validation_maes, strict=True)
-            rows = [Epoch(epoch + 1, *values) for values in columns]
-            if problem := _not_finite(seeds, rows):
-                raise DivergedError(_fits(best, logs), problem)
-            better = [
-                np.bool_(all(row.validation_mae < earlier.validation_mae for earlier in log))
-                for row, log in zip(rows, logs, strict=True)
-            ]
-            if any(better):
-                best = _replace_where(_stack(better), best, state.params)
-            for log, row in zip(logs, rows, strict=True):
-                log.append(row)
-            if directories:
-                for directory, row in zip(directories, rows, strict=True):
-                    append_log(directory / "log.csv", row)
-                saving = save(checkpoints, epoch + 1, (state, best), saving, force=epoch + 1 == protocol.epochs)
-            on_epoch(rows, time.monotonic() - started)
-    return _fits(best, logs)
+            monitor_mae = mean_error(evaluate(state.params, monitor, config)) if monitor else math.nan
+            validation_mae = mean_error(evaluate(state.params, validation, config))
+            row = Epoch(epoch, rate, float(loss), float(mae), monitor_mae, validation_mae)
+            if problem := not_finite(seed, row):
+                raise DivergedError([Fit(best, log)], problem)
+            if is_best(row, log):
+                best = _overwrite(best, state.params)
+            log.append(row)
+            if record:
+                record.add([row], (state, best), last=epoch == protocol.epochs)
+            on_epoch(row, time.monotonic() - started)
+    return Fit(best, log)
 
 
-def _fits(best: Params, logs: Sequence[list[Epoch]]) -> list[Fit]:
-    return [Fit(params, log) for params, log in zip(_unstack(best, len(logs)), logs, strict=True)]
+def identity(
+    config: NetworkConfig, protocol: Protocol, seed: int | list[int], train: Samples, validation: Samples
+) -> dict[str, Any]:
+    """Says what decides a training's result, as fit.json keeps it; a list of seeds for networks that train at once."""
+    return {
+        "network": asdict(config), "protocol": asdict(protocol), "seed": seed,
+        "samples": {"train": train.sha256, "validation": validation.sha256},
+    }  # fmt: skip
 
 
-def _stack(trees: Sequence[Tree]) -> Tree:
-    """Several networks' trees as one whose arrays are ``[networks, ...]``, on the host; one network's as it is."""
-    return jax.tree.map(lambda *leaves: np.stack(leaves), *trees) if len(trees) > 1 else trees[0]
+def with_rate(state: TrainState, rate: np.ndarray | np.float32, devices: tuple[jax.Device, ...]) -> TrainState:
+    """Sets the learning rate, placed like the rest of the state: else every epoch would be compiled anew."""
+    return replace(state, learning_rate=parallel.share(rate, devices))
 
 
-def _unstack(tree: Tree, networks: int) -> list[Tree]:
-    """Every network's tree; the inverse of ``_stack``."""
-    if networks == 1:
-        return [tree]
-    return [jax.tree.map(lambda leaf, n=n: leaf[n], tree) for n in range(networks)]
+def mean_error(sums: GeneStatistics) -> float:
+    """Averages the MAE over the genes that were measured."""
+    return finalize(jax.device_get(sums)).zscore_mae
 
 
-@functools.partial(jax.jit, donate_argnums=1)
-def _replace_where(chosen: np.ndarray, old: Params, new: Params) -> Params:
-    """The new parameters of the chosen networks, ``[networks]`` or ``[]``, and the old ones of the others."""
-    return jax.tree.map(
-        lambda a, b: jnp.where(chosen.reshape(chosen.shape + (1,) * (a.ndim - chosen.ndim)), b, a), old, new
+def is_best(row: Epoch, log: Sequence[Epoch]) -> bool:
+    """Whether an epoch has a lower validation MAE than all before it."""
+    return all(row.validation_mae < earlier.validation_mae for earlier in log)
+
+
+def not_finite(seed: int, row: Epoch) -> str | None:
+    """What to say where the loss of an epoch is not finite."""
+    if math.isfinite(row.train_loss) and math.isfinite(row.validation_mae):
+        return None
+    return (
+        f"training stopped: the loss is not finite in epoch {row.epoch} (seed {seed}, learning rate "
+        f"{row.learning_rate:g}); use a lower learning rate or look for extreme values in the data"
     )
 
 
-def _maes(params: Params, samples: Samples, config: NetworkConfig, networks: int) -> list[float]:
-    sums = jax.device_get(evaluate(params, samples, config, stacked=networks > 1))
-    return [finalize(part).zscore_mae for part in _unstack(sums, networks)]
-
-
-def _not_finite(seeds: Sequence[int], rows: Sequence[Epoch]) -> str | None:
-    """What to say of the first network whose loss is not finite."""
-    for seed, row in zip(seeds, rows, strict=True):
-        if not (math.isfinite(row.train_loss) and math.isfinite(row.validation_mae)):
-            return (
-                f"training stopped: the loss is not finite in epoch {row.epoch} (seed {seed}, learning rate "
-                f"{row.learning_rate:g}); use a lower learning rate or look for extreme values in the data"
-            )
-    return None
-
-
-def _monitor(protocol: Protocol, train: Samples) -> Samples | None:
+def monitor_samples(protocol: Protocol, train: Samples) -> Samples | None:
     """The training samples that the plateau rule looks at; the same for every seed."""
     if protocol.plateau is None:
         return None
     chosen = np.sort(np.random.default_rng(0).permutation(len(train))[: protocol.plateau.monitor_samples])
     return train.take(chosen)
+
+
+@functools.partial(jax.jit, donate_argnums=0, keep_unused=True)
+def _overwrite(old: Params, new: Params) -> Params:
+    """The new parameters in the memory of the old ones; those of the state go with its next epoch."""
+    return jax.tree.map(jnp.copy, new)

@@ -2,13 +2,13 @@
 
     python -m experiments.compare --data prepared.h5 --protocol quick --seeds 3 -o results/NAME
 
-Prints the mean predictor and ridge regression first, trains every network of ``experiments.protocols.NETWORKS`` with
-every seed, and ends with a table. The folder gets results.json (docs/results-format.md), results.md, genes.csv,
-figures/ and report.html, and the runs' logs and checkpoints. Training sees the training split, the epoch is chosen on
-the validation split, and the test split is opened once, when all of that is done.
+Trains every network of ``NETWORKS`` from every seed, beside the mean predictor and ridge regression, and ends with a
+table, and with paired differences and their intervals where the test split has five studies. The folder gets
+results.json (docs/results-format.md), results.md, genes.csv, report.html, tables/, figures/ and trials/. Training sees
+the training split, validation chooses the epoch, and the test split is scored when that is done.
 
 Cost on 2 CPU cores, protocol quick, 3 seeds: about 2 minutes on the simulated data set (200 landmarks, 1,000 targets,
-1,525 training samples), about 6 on the GEO compendium (943 landmarks, 9,520 targets, 563 training samples). What comes
+1,530 training samples), about 6 on the GEO compendium (943 landmarks, 9,520 targets, 563 training samples). What comes
 out on the compendium is in the README.
 
     python -m experiments.compare --authors-example example_data -o results/NAME
@@ -16,13 +16,14 @@ out on the compendium is in the README.
 reproduces the example of the TAAF-D-GEX repository from its four files; see ``experiments.authors_example``.
 """
 
-import shlex
+import csv
 import shutil
-import sys
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from functools import reduce
+from operator import getitem
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import typer
@@ -30,20 +31,45 @@ from rich.console import Console
 from rich.table import Table
 
 from dgex import console, parallel
-from dgex.baselines import mean_predictor, ridge_path
-from dgex.batches import check_devices, place
-from dgex.dataset import read_dataset, sha256_of
+from dgex.atomic import replacing
+from dgex.dataset import read_reference, read_shape
 from dgex.errors import DgexError
 from dgex.extras import need
-from dgex.identity import claim
-from dgex.metrics import finalize
-from dgex.networks import Precision
-from dgex.products import products
-from dgex.protocols import PROTOCOLS
-from dgex.training import evaluate
-from experiments.protocols import LABELS, comparison
-from experiments.results import collect, provenance, table
-from experiments.runs import train_all
+from dgex.metrics import summarize
+from dgex.networks import Init, NetworkConfig, Precision
+from dgex.protocols import PROTOCOLS, named_protocol
+from experiments import authors_example
+from experiments.analysis.evidence import Run, compare_all
+from experiments.experiment import BASELINE_MODELS, Devices, Epochs, Experiment, Resume, carry_out, check
+from experiments.questions.activations import NETWORK_MODELS
+from experiments.report.comparison import comparison_section
+from experiments.report.figures import gene_errors, learning_curves, taaf_parameters, taaf_shapes
+from experiments.report.sections import Section
+from experiments.report.sentences import ends, signed
+from experiments.trials.heldout import gene_scores
+from experiments.trials.models import Model
+from experiments.trials.sources import Source, single_source
+from experiments.trials.trial import Trial
+
+# The original's tanh, the sigmoid that replaced it, and TAAF of that sigmoid on the hidden layers alone and on the
+# output layer too. Going from "sigmoid" to "taaf" changes one thing.
+NETWORKS = ("tanh", "sigmoid", "taaf", "taaf_output")
+# The size that goes with D-GEX's protocol; that of the others is the study's.
+SIZES: Mapping[str, Mapping[str, Any]] = {"dgex": {"hidden": (3000, 3000, 3000), "dropout": 0.1}}
+
+# Decided beforehand, so that p-values can be corrected for their number.
+PAIRS = (
+    ("sigmoid", "tanh"), ("taaf", "sigmoid"), ("taaf", "tanh"), ("taaf_output", "taaf"), ("tanh", "ridge"),
+    ("taaf", "ridge"),
+)  # fmt: skip
+SHOWN = (("taaf", "tanh"), ("taaf", "sigmoid"), ("tanh", "ridge"), ("taaf", "ridge"))
+CAVEATS = (
+    "The unit of replication is the study; genes of one sample are correlated and are described only. Fewer than five "
+    "test studies, or three seeds, give no interval.",
+    "One training set and one split: others could say otherwise, and no interval here covers that. The study "
+    "(experiments.study) leaves every study out once.",
+    "Errors without overlap leave out the targets that are landmark genes themselves.",
+)
 
 app = console.command_line(help=__doc__.splitlines()[0])
 
@@ -61,21 +87,18 @@ def main(
     ] = None,
     protocol: Annotated[str, typer.Option(help=f"How to train: {', '.join(PROTOCOLS)}.")] = "quick",
     seeds: Annotated[int, typer.Option(min=1, help="Runs of each network.")] = 3,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Instead of the protocol's number.")] = None,
-    devices: Annotated[int | None, typer.Option(help="How many devices to train on; all by default.")] = None,
+    epochs: Epochs = None,
+    devices: Devices = None,
     matmul_precision: Annotated[
         Precision, typer.Option(help="Of float32 products; matters on GPU and TPU.")
     ] = "default",
-    resume: Annotated[bool, typer.Option("--resume", help="Continue what the folder holds, if anything.")] = False,
+    resume: Resume = False,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Also write event files beside the logs.")] = False,
 ) -> None:
     """Compares tanh, sigmoid and TAAF networks, and ends with a table and a report."""
     if (data is None) == (authors is None):
         raise DgexError("give either --data or --authors-example")
     need("matplotlib", "jinja2", extra="plots", what="the report")
-    from experiments import authors_example
-    from experiments.report import write_outputs
-
     over = parallel.devices(devices)
     if tensorboard:
         need("tensorboardX", extra="tensorboard", what="--tensorboard")
@@ -83,57 +106,179 @@ def main(
         authors_example.run(authors, output, over, epochs, matmul_precision, resume=resume, tensorboard=tensorboard)
         return
     assert data is not None
-    dataset = read_dataset(data)
-    if "onto" in dataset.provenance["preparation"]:
-        raise DgexError(f"{data}: has no train samples, it was mapped onto another data set; compare on that one")
-    plan = comparison(protocol, dataset.landmark.shape[1], dataset.target.shape[1], seeds, epochs, matmul_precision)
-    check_devices(len(over), plan.protocol.batch)
-    sha256 = sha256_of(data)
-    claim(output / "compare.json", {"data": sha256, **asdict(plan)}, resume)
-    # Wide enough for the table: a narrower terminal wraps whole lines, which beats every cell cut in pieces.
-    screen = Console(width=max(136, shutil.get_terminal_size().columns), highlight=False)
+    how, init = named_protocol(protocol, len(SIZES.get(protocol, {"hidden": (300, 300)})["hidden"]), epochs)
+    source = single_source(data)
+    models = networks(protocol, init, matmul_precision)
+    experiment = Experiment(
+        name="compare",
+        title="tanh, sigmoid and TAAF",
+        work={
+            "experiment": "compare", "protocol": asdict(how), "seeds": seeds,
+            "networks": {model.name: dict(model.network or {}) for model in models},
+        },
+        trials=[
+            *(Trial(source.name, model, None) for model in BASELINE_MODELS),
+            *(Trial(source.name, model, how, seed) for model in models for seed in range(seeds)),
+        ],
+        section=lambda by_model: section(by_model, source),
+        kept=lambda by_model: scores_of_all(by_model, source) | {"protocol": asdict(how), "seeds": list(range(seeds))},
+    )  # fmt: skip
+    check(experiment, output, source, over, resume)
+    by_model = carry_out(experiment, output, source, over, events=tensorboard)
+    write_genes(output / "genes.csv", by_model, source)
+    print_results(by_model, scores_of_all(by_model, source))
+    print(f"report: {output / 'report.html'}")
 
-    samples = {split: place(*dataset.zscores(split), over) for split in ("train", "validation")}
-    sums = products(samples["train"])
-    ridge, penalties = ridge_path(sums, samples["validation"])
-    baselines = {"mean": mean_predictor(sums).as_network(), "ridge": ridge.as_network()}
-    for name, (config, params) in baselines.items():
-        error = finalize(evaluate(params, samples["validation"], config)).mae.mean()
-        screen.print(f"{LABELS[name]}: validation z-score MAE {error:.4f}")
 
-    fits = train_all(
-        plan.networks, plan.seeds, plan.protocol, samples["train"], samples["validation"], output / "runs", tensorboard
+def networks(protocol: str, init: Init, matmul_precision: Precision) -> list[Model]:
+    """Lists the networks compared, of the size that goes with the protocol."""
+    size = {**SIZES.get(protocol, {}), "init": init, "matmul_precision": matmul_precision}
+    return [
+        replace(model, network={**model.network, **size})
+        for model in NETWORK_MODELS
+        if model.name in NETWORKS and model.network
+    ]
+
+
+def section(by_model: dict[str, Run], source: Source) -> Section:
+    """Makes the report's one section."""
+    shape = read_shape(source.path)
+    trained_on, validated_on = (
+        f"{shape.samples[split]:,} samples of {shape.studies[split]:,} studies" for split in ("train", "validation")
+    )
+    curves = {run.model.label: np.array([one.curve for one in run.outcomes[0]]) for run in trained(by_model).values()}
+    adaptive = [by_model[name] for name in ("taaf", "taaf_output")]
+    return comparison_section(
+        "compare",
+        "Which network infers the target genes best: tanh, sigmoid or TAAF?",
+        by_model,
+        PAIRS,
+        SHOWN,
+        CAVEATS,
+        data=f"Trained on {trained_on}, validated on {validated_on}; tested on ",
+        figures=[
+            learning_curves("learning-curves", curves),
+            gene_errors("genes-tanh", by_model["taaf"], by_model["tanh"]),
+            gene_errors("genes-sigmoid", by_model["taaf"], by_model["sigmoid"]),
+            *(taaf_parameters(f"{run.model.name}-parameters", run) for run in adaptive),
+            *(taaf_shapes(f"{run.model.name}-shapes", run) for run in adaptive),
+        ],
     )
 
-    samples["test"] = place(*dataset.zscores("test"), over)  # opened here, once, with every choice made
-    trained = {name: [(plan.networks[name], fit.params) for fit in runs] for name, runs in fits.items()}
-    scores = {
-        name: [
-            {split: finalize(evaluate(params, part, config)) for split, part in samples.items()}
-            for config, params in models
-        ]
-        for name, models in ({name: [model] for name, model in baselines.items()} | trained).items()
+
+def trained(by_model: Mapping[str, Run]) -> dict[str, Run]:
+    """Picks the networks."""
+    return {name: run for name, run in by_model.items() if run.model.seeded}
+
+
+def scores_of_all(by_model: Mapping[str, Run], source: Source) -> dict[str, Any]:
+    """Gathers the scores of networks and baselines, by names that programs can rely on (docs/results-format.md)."""
+    shape = read_shape(source.path)
+    entries = {}
+    for name, run in by_model.items():
+        outcomes = run.outcomes[0]
+        entry: dict[str, Any] = {
+            "validation": {"zscore_mae": over_seeds([one.validation_mae for one in outcomes])},
+            "test": test_scores(run),
+        }
+        if run.model.network:
+            config = NetworkConfig(
+                shape.landmarks, shape.targets, **{**run.model.network, "output_reach": outcomes[0].output_reach}
+            )
+            entry |= {
+                "config": asdict(config),
+                "parameters": outcomes[0].parameters,
+                "best_epoch": over_seeds([one.best_epoch for one in outcomes]),
+                "taaf_parameters": [quartiles(one.taaf_layers) for one in outcomes],
+            }
+        elif outcomes[0].chosen is not None:
+            entry["penalty"] = outcomes[0].chosen
+        entries[name] = entry
+    networks = trained(by_model).keys()
+    return {
+        "baselines": {name: entry for name, entry in entries.items() if name not in networks},
+        "networks": {name: entry for name, entry in entries.items() if name in networks},
+        "size": asdict(shape),
     }
-    results = collect(dataset, plan, fits, scores)
-    results["baselines"]["ridge"]["penalty"] = min(penalties, key=lambda penalty: penalties[penalty])
-    results["data"] |= {"file": data.name, "sha256": sha256}
-    results["provenance"] = provenance(over, matmul_precision)
-    results["command"] = shlex.join(["python", "-m", "experiments.compare", *sys.argv[1:]])
-    per_gene = {name: np.mean([run["test"].mae for run in runs], axis=0) for name, runs in scores.items()}
-    write_outputs(output, results, dataset, fits, per_gene)
-    _print_table(screen, table(results))
-    screen.print(f"report: {output / 'report.html'}")
 
 
-def _print_table(screen: Console, rows: Sequence[Sequence[str]]) -> None:
-    """Prints the columns that say which network is better; results.md has them all."""
-    shown = [column for column, name in enumerate(rows[0]) if name not in ("parameters", "best epoch")]
-    drawn = Table(show_edge=False)
-    for column in shown:
-        drawn.add_column(rows[0][column], justify="right" if column else "left")
-    for row in rows[1:]:
-        drawn.add_row(*(row[column] for column in shown))
-    screen.print(drawn)
+def test_scores(run: Run) -> dict[str, Any]:
+    """Gives the means over all target genes, and over those that are no landmark genes too, on the test samples."""
+    every = [(gene_scores(one.sums), one.sd, one.overlap) for (one,) in zip(*run.scores("test"), strict=True)]
+    whole = [summarize(scores, sd) for scores, sd, _ in every]
+    without = [summarize(scores, sd, ~overlap) for scores, sd, overlap in every]
+    return {
+        **{name: over_seeds([each[name] for each in whole]) for name in whole[0]},
+        "without_overlap": {name: over_seeds([each[name] for each in without]) for name in without[0]},
+    }
+
+
+def over_seeds(values: Sequence[float | None]) -> dict[str, Any]:
+    """Turns a figure of every seed into {"mean", "sd", "seeds"}; the sample SD of a single one is null."""
+    known = np.array(values, np.float64)
+    return {
+        "mean": float(known.mean()),
+        "sd": float(known.std(ddof=1)) if len(known) > 1 else None,
+        "seeds": list(values),
+    }
+
+
+def quartiles(layers: Mapping[str, Mapping[str, np.ndarray]]) -> dict[str, Any]:
+    """Gives minimum, quartiles and maximum over units of every layer's learnt parameters."""
+    return {
+        layer: {name: np.quantile(values, [0, 0.25, 0.5, 0.75, 1]).tolist() for name, values in learnt.items()}
+        for layer, learnt in layers.items()
+    }
+
+
+def write_genes(path: Path, by_model: Mapping[str, Run], source: Source) -> None:
+    """Writes the test z-score MAE of every target by every model, mean over seeds."""
+    reference = read_reference(source.path)
+    genes = reference.target_genes
+    errors = {}
+    for name, run in by_model.items():
+        (column := np.full(len(genes), np.nan))[run.scores("test")[0][0].measured] = run.of_genes("test").mae
+        errors[f"{name}_test_zscore_mae"] = column
+    with replacing(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["ensembl", "symbol", "is_landmark", *errors])
+        writer.writerows(zip(genes.ensembl, genes.symbol, reference.overlap.astype(int), *errors.values(), strict=True))
+
+
+# The terminal's columns; results.md has more.
+COLUMNS = {
+    "validation z-score MAE": ("validation", "zscore_mae"),
+    "test z-score MAE": ("test", "zscore_mae"),
+    "test z-score MAE, without overlap": ("test", "without_overlap", "zscore_mae"),
+    "test log2 MAE": ("test", "log2_mae"),
+    "test log2 MAE, without overlap": ("test", "without_overlap", "log2_mae"),
+    "test Pearson r": ("test", "pearson"),
+}
+
+
+def print_results(by_model: Mapping[str, Run], scores: Mapping[str, Any]) -> None:
+    """Prints the models' errors, baselines first, means over seeds with their SD; and what the comparisons say."""
+    # Wide enough for the table: a narrower terminal wraps whole lines, which beats every cell cut in pieces.
+    screen = Console(width=max(136, shutil.get_terminal_size().columns), highlight=False)
+    table = Table("network", show_edge=False)
+    for heading in COLUMNS:
+        table.add_column(heading, justify="right")
+    for name, entry in {**scores["baselines"], **scores["networks"]}.items():
+        table.add_row(by_model[name].model.label, *(shown(reduce(getitem, path, entry)) for path in COLUMNS.values()))
+    comparisons = compare_all(by_model, PAIRS)
+    differences = Table("first − second", "z-score MAE", "95 % interval", show_edge=False)
+    for c in comparisons:
+        differences.add_row(f"{c.a} − {c.b}", signed(c.difference), ends(c.interval) if c.interval else "–")
+    screen.print(table, "", differences, sep="\n")
+    for reason in dict.fromkeys(c.no_interval for c in comparisons if c.no_interval):
+        screen.print(f"no interval: {reason}")
+
+
+def shown(figure: Mapping[str, Any]) -> str:
+    """``0.4012 ± 0.0010``; the mean alone where there is no SD, a dash where the mean is undefined."""
+    if np.isnan(figure["mean"]):
+        return "–"
+    return f"{figure['mean']:.4f}" + (f" ± {figure['sd']:.4f}" if figure["sd"] is not None else "")
 
 
 if __name__ == "__main__":

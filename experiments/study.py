@@ -27,14 +27,14 @@ from dgex.batches import check_devices
 from dgex.errors import DgexError
 from dgex.extras import need
 from dgex.identity import claim
-from experiments import ablation, activations, growth, platforms
-from experiments.evidence import Evidence
-from experiments.plan import FULL, QUICK_STUDY, Plan
-from experiments.schedule import run_all
-from experiments.sections import Section
-from experiments.sources import Sources, find_sources
-from experiments.statistics import FEWEST_SEEDS, FEWEST_STUDIES
-from experiments.trials import is_done
+from experiments.analysis.evidence import Evidence
+from experiments.analysis.statistics import FEWEST_SEEDS, FEWEST_STUDIES
+from experiments.questions import ablation, activations, growth, platforms
+from experiments.report.sections import Section
+from experiments.trials.plan import FULL, QUICK_STUDY, Plan
+from experiments.trials.schedule import run_all
+from experiments.trials.sources import Sources, find_sources
+from experiments.trials.trial import is_done
 
 # One file each: ``trials`` says what to train, ``sections`` what it shows. In the order of work and of the page.
 QUESTIONS: dict[str, ModuleType] = {
@@ -66,7 +66,7 @@ def main(
 ) -> None:
     """Answers questions on tanh, sigmoid and TAAF networks with intervals, and writes a report."""
     need("matplotlib", "jinja2", extra="plots", what="the report")
-    from experiments.study_page import redraw, results, write_study
+    from experiments.report.page import redraw, results, write_report
 
     if redraw_only:
         redraw(output)
@@ -99,9 +99,18 @@ def main(
                 found[each] = other.sections(evidence, sources, plan)
         in_order = [section for each in QUESTIONS for section in found.get(each, [])]
         title = f"tanh, sigmoid and TAAF on {sources.raw}"
-        made = evidence.made
-        write_study(
-            output, results("study", title, in_order, list(sources), [plan.protocol], made, over, plan=asdict(plan))
+        write_report(
+            output,
+            results(
+                "study",
+                title,
+                in_order,
+                {each.path.name: each.identity for each in sources},
+                [plan.protocol],
+                evidence.made,
+                over,
+                plan=asdict(plan),
+            ),
         )
     screen.print(f"report: {output / 'report.html'}")
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from dgex import parallel
-from dgex.inference import ROWS, inference
+from dgex.inference import ROWS, Inference
 from dgex.networks import NetworkConfig, init_params
 from dgex.normalization import Scaler
 
@@ -35,9 +35,7 @@ def expected(params, landmark):
 
 
 def infer(params, landmark, scaler=None, devices=1):
-    targets = np.full((len(landmark), CONFIG.targets), np.nan, np.float32)
-    inference(CONFIG, params, scaler, parallel.devices(devices))(landmark)(targets)
-    return targets
+    return Inference(CONFIG, params, scaler, parallel.devices(devices))(landmark)
 
 
 @pytest.mark.parametrize("profiles", [1, 2, ROWS, ROWS + 1, 1023, 1025, 2051])
@@ -69,17 +67,18 @@ def test_a_profile_does_not_depend_on_its_company(params, landmark):
 
 def test_many_blocks_may_wait(params, landmark):
     """What one block gives is not what a later one gave, whichever is asked for first."""
-    start = inference(CONFIG, params, None, parallel.devices(2))
+    network = Inference(CONFIG, params, None, parallel.devices(2))
     blocks = [landmark[:10], landmark[10:700], landmark[700:701]]
-    waiting = [start(block) for block in blocks]
+    waiting = [network.start(block) for block in blocks]
     found = [np.empty((len(block), 5), np.float32) for block in blocks]
     for number in (2, 0, 1):
-        waiting[number](found[number])
+        network.finish(waiting[number], found[number])
     np.testing.assert_array_equal(np.vstack(found), infer(params, landmark[:701]))
 
 
 def test_fills_a_part_of_a_larger_array(params, landmark):
     rows = np.full((20, 9), 7, np.float32)
-    inference(CONFIG, params, None, parallel.devices(2))(landmark[:20])(rows[:, 3:8])
+    network = Inference(CONFIG, params, None, parallel.devices(2))
+    network.finish(network.start(landmark[:20]), rows[:, 3:8])
     np.testing.assert_array_equal(rows[:, 3:8], infer(params, landmark[:20]))
     assert (rows[:, [0, 1, 2, 8]] == 7).all()

@@ -13,7 +13,7 @@ import dgex
 from data_prep.__main__ import app as data_prep_app
 from dgex.errors import DgexError
 from dgex.extras import need
-from experiments import compare, dgex_grid, paper_size, study
+from experiments import compare, full_size, study
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -77,10 +77,10 @@ def test_what_is_installed_is_not_missed() -> None:
         (compare.app, ["--data", "absent.h5", "-o", "results"]),
         (study.app, ["--data", "absent", "-o", "results"]),
         (study.app, ["--redraw", "-o", "absent"]),
-        (dgex_grid.app, ["--data", "absent.h5", "-o", "results"]),
-        (paper_size.app, ["--data", "absent.h5", "-o", "results"]),
+        (full_size.app, ["grid", "--data", "absent.h5", "-o", "results"]),
+        (full_size.app, ["activations", "--data", "absent.h5", "-o", "results"]),
     ],
-    ids=["inspect", "compare", "study", "redraw", "dgex_grid", "paper_size"],
+    ids=["inspect", "compare", "study", "redraw", "grid", "activations"],
 )
 def test_drawing_without_its_packages_ends_before_the_work(app, arguments, missing, refused, monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, missing, None)
@@ -91,7 +91,7 @@ def test_what_draws_nothing_does_without(refused, monkeypatch, tmp_path) -> None
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     absent = str(tmp_path / "absent.h5")
     assert "absent.h5" in refused(lambda: data_prep_app(["inspect", absent]))
-    assert "absent.h5" in refused(lambda: dgex_grid.app(["--data", absent, "--estimate"]))
+    assert "absent.h5" in refused(lambda: full_size.app(["grid", "--data", absent, "--estimate"]))
 
 
 def test_event_files_without_their_package(refused, monkeypatch) -> None:

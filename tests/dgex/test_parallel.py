@@ -17,6 +17,7 @@ from dgex import parallel
 from dgex.batches import index_batches
 from dgex.errors import DgexError
 from dgex.networks import NetworkConfig
+from dgex.stack import stacked_epoch_function
 from dgex.training import epoch_function, init_state, make_train_step
 
 SAMPLES, BATCH, RATE = 10, 4, 0.3
@@ -49,7 +50,7 @@ def joined(request, data):
 def test_equals_jit_on_the_joined_batch(joined, data, count):
     config, first_state, expected, expected_metrics = joined
     devices = parallel.devices(count)
-    run = epoch_function(config, "sgd", "mse", devices, stacked=False)
+    run = epoch_function(config, "sgd", "mse", devices)
     placed = parallel.share((first_state, *data), devices)
     state, metrics = jax.block_until_ready(run(*placed, index_batches(np.arange(SAMPLES), BATCH, count)))
 
@@ -71,7 +72,7 @@ def test_stack_equals_jit_on_every_network_s_batches(data, count=3):
     states = [init_state(config, "sgd", seed).replace(learning_rate=np.float32(RATE * seed)) for seed in (1, 2)]
     devices = parallel.devices(count)
     stack = parallel.share((jax.tree.map(lambda *leaves: np.stack(leaves), *states), *data), devices)
-    run = epoch_function(config, "sgd", "mse", devices, stacked=True)
+    run = stacked_epoch_function(config, "sgd", "mse", devices)
     result, metrics = jax.block_until_ready(run(*stack, index_batches(orders, BATCH, count)))
 
     for network, (state, order) in enumerate(zip(states, orders, strict=True)):

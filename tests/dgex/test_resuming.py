@@ -19,7 +19,8 @@ from dgex.errors import DgexError
 from dgex.log import read_log
 from dgex.networks import NetworkConfig
 from dgex.protocols import Protocol
-from dgex.training import fit, fit_many
+from dgex.stack import fit_many
+from dgex.training import fit
 
 NETWORK = NetworkConfig(6, 4, (8,), "tanh", taaf="hidden", dropout=0.1)
 PROTOCOL = Protocol("keras_nadam", "mae", 3e-2, batch=16, epochs=12)
@@ -122,7 +123,7 @@ from dgex import parallel
 from dgex.batches import place
 from dgex.networks import NetworkConfig
 from dgex.protocols import Protocol
-from dgex.training import fit_many
+from dgex.stack import fit_many
 
 folder, seeds = Path(sys.argv[1]), range(int(sys.argv[2]))
 rng = np.random.default_rng(0)

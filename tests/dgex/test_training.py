@@ -10,14 +10,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dgex import parallel, training
+from dgex import parallel, stack, training
 from dgex.batches import Samples, place
 from dgex.errors import DgexError
 from dgex.log import read_log
 from dgex.metrics import finalize
 from dgex.networks import PRESETS, NetworkConfig
 from dgex.protocols import DGEX, Plateau, Protocol
-from dgex.training import DivergedError, evaluate, fit, fit_many, init_state, make_train_step
+from dgex.stack import fit_many
+from dgex.training import DivergedError, evaluate, fit, init_state, make_train_step
 
 NETWORK = NetworkConfig(6, 4, (8,), "tanh", taaf="hidden", dropout=0.1)
 PROTOCOL = Protocol("keras_nadam", "mae", 3e-2, batch=16, epochs=12)
@@ -239,7 +240,8 @@ def test_non_finite_loss_names_the_epoch(train, validation, tmp_path):
 def test_what_training_had_before_it_diverged(train, validation, tmp_path, monkeypatch, seeds):
     """The fits of the three epochs before, as if no more had been asked for."""
     expected = fit_many(NETWORK, replace(PROTOCOL, epochs=3), train, validation, seeds)
-    monkeypatch.setattr(training, "learning_rate", lambda protocol, maes: 3e-2 if len(maes) < 3 else 1e38)
+    for module in (training, stack):
+        monkeypatch.setattr(module, "learning_rate", lambda protocol, maes: 3e-2 if len(maes) < 3 else 1e38)
     with pytest.raises(DivergedError, match="in epoch 4 ") as stopped:
         fit_many(NETWORK, PROTOCOL, train, validation, seeds)
     for found, fitted in zip(stopped.value.fits, expected, strict=True):

@@ -19,12 +19,13 @@ from dgex.formats.gctx import write_gctx
 from dgex.formats.matrix import Expression, in_memory
 from dgex.genes import Genes, write_gene_table
 from dgex.protocols import QUICK
-from experiments import compare, statistics
-from experiments.heldout import MEASURES, Scores
-from experiments.loading import measured_in_all, part
-from experiments.plan import Plan
-from experiments.sources import Sources, find_sources
-from experiments.trials import Outcome, Trial, identity, write
+from experiments import compare
+from experiments.analysis import statistics
+from experiments.trials.heldout import MEASURES, Scores
+from experiments.trials.loading import measured_in_all, part
+from experiments.trials.plan import Plan
+from experiments.trials.sources import Sources, find_sources
+from experiments.trials.trial import Outcome, Trial, identity, write
 
 SCALE = Scale(15, 40, overlap=7, rows=150, profiles=150, profiles_per_study=18, duplicates=0.05)
 FOLDS = 5
@@ -157,7 +158,8 @@ def _plant(folder: Path, trials: Iterable[Trial], sources: Sources, planted: Pla
             )
         network = trial.model.network
         error = float(scores["test"].sample[0].mean())
-        layers = () if network is None or "taaf" not in network else ("H0_taaf", "H1_taaf", "outputs_taaf")
+        hidden, outputs = ("H0_taaf", "H1_taaf"), ("outputs_taaf",)
+        layers = {"hidden": hidden, "all": hidden + outputs}.get((network or {}).get("taaf"), ())
         outcome = Outcome(
             scores=scores,
             validation_mae=error,

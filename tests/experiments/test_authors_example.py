@@ -2,6 +2,8 @@
 
 import csv
 import json
+import shutil
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -10,40 +12,94 @@ import pytest
 
 from dgex import parallel
 from dgex.errors import DgexError
+from dgex.model_directory import load_model
+from dgex.networks import predict
+from dgex.normalization import to_log2
 from experiments import authors_example
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    tmp_path = tmp_path_factory.mktemp("example")
     random = np.random.default_rng(0)
+    level = np.linspace(5, 13, 12)
     for split, samples in (("train", 90), ("test", 30)):
-        landmark = random.normal(size=(samples, 12))
+        landmark = level + random.normal(size=(samples, 12))
         names = [f"{split}{number}" for number in range(samples)]
         for kind, values in (
             ("lm", landmark),
-            ("tg", np.tanh(landmark[:, :7]) + 0.1 * random.normal(size=(samples, 7))),
+            ("tg", level[:7] + np.tanh((landmark - level)[:, :7]) + 0.1 * random.normal(size=(samples, 7))),
         ):
             frame = pd.DataFrame(values, index=names, columns=[f"{kind}{gene}" for gene in range(values.shape[1])])
             frame.to_hdf(tmp_path / f"ddf_{kind}_dataset_small_example_{split}.h5", key="table")
     return tmp_path
 
 
-def test_prints_the_readme_table(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    results = authors_example.run(folder, folder / "out", parallel.devices(1), epochs=4)
-    printed = capsys.readouterr().out
+@pytest.fixture(scope="module")
+def done(folder: Path) -> Path:
+    authors_example.run(folder, folder / "out", parallel.devices(1), epochs=4)
+    return folder / "out"
+
+
+def test_table_of_the_original_readme(done: Path) -> None:
+    text, results = (done / "results.md").read_text(), json.loads((done / "results.json").read_text())
     for name, title in (("taaf_output", "TAAF"), ("sigmoid", "classical")):
-        with (folder / "out/runs" / name / "seed-42/log.csv").open(newline="") as file:
+        with (done / "runs" / name / "seed-42/log.csv").open(newline="") as file:
             log = list(csv.DictReader(file))
         train = min(float(row["train_mae"]) for row in log)
         test = min(float(row["validation_mae"]) for row in log)
         published = {"TAAF": ("0.17866", "0.19068"), "classical": ("0.19045", "0.20115")}[title]
-        assert f"| {title} | {train:.5f} | {published[0]} | {test:.5f} | {published[1]} |" in printed
-    assert "taken on the test set" in printed
-    assert results["networks"]["taaf_output"]["hidden"] == (300, 300)
-    assert json.loads((folder / "out/results.json").read_text())["protocol"]["optimizer"] == "keras_nadam"
+        assert f"| {title} | {train:.5f} | {published[0]} | {test:.5f} | {published[1]} |" in text
+        assert results["minimum_over_epochs_mae"][name]["test"] == pytest.approx(test)
+    assert "taken on the test set" in text
+    assert results["networks"]["taaf_output"]["hidden"] == [300, 300]
+    assert results["protocol"]["optimizer"] == "keras_nadam"
+    assert "Does the example" in (done / "report.html").read_text()
 
 
-def test_genes_of_train_and_test_must_agree(folder: Path) -> None:
+def test_says_that_files_are_not_the_authors(done: Path, folder: Path) -> None:
+    files = [f"ddf_{kind}_dataset_small_example_{split}.h5" for kind in ("lm", "tg") for split in ("train", "test")]
+    (line,) = [line for line in (done / "results.md").read_text().splitlines() if "not the authors'" in line]
+    assert all(name in line for name in files) and "no comparison" in line
+
+
+def test_blob_is_what_git_calls_a_file(tmp_path: Path) -> None:
+    (tmp_path / "hello").write_bytes(b"hello\n")  # `echo hello | git hash-object --stdin`
+    assert authors_example.git_blob(tmp_path / "hello") == "ce013625030ba8dba906f756967f9e9ca394464a"
+
+
+@pytest.mark.parametrize("name", ["taaf_output", "sigmoid"])
+def test_models_predict_on_the_scale_of_the_files(done: Path, folder: Path, name: str) -> None:
+    """Landmarks as read go through the network in float64, without standardising; the model has it inside."""
+    model = load_model(done / "models" / name)
+    frames = {kind: pd.read_hdf(folder / f"ddf_{kind}_dataset_small_example_test.h5", "table") for kind in ("lm", "tg")}
+    assert model.reference.landmark_genes.ensembl == tuple(frames["lm"].columns)
+    assert model.reference.target_genes.ensembl == tuple(frames["tg"].columns)
+    raw = frames["lm"].to_numpy(np.float32)
+    scaler = model.reference.landmark_scaler
+    output = predict(model.config, model.params, (raw - scaler.mean) / scaler.sd)
+    inferred = to_log2(np.asarray(output), model.reference.target_scaler)
+    error = np.abs(inferred - frames["tg"].to_numpy()).mean()
+    minimum = json.loads((done / "results.json").read_text())["minimum_over_epochs_mae"][name]["test"]
+    assert error == pytest.approx(minimum, rel=1e-5)
+    assert model.provenance["scores"]["test"]["network"]["log2_mae"] == pytest.approx(minimum, rel=1e-5)
+
+
+def test_models_predict_tables_with_the_files_names(done: Path, folder: Path) -> None:
+    plate = pd.read_hdf(folder / "ddf_lm_dataset_small_example_test.h5", "table")
+    with warnings.catch_warnings(action="ignore"):  # of profiles out of range, which some are
+        profiles = load_model(done / "models" / "sigmoid").predict(plate)
+    assert list(profiles.columns) == [f"lm{gene}" for gene in range(12)] + [f"tg{gene}" for gene in range(7)]
+
+
+def test_resumed_it_ends_with_the_same_models(done: Path, folder: Path) -> None:
+    before = {path: path.read_bytes() for path in (done / "models").rglob("*") if path.is_file()}
+    authors_example.run(folder, done, parallel.devices(1), epochs=4, resume=True)
+    assert {path: path.read_bytes() for path in (done / "models").rglob("*") if path.is_file()} == before
+
+
+def test_genes_of_train_and_test_must_agree(folder: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(folder, tmp_path / "copy", ignore=shutil.ignore_patterns("out")))
     path = folder / "ddf_tg_dataset_small_example_test.h5"
     frame = pd.read_hdf(path, "table")
     path.unlink()

@@ -13,8 +13,10 @@ import pytest
 
 import dgex
 from dgex.identity import claim
-from experiments import ablation, activations, growth, platforms, study, trials
-from experiments.trials import Trial
+from experiments import study
+from experiments.questions import ablation, activations, growth, platforms
+from experiments.trials import trial as trials
+from experiments.trials.trial import Trial
 
 
 @pytest.fixture(autouse=True)
@@ -83,7 +85,7 @@ def test_end_to_end_with_one_seed(
         for figure in section["figures"]:
             assert (output / "figures" / f"{figure['name']}.svg").exists()
     # Resumed: nothing is done again, and the same is said.
-    monkeypatch.setattr("experiments.study_page.write_study", write := Mock())
+    monkeypatch.setattr("experiments.report.page.write_report", write := Mock())
     command(study_data, output, *ONE_SEED, "--resume")()
     assert len(calls) == 3
     (_, again), _ = write.call_args

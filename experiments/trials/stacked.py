@@ -1,0 +1,69 @@
+"""Trials that train at once, as a stack of networks: the same network on the same data from several seeds."""
+
+import shutil
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from dgex.identity import sole_use
+from dgex.log import Epoch
+from dgex.stack import fit_many
+from dgex.training import DivergedError
+from experiments.trials.events import event_file
+from experiments.trials.loading import Loaded
+from experiments.trials.trial import Trial, identity, network_of, network_outcome, run, samples_of, write
+
+
+def run_at_once(
+    trials: Sequence[Trial],
+    data: Loaded,
+    folder: Path,
+    on_epoch: Callable[[Epoch, float], None] = lambda row, seconds: None,
+    *,
+    events: bool = False,
+) -> None:
+    """Does for all trials what ``experiments.trials.trial.run`` does for one.
+
+    A network that diverges stops a stack; the trials are then run in turn, so that it stops none but its own.
+
+    Args:
+      trials: of one network on one data set, differing in their seed alone, none with an outcome.
+      data, folder, events: as there.
+      on_epoch: called with the row of the first trial's log.
+
+    Raises:
+      InUseError: another process is at one of them.
+      DgexError: as ``run``.
+    """
+    directories = [folder / trial.folder for trial in trials]
+    seeds = [trial.seed for trial in trials]
+    # A name of its own: what was begun with other seeds, or alone, cannot be gone on with.
+    records = [directory / f"training-{'-'.join(map(str, seeds))}" for directory in directories]
+    train, validation = samples_of(trials[0], data)
+    config, protocol = network_of(trials[0], data)
+    seconds = 0.0
+    with ExitStack() as stack:
+        for directory in directories:
+            directory.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(sole_use(directory))
+        write_events = [stack.enter_context(event_file(each / "events" if events else None)) for each in directories]
+
+        def on_epochs(rows: list[Epoch], took: float) -> None:
+            nonlocal seconds
+            seconds += took
+            for write_event, row in zip(write_events, rows, strict=True):
+                write_event(row)
+            on_epoch(rows[0], took)
+
+        try:
+            fits = fit_many(config, protocol, train, validation, seeds, records, resume=True, on_epoch=on_epochs)
+        except DivergedError:
+            fits = []
+        for trial, directory, fitted in zip(trials, directories, fits, strict=bool(fits)):
+            outcome = network_outcome(trial, data, fitted, seconds / len(trials))
+            write(directory / "outcome.npz", outcome, identity(trial, data.source.identity))
+        for record in records:
+            shutil.rmtree(record / "checkpoints", ignore_errors=True)
+    if not fits:
+        for trial in trials:
+            run(trial, data, folder, on_epoch, events=events)

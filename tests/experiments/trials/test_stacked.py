@@ -1,0 +1,80 @@
+"""Trials that train at once: the outcomes of training them in turn, up to rounding."""
+
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from dgex import parallel, stack, training
+from experiments.trials import schedule
+from experiments.trials.loading import Loaded
+from experiments.trials.models import Model
+from experiments.trials.schedule import at_once
+from experiments.trials.sources import Sources
+from experiments.trials.stacked import run_at_once
+from experiments.trials.trial import Outcome, Trial, read, run
+
+TAAF = Model("taaf", "TAAF", {"hidden": (6,), "activation": "sigmoid", "taaf": "hidden"})
+LARGE = Model("large", "large", {"hidden": (3000,), "activation": "tanh"})
+
+
+@pytest.fixture(scope="module")
+def trials(tiny) -> list[Trial]:
+    return [Trial("fold-1", TAAF, replace(tiny.protocol, epochs=3), seed, 12) for seed in (0, 1, 2)]
+
+
+@pytest.fixture(scope="module")
+def loaded(sources: Sources) -> Loaded:
+    return Loaded(sources.folds[0], parallel.devices(1))
+
+
+def outcomes(trials: list[Trial], loaded: Loaded, folder: Path) -> list[Outcome]:
+    return [read(trial, loaded.source.identity, folder) for trial in trials]
+
+
+@pytest.fixture(scope="module")
+def in_turn(trials, loaded, tmp_path_factory) -> list[Outcome]:
+    folder = tmp_path_factory.mktemp("turn")
+    for trial in trials:
+        run(trial, loaded, folder)
+    return outcomes(trials, loaded, folder)
+
+
+def same(found: list[Outcome], expected: list[Outcome]) -> None:
+    for one, other in zip(found, expected, strict=True):
+        assert one.best_epoch == other.best_epoch and one.diverged == other.diverged
+        np.testing.assert_allclose(one.curve, other.curve, rtol=1e-5)
+        np.testing.assert_allclose(one.scores["test"].sample, other.scores["test"].sample, rtol=1e-4)
+
+
+def test_outcomes_are_those_of_training_in_turn(trials, loaded, in_turn, tmp_path: Path) -> None:
+    seen = []
+    run_at_once(trials, loaded, tmp_path, lambda row, seconds: seen.append(row.epoch))
+    same(outcomes(trials, loaded, tmp_path), in_turn)
+    assert seen == [1, 2, 3]
+    assert not list(tmp_path.rglob("checkpoints"))
+    assert len(list(tmp_path.rglob("training-0-1-2/log.csv"))) == 3
+
+
+def test_where_a_network_diverges_they_are_trained_in_turn(trials, loaded, in_turn, tmp_path, monkeypatch) -> None:
+    not_finite = training.not_finite
+    monkeypatch.setattr(stack, "not_finite", lambda seed, row: "problem" if seed == 1 else not_finite(seed, row))
+    run_at_once(trials, loaded, tmp_path)
+    same(outcomes(trials, loaded, tmp_path), in_turn)
+
+
+def test_seeds_of_small_networks_train_at_once_on_gpus(trials) -> None:
+    large = [Trial("fold-1", LARGE, trials[0].protocol, seed) for seed in (0, 1)]
+    ridge = Trial("fold-1", Model("ridge", "ridge regression"), None)
+    asked = [*trials, *large, ridge, replace(trials[0], targets=None)]
+    gpu = (SimpleNamespace(platform="gpu"),)
+    assert at_once(asked, gpu) == [trials, *([trial] for trial in asked[3:])]
+    assert at_once(asked, parallel.devices(1)) == [[trial] for trial in asked]
+
+
+def test_a_schedule_with_stacks(trials, sources, loaded, in_turn, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(schedule, "at_once", lambda trials, devices: [list(trials)] if trials else [])
+    schedule.run_all(trials, [sources.folds[0]], tmp_path, parallel.devices(1))
+    same(outcomes(trials, loaded, tmp_path), in_turn)
