@@ -9,7 +9,7 @@ BIN := .venv/bin
 SIMULATED := data/simulated.h5
 GEO := data/geo.h5
 GENES := data/genes/map_tg.txt
-PREPARATION := $(wildcard data_prep/*.py dgex/*.py dgex/formats/*.py)
+PREPARATION := $(wildcard data_prep/*.py dgex/*.py dgex/data/*.py dgex/files/*.py dgex/formats/*.py)
 DATA ?= $(SIMULATED)
 ifeq ($(DATA),geo)
 override DATA := $(GEO)

@@ -21,12 +21,12 @@ import typer
 
 from benchmarks.train_step import environment
 from dgex import console, parallel
-from dgex.atomic import need_room
+from dgex.files.atomic import need_room
+from dgex.formats.expression import Block, Expression, text_column
 from dgex.formats.gctx import write_gctx
-from dgex.formats.matrix import Block, Expression, text_column
 from dgex.inference import ROWS, inference_function
 from dgex.model import Model
-from dgex.model_directory import load_model
+from dgex.model.directory import load_model
 from dgex.networks import take_targets
 
 L1000 = 1_328_098  # profiles

@@ -1,4 +1,4 @@
-"""Times many networks trained at once, as ``dgex.stack.fit_many`` does, against the same networks in turn.
+"""Times many networks trained at once, as ``dgex.stacked_training.fit_many`` does, against the same networks in turn.
 
     python -m benchmarks.stack
 
@@ -23,7 +23,7 @@ from dgex.batches import Samples, epoch_order, place
 from dgex.errors import DgexError
 from dgex.networks import PRESETS, NetworkConfig
 from dgex.protocols import EXAMPLE
-from dgex.stack import stack, train_stack_epoch
+from dgex.stacked_training import stack, train_stack_epoch
 from dgex.training import init_state, train_epoch
 
 # Networks at once; one is what training in turn costs.

@@ -27,9 +27,9 @@ from rich.table import Table
 from benchmarks.peers import Peer, installed_peers
 from benchmarks.rates import copies, flop_of_products, products_alone, update_alone
 from dgex import console, parallel
-from dgex.atomic import replacing
 from dgex.batches import epoch_order, index_batches, place
 from dgex.errors import DgexError
+from dgex.files.atomic import replacing
 from dgex.networks import PRESETS, ComputeDtype, NetworkConfig, Params, Precision, init_params, predict
 from dgex.protocols import DGEX, EXAMPLE, Protocol
 from dgex.training import init_state, train_epoch

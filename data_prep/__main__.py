@@ -15,13 +15,14 @@ from data_prep.duplicates import Rule
 from data_prep.pipeline import Settings
 from data_prep.split import Fold, Fractions, Split
 from data_prep.steps import Steps
-from dgex.atomic import check_writable, need_room
-from dgex.console import command_line, main, say
+from dgex import console
+from dgex.console import command_line, say
+from dgex.data.genes import gene_table_paths, read_gene_table, write_gene_table
 from dgex.errors import DgexError
-from dgex.extras import need
+from dgex.files.atomic import check_writable, need_room
+from dgex.files.optional import need
+from dgex.formats.expression import Block
 from dgex.formats.gctx import write_gctx
-from dgex.formats.matrix import Block
-from dgex.genes import gene_table_paths, read_gene_table, write_gene_table
 
 app = command_line("From public expression data to one prepared HDF5 file.")
 
@@ -238,5 +239,10 @@ def simulate_command(
     )
 
 
+def main() -> None:
+    """Runs the command ``dgex-prepare``, which is ``python -m data_prep``."""
+    console.main(app)
+
+
 if __name__ == "__main__":
-    main(app)
+    main()

@@ -22,9 +22,9 @@ from typing import BinaryIO
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
-import dgex
 from dgex.console import stderr
 from dgex.errors import DgexError, visible
+from dgex.version import __version__
 
 ATTEMPTS = 6
 FIRST_WAIT, LONGEST_WAIT = 1.0, 300.0  # seconds; a wait doubles from one attempt to the next
@@ -176,7 +176,7 @@ def _fetch(url: str, file: BinaryIO, report: Report, sleep: Callable[[float], No
 
 def _attempt(url: str, file: BinaryIO, report: Report, limits: Limits) -> None:
     done = file.seek(0, os.SEEK_END)
-    headers = {"User-Agent": f"dgex/{dgex.__version__}"} | ({"Range": f"bytes={done}-"} if done else {})
+    headers = {"User-Agent": f"dgex/{__version__}"} | ({"Range": f"bytes={done}-"} if done else {})
     try:
         response = urlopen(Request(url, headers=headers), timeout=STALLED)
     except HTTPError as error:

@@ -22,7 +22,7 @@ from typing import Literal
 import numpy as np
 from scipy.spatial import cKDTree
 
-from dgex.extras import need
+from dgex.files.optional import need
 
 # In log2 units over all probe sets; the threshold of D-GEX (Chen et al., Bioinformatics 2016).
 DISTANCE = 1.0

@@ -17,11 +17,11 @@ from data_prep.pipeline import Settings, prepare, prepare_onto
 from data_prep.prepared import open_prepared
 from data_prep.report import Report
 from data_prep.split import check_fold
-from dgex.atomic import check_writable
-from dgex.dataset import SCHEMA_VERSION, SPLITS, sha256_of
+from dgex.data.dataset import SCHEMA_VERSION, SPLITS, sha256_of
+from dgex.data.genes import gene_table_paths
 from dgex.errors import DgexError
-from dgex.formats.matrix import first_repeated
-from dgex.genes import gene_table_paths
+from dgex.files.atomic import check_writable
+from dgex.formats.expression import first_repeated
 
 # The most in which each fold of the default compendium's 21 studies has three studies or more (with seed 0). With
 # seven, two of its studies are a fold each, and one study alone chooses a best epoch; the study in

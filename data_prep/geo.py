@@ -16,18 +16,18 @@ from rich.progress import Progress
 from data_prep.download import LIMITS, Limits, NotThere, download, find_flaw
 from data_prep.platforms import PLATFORMS, check_platforms
 from data_prep.steps import Steps
-from dgex.atomic import check_writable
 from dgex.console import progress
-from dgex.dataset import sha256_of
+from dgex.data.dataset import sha256_of
+from dgex.data.genes import gene_table_paths, read_gene_tables
+from dgex.data.intensity_scale import intensity_scale, log2_of_linear, reach_of
 from dgex.errors import DgexError
+from dgex.files.atomic import check_writable
+from dgex.files.scratch import Scratch
 from dgex.formats.content import read_small
+from dgex.formats.expression import BLOCK, Block, Expression, first_repeated
 from dgex.formats.gctx import write_gctx
-from dgex.formats.matrix import BLOCK, Block, Expression, first_repeated
+from dgex.formats.missing_values import tally, without_stand_ins
 from dgex.formats.series_matrix import open_series_matrix
-from dgex.genes import gene_table_paths, read_gene_tables
-from dgex.missing import tally, without_stand_ins
-from dgex.scale import intensity_scale, log2_of_linear, reach_of
-from dgex.scratch import Scratch
 
 COMPENDIUM = Path(__file__).with_name("compendium.txt")  # the accession list that comes with the project
 SERIES = "https://ftp.ncbi.nlm.nih.gov/geo/series"

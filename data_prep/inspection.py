@@ -17,12 +17,12 @@ from data_prep.densities import histograms
 from data_prep.prepared import Prepared, open_prepared
 from data_prep.report import listed
 from data_prep.steps import Steps
-from dgex.dataset import SCHEMA_VERSION, SPLITS, is_prepared
+from dgex.data.dataset import SCHEMA_VERSION, SPLITS, is_prepared
+from dgex.data.intensity_scale import Scale, intensity_scale, log2_of_linear, reach_of, scale_of
 from dgex.errors import DgexError, visible
-from dgex.formats.matrix import Expression
+from dgex.formats.expression import Expression
+from dgex.formats.missing_values import tally
 from dgex.formats.opening import open_expression
-from dgex.missing import tally
-from dgex.scale import Scale, intensity_scale, log2_of_linear, reach_of, scale_of
 
 PROFILES = 1000  # to look at closely; fewer where they have more values than
 PROFILE_VALUES = 2**25  # which are 128 MiB
@@ -91,7 +91,7 @@ def inspect(path: Path, steps: Steps, layer: str | None = None) -> Inspection:
     """Reads any file of expression profiles once, raw or prepared.
 
     What a prepared file promises, such as finite values and a scaler of its training split, is taken as said:
-    ``dgex.dataset.read_dataset`` checks it whenever the file is used.
+    ``dgex.data.dataset.read_dataset`` checks it whenever the file is used.
 
     Raises:
       DgexError: as ``open_expression`` and ``open_prepared``; none of the profiles looked at has any value.

@@ -14,9 +14,9 @@ from data_prep.densities import histograms
 from data_prep.inspection import Inspection
 from data_prep.prepared import Prepared
 from data_prep.steps import Steps
-from dgex.atomic import replacing
-from dgex.dataset import HISTOGRAM_EDGES
-from dgex.normalization import Ties, fit_quantiles, to_quantiles
+from dgex.data.dataset import HISTOGRAM_EDGES
+from dgex.data.normalization import Ties, fit_quantiles, to_quantiles
+from dgex.files.atomic import replacing
 
 States = Mapping[str, np.ndarray]  # by title, the profiles looked at closely in a state of normalisation
 

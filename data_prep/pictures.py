@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from dgex.dataset import HISTOGRAM_EDGES, SPLITS
-from dgex.svg import look, to_svg
+from dgex.data.dataset import HISTOGRAM_EDGES, SPLITS
+from dgex.files.svg import look, to_svg
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")  # of Okabe and Ito
 NAMED = 2 * len(COLOURS)

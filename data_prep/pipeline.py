@@ -36,10 +36,10 @@ from data_prep.split import (
 )
 from data_prep.staging import MOST_MISSING_OF_A_GENE, Staged, stage
 from data_prep.writing import Plan, fit_reference, write
-from dgex.atomic import check_writable
-from dgex.dataset import SPLITS, read_reference, sha256_of, training_samples
+from dgex.data.dataset import SPLITS, read_reference, sha256_of, training_samples
+from dgex.data.genes import gene_table_paths, read_gene_tables
 from dgex.errors import DgexError
-from dgex.genes import gene_table_paths, read_gene_tables
+from dgex.files.atomic import check_writable
 
 
 @dataclass(frozen=True)

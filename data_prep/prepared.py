@@ -1,6 +1,6 @@
 """A prepared file as it lies on disk: its profiles pass by in blocks, like those of any expression table.
 
-``dgex.dataset.read_dataset`` reads the same file into memory and checks every value, which training needs.
+``dgex.data.dataset.read_dataset`` reads the same file into memory and checks every value, which training needs.
 """
 
 import json
@@ -14,16 +14,16 @@ import h5py
 import numpy as np
 
 from data_prep.report import Report
-from dgex.dataset import HISTOGRAM_EDGES, PREPARE_AGAIN, Reference, read_missing, read_reference
+from dgex.data.dataset import HISTOGRAM_EDGES, PREPARE_AGAIN, Reference, read_missing, read_reference
 from dgex.errors import DgexError
 from dgex.formats.content import reading
+from dgex.formats.expression import Block, Expression
 from dgex.formats.hdf5 import dataset_at, stream_hdf5
-from dgex.formats.matrix import Block, Expression
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """What a prepared file holds besides values and sample ids; see ``dgex.dataset``."""
+    """What a prepared file holds besides values and sample ids; see ``dgex.data.dataset``."""
 
     schema: int
     reference: Reference

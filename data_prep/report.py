@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from dgex.dataset import SPLITS
+from dgex.data.dataset import SPLITS
 from dgex.errors import visible
 
 
@@ -16,7 +16,7 @@ class Report:
     """``str`` of it is what the command prints; the prepared file keeps it under ``/preparation``."""
 
     kind: str  # of source file
-    naming: str  # of its rows, as ``dgex.nomenclature`` calls it
+    naming: str  # of its rows, as ``dgex.data.gene_names`` calls it
     scale: str  # of its values: log2 or linear
     samples_read: int
     duplicates_removed: tuple[str, ...]  # sample ids

@@ -34,8 +34,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from data_prep.blocks import in_order
-from dgex.formats.matrix import Block, Expression
-from dgex.genes import Genes
+from dgex.data.genes import Genes
+from dgex.formats.expression import Block, Expression
 
 PROGRAMS = 40
 PROGRAMS_PER_GENE = 3

@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 
-from dgex.dataset import SPLITS
+from dgex.data.dataset import SPLITS
 from dgex.errors import DgexError
 
 Split = Literal["study", "sample"]
@@ -21,7 +21,7 @@ def split_by_sample(count: int, fractions: Fractions = FRACTIONS, seed: int = 0)
     """Assigns samples to the splits in seeded random order.
 
     Returns:
-      u1 [samples], positions in ``dgex.dataset.SPLITS``.
+      u1 [samples], positions in ``dgex.data.dataset.SPLITS``.
 
     Raises:
       DgexError: the fractions are no shares of a whole, or a split stays empty.
@@ -45,7 +45,7 @@ def split_by_study(studies: Sequence[str], fractions: Fractions = FRACTIONS, see
       studies: each sample's study.
 
     Returns:
-      u1 [samples], positions in ``dgex.dataset.SPLITS``.
+      u1 [samples], positions in ``dgex.data.dataset.SPLITS``.
 
     Raises:
       DgexError: the fractions are no shares of a whole, or there are fewer studies than splits.
@@ -76,7 +76,7 @@ def split_by_fold(studies: Sequence[str], fold: Fold, seed: int = 0) -> np.ndarr
       fold: which one, counted from 1, and how many there are.
 
     Returns:
-      u1 [samples], positions in ``dgex.dataset.SPLITS``.
+      u1 [samples], positions in ``dgex.data.dataset.SPLITS``.
 
     Raises:
       DgexError: there are fewer than three folds or fewer studies than folds, or the asked fold is none of them.

@@ -16,16 +16,16 @@ from numpy.typing import DTypeLike
 
 from data_prep.blocks import Work, blocks_of, in_order
 from data_prep.platforms import check_platforms
-from dgex.atomic import need_room
-from dgex.dataset import Missing
+from dgex.data.dataset import Missing
+from dgex.data.gene_matching import Match, average, match_genes
+from dgex.data.genes import Genes
+from dgex.data.intensity_scale import intensity_scale, log2_of_linear, reach_of
 from dgex.errors import DgexError
-from dgex.formats.matrix import BLOCK, Expression
+from dgex.files.atomic import need_room
+from dgex.files.scratch import Scratch
+from dgex.formats.expression import BLOCK, Expression
 from dgex.formats.opening import open_expression
 from dgex.formats.series_matrix import SERIES_MATRIX
-from dgex.genes import Genes
-from dgex.matching import Match, average, match_genes
-from dgex.scale import intensity_scale, log2_of_linear, reach_of
-from dgex.scratch import Scratch
 
 MOST_MISSING_OF_A_PROFILE = 0.1
 MOST_MISSING_OF_A_GENE = 0.5
@@ -37,7 +37,7 @@ class Staged:
     """A source in scratch. Profiles are called by their position in it."""
 
     kind: str  # of file
-    stand_ins: Counter[float]  # of the source, which are missing: see ``dgex.missing``
+    stand_ins: Counter[float]  # of the source, which are missing: see ``dgex.formats.missing_values``
     sample_id: np.ndarray  # str [samples]
     study: np.ndarray  # str [samples], "" where unknown
     linear: bool  # whether the source's values are, and are turned into log2 on reading

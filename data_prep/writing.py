@@ -9,15 +9,15 @@ import h5py
 import numpy as np
 import scipy
 
-import dgex
 from data_prep.blocks import Work, blocks_of, in_order
 from data_prep.densities import histograms
 from data_prep.report import Report, gap_rule
 from data_prep.staging import Staged
-from dgex.dataset import SPLITS, Missing, Reference, Writer, create_dataset, sha256_of
-from dgex.genes import Genes, overlap
-from dgex.missing import tally
-from dgex.normalization import Moments, QuantileSum, Scaler, Ties, to_quantiles
+from dgex.data.dataset import SPLITS, Missing, Reference, Writer, create_dataset, sha256_of
+from dgex.data.genes import Genes, overlap
+from dgex.data.normalization import Moments, QuantileSum, Scaler, Ties, to_quantiles
+from dgex.formats.missing_values import tally
+from dgex.version import __version__
 
 # How tied values are ranked, on arrays and on RNA-seq: the right way, and under ``legacy`` the originals'.
 OF_ARRAYS: tuple[Ties, Ties] = ("quantile", "floor")
@@ -109,7 +109,8 @@ def write(
                 "command": command,
                 "sources": _checksums(sources, work),
                 "versions": {"python": platform.python_version()}
-                | {package.__name__: package.__version__ for package in (np, scipy, h5py, dgex)},
+                | {package.__name__: package.__version__ for package in (np, scipy, h5py)}
+                | {"dgex": __version__},
                 "preparation": settings | asdict(report),
             },
             before,

@@ -1,23 +1,29 @@
 """Gene expression inference with transformative adaptive activation functions (TAAF).
 
-This package imports nothing by itself, so that ``import dgex.taaf`` costs what jax and flax cost.
+The public functions are imported when they are first used, so that ``import dgex.taaf`` costs what jax and flax cost.
 """
+
+from dgex.version import __version__ as __version__
 
 TYPE_CHECKING = False  # as type checkers know it, without importing typing
 if TYPE_CHECKING:
-    import os
+    from dgex.model import Model as Model
+    from dgex.model.directory import load_model as load_model
+    from dgex.model.in_memory import evaluate as evaluate
+    from dgex.model.in_memory import predict as predict
 
-    from dgex.model import Model
+HOMES = {
+    "Model": "dgex.model",
+    "load_model": "dgex.model.directory",
+    "evaluate": "dgex.model.in_memory",
+    "predict": "dgex.model.in_memory",
+}
 
-__version__ = "0.1.0"
 
+def __getattr__(name: str) -> object:
+    """Imports a public name on first use (PEP 562)."""
+    if name not in HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
 
-def load_model(path: "str | os.PathLike[str] | None" = None) -> "Model":
-    """Reads a model directory, by default that of the model that comes with the package.
-
-    Raises:
-      DgexError: it is no model directory, or a file in it is missing or altered.
-    """
-    from dgex.model_directory import load_model as load
-
-    return load(path)
+    return getattr(import_module(HOMES[name]), name)

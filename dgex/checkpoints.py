@@ -17,8 +17,8 @@ from typing import Any, Protocol, TypeVar
 import jax
 from orbax.checkpoint import v1 as ocp
 
-from dgex.atomic import need_room, replacing
 from dgex.errors import DgexError
+from dgex.files.atomic import need_room, replacing
 
 Tree = TypeVar("Tree")
 SUMS = "SHA256SUMS"

@@ -82,10 +82,10 @@ def train_command(
     checkpoints lie in OUTPUT.training meanwhile.
     """
     from dgex import parallel
-    from dgex.dataset import read_dataset, read_shape, sha256_of
-    from dgex.fitting import Scores, train_model
+    from dgex.data.dataset import read_dataset, read_shape, sha256_of
     from dgex.log import Epoch
-    from dgex.model_directory import check_new, save_model
+    from dgex.model.directory import check_new, save_model
+    from dgex.model.fitting import Scores, train_model
     from dgex.networks import NetworkConfig
     from dgex.protocols import named_protocol
 
@@ -147,12 +147,12 @@ def evaluate_command(
     prepared --onto that, and is scored split by split. Only measured values are scored.
     """
     from dgex import parallel
-    from dgex.dataset import is_prepared, read_dataset
-    from dgex.evaluation import evaluate_model, evaluate_table
+    from dgex.data.dataset import is_prepared, read_dataset
+    from dgex.formats.missing_values import tally
     from dgex.formats.opening import open_expression
-    from dgex.missing import tally
-    from dgex.model_directory import load_model
-    from dgex.prediction import Request
+    from dgex.model.directory import load_model
+    from dgex.model.evaluation import evaluate_model, evaluate_table
+    from dgex.model.prediction import Request
 
     *models, data = paths
     if model is not None:
@@ -189,7 +189,7 @@ def evaluate_command(
 @app.command("info")
 def info_command(model: Annotated[Path | None, typer.Argument(help="Model directory.")] = None) -> None:
     """Print the card of a model, by default of the one that comes with dgex; its checksums are checked."""
-    from dgex.model_directory import read_card
+    from dgex.model.directory import read_card
 
     console.say(read_card(model).removesuffix("\n"))
 
@@ -222,11 +222,11 @@ def predict_command(
 ) -> None:
     """Infer whole expression profiles from landmark genes."""
     from dgex import parallel
-    from dgex.formats.matrix import Block
+    from dgex.formats.expression import Block
     from dgex.formats.opening import open_expression
     from dgex.formats.writing import check_output, write_expression
-    from dgex.model_directory import load_model
-    from dgex.prediction import Request, predict
+    from dgex.model.directory import load_model
+    from dgex.model.prediction import Request, predict_table
 
     folder = check_output(output, table)
     request = Request(input_scale, output_scale, all_targets, interval, max_missing)
@@ -236,7 +236,8 @@ def predict_command(
         bar = stack.enter_context(console.progress())
         task = bar.add_task("reading", total=None)
         expression = stack.enter_context(open_expression(table, layer))
-        prediction = stack.enter_context(predict(loaded, table, expression, request, parallel.devices(devices), folder))
+        over = parallel.devices(devices)
+        prediction = stack.enter_context(predict_table(loaded, table, expression, request, over, folder))
         how = "taken" if input_scale == "auto" else "given"
         console.say(f"{table}: {expression.kind}, {prediction.match.report()}\n{how} as {prediction.scale}")
         whole = prediction.expression

@@ -20,8 +20,8 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from dgex.atomic import check_path
 from dgex.errors import DgexError, visible
+from dgex.files.atomic import check_path
 from dgex.signals import stoppable
 
 Function = TypeVar("Function", bound=Callable[..., Any])

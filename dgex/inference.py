@@ -8,8 +8,8 @@ import jax
 import numpy as np
 
 from dgex import parallel
+from dgex.data.normalization import Scaler
 from dgex.networks import NetworkConfig, Params, predict
-from dgex.normalization import Scaler
 
 # Profiles that a device predicts at once, the last ones filled up with zeros. Always as many, since products of another
 # shape may be added up in another order: a profile's last bits would depend on how many others came with it.

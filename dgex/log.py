@@ -4,8 +4,8 @@ import csv
 from pathlib import Path
 from typing import NamedTuple
 
-from dgex.atomic import replacing
 from dgex.errors import DgexError
+from dgex.files.atomic import replacing
 
 # Networks trained at once share a checkpoint, so one of them cannot start again alone.
 START_AGAIN = "delete the folder, with those of all seeds trained at once with it, and train again"

@@ -4,7 +4,8 @@ The process ends where it is, without an exception that unwinds it. Python would
 between any two bytecodes, and within a callback of C or C++ (JAX has them for garbage collection, caches and
 compilation) it is dropped, so that the command goes on, or is a crash there (SIGSEGV); so are threads of JAX and Orbax
 that are still at work in the interpreter's finalization. Nothing needs unwinding: unfinished files are known to
-``dgex.atomic``, scratch files have no name, the system lets go of locks, and a run resumes from its last checkpoint.
+``dgex.files.atomic``, scratch files have no name, the system lets go of locks, and a run resumes from its last
+checkpoint.
 
 While the main thread is in one long call, such as a compilation or an epoch, Python runs no handler. So a thread, which
 the C part of Python's handler wakes at once through a pipe, ends the process then.
@@ -19,7 +20,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import NoReturn
 
-from dgex.atomic import remove_partials
+from dgex.files.atomic import remove_partials
 
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 GRACE = 0.5  # seconds for the main thread to come to the handler, which can also flush the streams

@@ -4,7 +4,7 @@
 the devices are three layers, each made of the one before. Data order is a pure function of (seed, epoch), dropout of
 (seed, step, row of the global batch); neither knows how many devices there are, so their number changes only rounding.
 
-``dgex.stack`` lifts the second layer once more, over networks that train at once.
+``dgex.stacked_training`` lifts the second layer once more, over networks that train at once.
 """
 
 import functools
@@ -28,7 +28,7 @@ from dgex.metrics import GeneStatistics, empty_statistics, finalize, statistics
 from dgex.networks import NetworkConfig, Params, init_params, predict
 from dgex.optimizers import optimizer as named_optimizer
 from dgex.protocols import LOSSES, Protocol, learning_rate
-from dgex.record import recorded
+from dgex.training_record import recorded
 
 Metrics = dict[str, jax.Array]
 Advance = Callable[..., tuple["TrainState", Metrics]]  # by a step or an epoch

@@ -28,21 +28,21 @@ import jax
 import numpy as np
 from rich.console import Console
 
-from dgex.baselines import mean_predictor, ridge
+from dgex.baselines.linear import mean_predictor, ridge
+from dgex.baselines.sufficient_statistics import products
 from dgex.batches import Samples, check_devices, place
 from dgex.console import progress
-from dgex.dataset import Reference, sha256_of
+from dgex.data.dataset import Reference, sha256_of
+from dgex.data.genes import Genes
+from dgex.data.normalization import Scaler, fit_quantiles, fit_scaler, standardize
 from dgex.errors import DgexError
-from dgex.fitting import assess
+from dgex.files.run_directory import claim
 from dgex.formats.pandas_hdf import read_pandas_hdf
-from dgex.genes import Genes
-from dgex.identity import claim
 from dgex.log import Epoch
 from dgex.model import Model
-from dgex.model_directory import save_model
+from dgex.model.directory import save_model
+from dgex.model.fitting import assess
 from dgex.networks import PRESETS, NetworkConfig, Params, Precision
-from dgex.normalization import Scaler, fit_quantiles, fit_scaler, standardize
-from dgex.products import products
 from dgex.protocols import EXAMPLE, Protocol
 from dgex.training import Fit, fit
 from experiments.report.figures import learning_curves

@@ -31,10 +31,10 @@ from rich.console import Console
 from rich.table import Table
 
 from dgex import console, parallel
-from dgex.atomic import replacing
-from dgex.dataset import read_reference, read_shape
+from dgex.data.dataset import read_reference, read_shape
 from dgex.errors import DgexError
-from dgex.extras import need
+from dgex.files.atomic import replacing
+from dgex.files.optional import need
 from dgex.metrics import summarize
 from dgex.networks import Init, NetworkConfig, Precision
 from dgex.protocols import PROTOCOLS, named_protocol

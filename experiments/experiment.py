@@ -8,9 +8,9 @@ from typing import Annotated, Any
 import jax
 import typer
 
-from dgex.atomic import check_writable
 from dgex.batches import check_devices
-from dgex.identity import claim
+from dgex.files.atomic import check_writable
+from dgex.files.run_directory import claim
 from experiments.analysis.evidence import Evidence, Run, runs
 from experiments.report.sections import Section
 from experiments.trials.models import Model

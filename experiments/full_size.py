@@ -33,9 +33,9 @@ import jax
 import typer
 
 from dgex import console, parallel
-from dgex.dataset import read_shape
+from dgex.data.dataset import read_shape
 from dgex.errors import DgexError
-from dgex.extras import need
+from dgex.files.optional import need
 from dgex.protocols import DGEX, EXAMPLE, named_protocol
 from experiments.analysis.evidence import Run, compare_all, errors
 from experiments.experiment import BASELINE_MODELS, Devices, Epochs, Experiment, Resume, carry_out, check

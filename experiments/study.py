@@ -21,12 +21,12 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-import dgex
 from dgex import console, parallel
 from dgex.batches import check_devices
 from dgex.errors import DgexError
-from dgex.extras import need
-from dgex.identity import claim
+from dgex.files.optional import need
+from dgex.files.run_directory import claim
+from dgex.version import __version__
 from experiments.analysis.evidence import Evidence
 from experiments.analysis.statistics import FEWEST_SEEDS, FEWEST_STUDIES
 from experiments.questions import ablation, activations, growth, platforms
@@ -117,7 +117,7 @@ def main(
 
 def identity(sources: Sources, plan: Plan) -> dict[str, Any]:
     """What all of a folder's trials have in common; numbers of seeds, targets and profiles may grow."""
-    return {"data": sources.identity, "protocol": asdict(plan.protocol), "dgex": dgex.__version__}
+    return {"data": sources.identity, "protocol": asdict(plan.protocol), "dgex": __version__}
 
 
 def too_few(sources: Sources, plan: Plan) -> list[str]:

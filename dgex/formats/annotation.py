@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from dgex.errors import DgexError
-from dgex.formats.matrix import Expression
+from dgex.formats.expression import Expression
 
 # None of these is a gene's symbol, or a table of genes in columns would lose it: GC, CPM and STOP are.
 ENTREZ = frozenset(

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from dgex.atomic import replacing
-from dgex.formats.matrix import Expression
+from dgex.files.atomic import replacing
+from dgex.formats.expression import Expression
 
 AXES = ("genes", "samples")
 Metadata = dict[str, np.ndarray]
@@ -69,7 +69,7 @@ def write_with_companions(path: Path, write_values: Write, companions: Mapping[P
       companions: what writes each of the files beside it.
 
     Raises:
-      DgexError: as ``dgex.atomic.replacing``; whatever the writing functions raise.
+      DgexError: as ``dgex.files.atomic.replacing``; whatever the writing functions raise.
     """
     with ExitStack() as stack:
         write_values(stack.enter_context(replacing(path)))

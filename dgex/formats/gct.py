@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 
 from dgex.errors import DgexError
+from dgex.formats.column_names import column_names, one_line
 from dgex.formats.companions import provenance_companions, write_with_companions
-from dgex.formats.lines import is_packed, metadata_texts, row_blocks, text_output, value_texts
-from dgex.formats.matrix import Expression, ending, plain_ids
-from dgex.formats.names import column_names, one_line
-from dgex.formats.text import leading_fields, metadata_column, padding_of, read_lines, value_blocks
+from dgex.formats.expression import Expression, ending, plain_ids
+from dgex.formats.text_reading import leading_fields, metadata_column, padding_of, read_lines, value_blocks
+from dgex.formats.text_writing import is_packed, metadata_texts, row_blocks, text_output, value_texts
 
 GTEX = "id\tname\tdescription\t"
 COUNTS = {"#1.2": 2, "#1.3": 4}  # on line 2

@@ -14,10 +14,10 @@ import h5py
 import numpy as np
 
 from dgex.errors import DgexError
+from dgex.formats.column_names import column_names
 from dgex.formats.content import reading
+from dgex.formats.expression import BLOCK, Expression, ending, is_text, plain_ids
 from dgex.formats.hdf5 import create_hdf5, dataset_at, matrix_blocks, read_column, stream_hdf5, write_texts
-from dgex.formats.matrix import BLOCK, Expression, ending, is_text, plain_ids
-from dgex.formats.names import column_names
 
 MATRIX, ROWS, SAMPLES = "0/DATA/0/matrix", "0/META/ROW", "0/META/COL"
 MISSING = -666

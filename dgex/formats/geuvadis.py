@@ -8,8 +8,8 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from dgex.errors import DgexError
-from dgex.formats.matrix import Expression, plain_ids, text_column, unique_ids
-from dgex.formats.text import leading_fields, metadata_column, read_lines, value_blocks
+from dgex.formats.expression import Expression, plain_ids, text_column, unique_ids
+from dgex.formats.text_reading import leading_fields, metadata_column, read_lines, value_blocks
 
 FIELDS = ("TargetID", "Gene_Symbol", "Chr", "Coord")
 

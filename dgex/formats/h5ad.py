@@ -15,11 +15,11 @@ import numpy as np
 from scipy import sparse
 
 from dgex.errors import DgexError
-from dgex.extras import load_extra
+from dgex.files.optional import load_extra
+from dgex.formats.column_names import column_names
 from dgex.formats.content import reading
+from dgex.formats.expression import BLOCK, Block, Expression, ending, finite, is_text, plain_ids, text_column
 from dgex.formats.hdf5 import create_hdf5, dataset_at, matrix_blocks, stream_hdf5, write_texts
-from dgex.formats.matrix import BLOCK, Block, Expression, ending, finite, is_text, plain_ids, text_column
-from dgex.formats.names import column_names
 
 KIND = "h5ad"
 INDEX = "_index"  # the name of the ids

@@ -12,10 +12,10 @@ from typing import IO
 import h5py
 import numpy as np
 
-from dgex.atomic import SLACK, need_room, replacing, reserve
 from dgex.errors import DgexError
+from dgex.files.atomic import SLACK, need_room, replacing, reserve
 from dgex.formats.content import check_unpacked, first_bytes, is_gzip, open_content, reading
-from dgex.formats.matrix import MOST_VALUES, Block, check_length, finite, pieces, text_column
+from dgex.formats.expression import MOST_VALUES, Block, check_length, finite, pieces, text_column
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 MOST_LINKS, MOST_LEVELS = 2**16, 100  # members of a file, and their depth; an AnnData with much in it has some hundreds

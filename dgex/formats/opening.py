@@ -10,19 +10,19 @@ import h5py
 from dgex.errors import DgexError
 from dgex.formats.annotation import measured
 from dgex.formats.content import first_bytes, reading
+from dgex.formats.expression import Expression
 from dgex.formats.gct import open_gct
 from dgex.formats.gctx import gctx_table
 from dgex.formats.geuvadis import FIELDS, open_geuvadis
 from dgex.formats.h5ad import h5ad_table
 from dgex.formats.hdf5 import SIGNATURE as HDF5
 from dgex.formats.hdf5 import stream_hdf5
-from dgex.formats.matrix import Expression
+from dgex.formats.missing_values import without_stand_ins
 from dgex.formats.pandas_hdf import pandas_table
 from dgex.formats.parquet import SIGNATURE as PARQUET
 from dgex.formats.parquet import open_parquet
 from dgex.formats.series_matrix import open_series_matrix
 from dgex.formats.table import open_table
-from dgex.missing import without_stand_ins
 
 READ = (
     "read are GCTX, GCT 1.2 and 1.3, CSV, TSV, GEO series matrices, GEUVADIS tables, h5ad and pandas HDF5, plain or "
@@ -37,7 +37,7 @@ def open_expression(path: Path, layer: str | None = None) -> Iterator[Expression
 
     Annotation among its rows or samples is left out, and of a quantifier's columns one is the sample: see ``measured``.
 
-    Values that stand for missing ones come as NaN: see ``dgex.missing``.
+    Values that stand for missing ones come as NaN: see ``dgex.formats.missing_values``.
 
     Args:
       layer: of an h5ad file, the matrix to take instead of X.

@@ -15,8 +15,8 @@ import numpy as np
 
 from dgex.errors import DgexError
 from dgex.formats.content import reading
+from dgex.formats.expression import Expression, finite, in_memory, plain_ids
 from dgex.formats.hdf5 import dataset_at, open_hdf5, read_column, stream_hdf5
-from dgex.formats.matrix import Expression, finite, in_memory, plain_ids
 
 
 def read_pandas_hdf(path: Path, key: str = "table") -> tuple[np.ndarray, np.ndarray, np.ndarray]:

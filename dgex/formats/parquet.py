@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 
 from dgex.errors import DgexError
-from dgex.extras import load_extra
+from dgex.files.optional import load_extra
 from dgex.formats.annotation import is_annotation
+from dgex.formats.column_names import column_names
 from dgex.formats.companions import Metadata, metadata_companions, write_with_companions
 from dgex.formats.content import check_unpacked, is_gzip, reading
-from dgex.formats.matrix import (
+from dgex.formats.expression import (
     BLOCK,
     Block,
     Expression,
@@ -30,7 +31,6 @@ from dgex.formats.matrix import (
     plain_ids,
     text_column,
 )
-from dgex.formats.names import column_names
 from dgex.formats.profiles import profiles_of
 
 SIGNATURE = b"PAR1"

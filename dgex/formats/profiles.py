@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from dgex.formats.matrix import BLOCK, Expression, ending
-from dgex.scratch import Scratch
+from dgex.files.scratch import Scratch
+from dgex.formats.expression import BLOCK, Expression, ending
 
 # Gives the profiles from the first one on, in blocks: which they are, and float32 [profiles, rows].
 Profiles = Callable[[], Iterator[tuple[slice, np.ndarray]]]

@@ -9,8 +9,8 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from dgex.errors import DgexError
-from dgex.formats.matrix import Expression, plain_ids, text_column, unique_ids
-from dgex.formats.text import leading_fields, read_lines, value_blocks
+from dgex.formats.expression import Expression, plain_ids, text_column, unique_ids
+from dgex.formats.text_reading import leading_fields, read_lines, value_blocks
 
 SERIES_MATRIX = "GEO series matrix"  # the kind of its tables
 BEGIN, END = "!series_matrix_table_begin", "!series_matrix_table_end"

@@ -18,16 +18,15 @@ import numpy as np
 
 from dgex.errors import DgexError
 from dgex.formats.annotation import STAR, STAR_BEGINS, annotated, is_annotation, names_index
+from dgex.formats.column_names import column_names, one_line
 from dgex.formats.companions import (
     Metadata,
     metadata_companions,
     provenance_companions,
     write_with_companions,
 )
-from dgex.formats.lines import is_packed, metadata_texts, row_blocks, text_output, value_texts
-from dgex.formats.matrix import Expression, ending, plain_ids
-from dgex.formats.names import column_names, one_line
-from dgex.formats.text import (
+from dgex.formats.expression import Expression, ending, plain_ids
+from dgex.formats.text_reading import (
     DECIMAL_COMMA,
     NOT_MEASURED,
     Lines,
@@ -37,6 +36,7 @@ from dgex.formats.text import (
     read_lines,
     value_blocks,
 )
+from dgex.formats.text_writing import is_packed, metadata_texts, row_blocks, text_output, value_texts
 
 PEEKED = 20  # lines from which the kind of a column is told; each may have a million fields
 MOST_FIELDS = 100  # columns among which metadata are looked for

@@ -4,15 +4,15 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from dgex.atomic import check_writable
 from dgex.errors import DgexError
-from dgex.extras import need
+from dgex.files.atomic import check_writable
+from dgex.files.optional import need
+from dgex.formats.column_names import column_names
 from dgex.formats.companions import AXES, companion, provenance_companion
+from dgex.formats.expression import Expression
 from dgex.formats.gct import write_gct
 from dgex.formats.gctx import write_gctx
 from dgex.formats.h5ad import write_h5ad
-from dgex.formats.matrix import Expression
-from dgex.formats.names import column_names
 from dgex.formats.parquet import write_parquet
 from dgex.formats.table import write_table
 

@@ -11,7 +11,7 @@ of them.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dgex.dataset import read_reference
+from dgex.data.dataset import read_reference
 from experiments.analysis.evidence import Evidence, Run, runs
 from experiments.report.comparison import comparison_section
 from experiments.report.figures import gene_errors, study_errors, taaf_parameters

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from dgex.dataset import training_samples
+from dgex.data.dataset import training_samples
 from experiments.analysis.evidence import Evidence, Run, compare_all, errors, runs
 from experiments.analysis.statistics import PairedComparison
 from experiments.questions.activations import NETWORK_MODELS, SIZE

@@ -1,6 +1,6 @@
 """The kinds of figures: functions from numbers, as results.json keeps them, to matplotlib figures.
 
-They are drawn and saved within ``dgex.svg.look``.
+They are drawn and saved within ``dgex.files.svg.look``.
 
 Arguments are JSON's types: lists, dictionaries, numbers, strings. None is a missing number, and is not drawn.
 """

@@ -25,10 +25,10 @@ from typing import Any
 import jax
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from dgex.atomic import replacing
 from dgex.errors import DgexError
+from dgex.files.atomic import replacing
+from dgex.files.svg import look, to_svg
 from dgex.protocols import Protocol
-from dgex.svg import look, to_svg
 from experiments.report.charts import KINDS
 from experiments.report.sections import Cell, Figure, Section, Table, section
 from experiments.trials.provenance import provenance

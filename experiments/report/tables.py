@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from dgex.dataset import Reference
+from dgex.data.dataset import Reference
 from experiments.analysis.evidence import Run, errors
 from experiments.analysis.statistics import PairedComparison
 from experiments.report.sections import Cell, Table

@@ -16,7 +16,7 @@ from rich.table import Table
 
 from dgex import parallel
 from dgex.batches import Samples, epoch_order, place
-from dgex.dataset import Shape
+from dgex.data.dataset import Shape
 from dgex.networks import NetworkConfig
 from dgex.protocols import Protocol
 from dgex.training import TrainState, epoch_function, evaluate, init_state, train_epoch

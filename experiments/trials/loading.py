@@ -9,7 +9,7 @@ import numpy as np
 
 from dgex import console
 from dgex.batches import Samples, place
-from dgex.dataset import SPLITS, Dataset, read_dataset
+from dgex.data.dataset import SPLITS, Dataset, read_dataset
 from dgex.errors import DgexError
 from experiments.trials.heldout import HeldOut
 from experiments.trials.sources import Source

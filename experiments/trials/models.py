@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from dgex.baselines import LinearModel, least_squares, mean_predictor, ridge_path
+from dgex.baselines.lasso import lasso_path
+from dgex.baselines.linear import LinearModel, least_squares, mean_predictor, ridge_path
+from dgex.baselines.neighbours import nearest_genes_path, nearest_samples_path
+from dgex.baselines.sufficient_statistics import Products, products
 from dgex.batches import Samples
-from dgex.lasso import lasso_path
-from dgex.neighbours import nearest_genes_path, nearest_samples_path
 from dgex.networks import NetworkConfig
-from dgex.products import Products, products
 from dgex.taaf import reach
 
 # z-scores of landmarks [samples, landmarks] to those of targets [samples, targets].

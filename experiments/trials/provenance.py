@@ -10,14 +10,14 @@ from typing import Any
 
 import jax
 
-import dgex
+from dgex.version import __version__
 
 
 def provenance(devices: Sequence[jax.Device]) -> dict[str, Any]:
     """Says what the numbers depend on besides data and configuration."""
     packages = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "h5py")
     return {
-        "dgex": dgex.__version__,
+        "dgex": __version__,
         "git_commit": git_commit(),
         "python": platform.python_version(),
         "packages": {name: importlib.metadata.version(name) for name in packages},

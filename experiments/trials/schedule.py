@@ -7,7 +7,7 @@ from pathlib import Path
 import jax
 
 from dgex.console import progress
-from dgex.identity import InUseError
+from dgex.files.run_directory import InUseError
 from dgex.log import Epoch
 from experiments.trials.loading import Loaded
 from experiments.trials.sources import Source

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dgex.dataset import read_provenance, read_reference, sha256_of
+from dgex.data.dataset import read_provenance, read_reference, sha256_of
+from dgex.data.genes import gene_table_paths
 from dgex.errors import DgexError
-from dgex.genes import gene_table_paths
 
 MAKE_THEM = "make the folder with `python -m data_prep folds`"
 

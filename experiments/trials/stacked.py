@@ -5,9 +5,9 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from dgex.identity import sole_use
+from dgex.files.run_directory import sole_use
 from dgex.log import Epoch
-from dgex.stack import fit_many
+from dgex.stacked_training import fit_many
 from dgex.training import DivergedError
 from experiments.trials.events import event_file
 from experiments.trials.loading import Loaded

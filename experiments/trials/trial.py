@@ -16,17 +16,17 @@ from typing import Any
 import jax
 import numpy as np
 
-import dgex
-from dgex.atomic import need_room, replacing
 from dgex.batches import Samples
 from dgex.errors import DgexError
-from dgex.identity import sole_use
+from dgex.files.atomic import need_room, replacing
+from dgex.files.run_directory import sole_use
 from dgex.inference import Inference
 from dgex.log import Epoch
 from dgex.networks import NetworkConfig, Params
 from dgex.protocols import Protocol
 from dgex.taaf import PARAMETERS
 from dgex.training import DivergedError, Fit, fit
+from dgex.version import __version__
 from experiments.trials.events import event_file
 from experiments.trials.heldout import Scores, score
 from experiments.trials.loading import Loaded
@@ -119,7 +119,7 @@ def identity(trial: Trial, data: Mapping[str, Any]) -> dict[str, Any]:
     """
     fields = asdict(trial)
     del fields["model"]["label"]  # a name for readers
-    return json.loads(json.dumps({**fields, "data": dict(data), "dgex": dgex.__version__}))
+    return json.loads(json.dumps({**fields, "data": dict(data), "dgex": __version__}))
 
 
 def run(

@@ -13,11 +13,11 @@ import pytest
 from data_prep.__main__ import app
 from data_prep.folds import FOLDS, files_of, prepare_folds
 from data_prep.split import split_by_fold
-from dgex.dataset import read_dataset, sha256_of
+from dgex.data.dataset import read_dataset, sha256_of
+from dgex.data.genes import Genes, write_gene_table
 from dgex.errors import DgexError
+from dgex.formats.expression import in_memory
 from dgex.formats.gctx import open_gctx, write_gctx
-from dgex.formats.matrix import in_memory
-from dgex.genes import Genes, write_gene_table
 
 LANDMARK = Genes(("ENSG0", "ENSG1", "ENSG2"), ("A", "B", "C"), ("p0", "p1", "p2"))
 TARGET = Genes(("ENSG1", "ENSG4", "ENSG5"), ("B", "D", "E"), ("p3", "p4,p5", "p6"))

@@ -14,10 +14,10 @@ from data_prep.__main__ import app
 from data_prep.inspection import Counts, inspect
 from data_prep.pipeline import Settings, prepare, prepare_onto
 from data_prep.steps import Steps
-from dgex.dataset import sha256_of
+from dgex.data.dataset import sha256_of
+from dgex.data.genes import Genes, write_gene_table
+from dgex.formats.expression import in_memory
 from dgex.formats.gctx import write_gctx
-from dgex.formats.matrix import in_memory
-from dgex.genes import Genes, write_gene_table
 
 NAN = np.nan
 LANDMARK = Genes(("ENSG0", "ENSG1", "ENSG2"), ("A", "B", "C"), ("0_at", "1_at", "2_at"))

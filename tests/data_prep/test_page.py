@@ -15,10 +15,10 @@ from data_prep.inspection import inspect
 from data_prep.page import write_page
 from data_prep.simulate import Scale, simulate
 from data_prep.steps import Steps
+from dgex.data.genes import write_gene_table
 from dgex.errors import DgexError
+from dgex.formats.expression import in_memory
 from dgex.formats.gctx import write_gctx
-from dgex.formats.matrix import in_memory
-from dgex.genes import write_gene_table
 
 HOSTILE = "<script>alert(1)</script>"
 

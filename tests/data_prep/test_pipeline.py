@@ -14,11 +14,11 @@ from data_prep.__main__ import app
 from data_prep.inspection import inspect
 from data_prep.pipeline import Settings, prepare
 from data_prep.steps import Steps
-from dgex.dataset import read_dataset, sha256_of
+from dgex.data.dataset import read_dataset, sha256_of
+from dgex.data.genes import Genes, write_gene_table
+from dgex.formats.expression import Expression, in_memory
 from dgex.formats.gctx import open_gctx, write_gctx
 from dgex.formats.h5ad import to_anndata
-from dgex.formats.matrix import Expression, in_memory
-from dgex.genes import Genes, write_gene_table
 
 NAN = np.nan
 LANDMARK = Genes(("E0", "E1", "E2"), ("A", "B", "C"), ("p0", "p1", "p2"))

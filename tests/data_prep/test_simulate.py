@@ -9,9 +9,9 @@ from scipy.stats import spearmanr
 
 from data_prep.__main__ import app
 from data_prep.simulate import FULL, SMALL, Scale, simulate
+from dgex.data.genes import overlap, read_gene_tables
+from dgex.formats.expression import BLOCK
 from dgex.formats.gctx import open_gctx
-from dgex.formats.matrix import BLOCK
-from dgex.genes import overlap, read_gene_tables
 
 TINY = Scale(20, 60, overlap=9, rows=200, profiles=400, profiles_per_study=40, duplicates=0.14)
 

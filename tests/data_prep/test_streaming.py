@@ -13,10 +13,10 @@ from data_prep import staging
 from data_prep.blocks import Resources, Work
 from data_prep.pipeline import Settings, prepare
 from data_prep.simulate import Scale, simulate
-from dgex.dataset import read_dataset
+from dgex.data.dataset import read_dataset
+from dgex.data.genes import write_gene_table
+from dgex.formats.expression import Expression, in_memory
 from dgex.formats.gctx import open_gctx, write_gctx
-from dgex.formats.matrix import Expression, in_memory
-from dgex.genes import write_gene_table
 
 # Profiles for three blocks, of which the last is not full, in twelve studies of which one lacks probe sets.
 SCALE = Scale(30, 90, overlap=14, rows=300, profiles=700, profiles_per_study=60, duplicates=0.1)

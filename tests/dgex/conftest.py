@@ -8,15 +8,15 @@ import pytest
 
 from dgex import parallel
 from dgex.batches import Samples
-from dgex.dataset import Dataset, read_dataset, write_dataset
-from dgex.fitting import train_model
+from dgex.data.dataset import Dataset, read_dataset, write_dataset
+from dgex.data.genes import Genes
+from dgex.data.normalization import fit_scaler
+from dgex.formats.expression import Expression, in_memory
 from dgex.formats.gct import write_gct
-from dgex.formats.matrix import Expression, in_memory
-from dgex.genes import Genes
 from dgex.model import Model
-from dgex.model_directory import save_model
+from dgex.model.directory import save_model
+from dgex.model.fitting import train_model
 from dgex.networks import NetworkConfig
-from dgex.normalization import fit_scaler
 from dgex.protocols import Protocol
 
 LANDMARKS, TARGETS, BOTH = 24, 60, 8

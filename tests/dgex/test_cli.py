@@ -8,10 +8,12 @@ from pathlib import Path
 import h5py
 import pytest
 
-from dgex import __version__, dataset, fitting
+from dgex import __version__
 from dgex.cli import app
-from dgex.dataset import sha256_of, write_dataset
-from dgex.model_directory import load_model, read_card
+from dgex.data import dataset
+from dgex.data.dataset import sha256_of, write_dataset
+from dgex.model import fitting
+from dgex.model.directory import load_model, read_card
 
 # Those of ``small_model``, but for the protocol.
 TRAIN = ["--hidden", "16", "--taaf", "hidden", "--dropout", "0.1", "--epochs", "3", "--devices", "1"]

@@ -13,7 +13,7 @@ import typer
 
 from dgex import console
 from dgex.errors import DgexError
-from dgex.model_directory import read_card, save_model
+from dgex.model.directory import read_card, save_model
 
 
 def test_an_error_for_the_user_is_one_line(capsys):

@@ -11,7 +11,7 @@ from data_prep.__main__ import app as data_prep
 from dgex import console
 from dgex.cli import app as dgex
 from dgex.errors import DgexError, visible
-from dgex.model_directory import load_model, save_model
+from dgex.model.directory import load_model, save_model
 
 HOSTILE = "GSM\x1b[2J\x1b]0;title\x07\n\u202e1\x9b\u2028"
 SHOWN = r"GSM\x1b[2J\x1b]0;title\x07\n\u202e1\x9b\u2028"

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from dgex import parallel
+from dgex.data.normalization import Scaler
 from dgex.inference import ROWS, Inference
 from dgex.networks import NetworkConfig, init_params
-from dgex.normalization import Scaler
 
 CONFIG = NetworkConfig(7, 5, (9,), "tanh", taaf="hidden", dropout=0.5)
 SCALER = Scaler(np.linspace(4, 9, 5, dtype=np.float32), np.linspace(0.5, 2, 5, dtype=np.float32))

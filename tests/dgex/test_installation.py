@@ -1,5 +1,6 @@
 """What an installation has: the command, its start-up, data files, and one line about an extra that is not there."""
 
+import fnmatch
 import importlib
 import os
 import subprocess
@@ -12,7 +13,7 @@ import pytest
 import dgex
 from data_prep.__main__ import app as data_prep_app
 from dgex.errors import DgexError
-from dgex.extras import need
+from dgex.files.optional import need
 from experiments import compare, full_size, study
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -27,7 +28,7 @@ def python(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_importing_the_package_imports_nothing_else() -> None:
     code = "import sys; before = set(sys.modules); import dgex; print(*sorted(set(sys.modules) - before))"
-    assert python("-c", code).stdout.split() == ["dgex"]
+    assert python("-c", code).stdout.split() == ["dgex", "dgex.version"]
 
 
 def test_help_comes_at_once_and_without_jax() -> None:
@@ -42,13 +43,20 @@ def test_help_comes_at_once_and_without_jax() -> None:
     assert after.children_user + after.children_system - before.children_user - before.children_system < 1
 
 
-def test_the_command_is_the_script() -> None:
-    module, function = PROJECT["project"]["scripts"]["dgex"].split(":")
+@pytest.mark.parametrize("script", ["dgex", "dgex-prepare"])
+def test_the_commands_are_scripts(script: str) -> None:
+    module, function = PROJECT["project"]["scripts"][script].split(":")
     assert callable(getattr(importlib.import_module(module), function))
 
 
+def test_public_names_are_imported_when_used() -> None:
+    assert {name: callable(getattr(dgex, name)) for name in dgex.HOMES} == dict.fromkeys(dgex.HOMES, True)
+    with pytest.raises(AttributeError, match="module 'dgex' has no attribute 'train'"):
+        _ = dgex.train
+
+
 def test_the_library_needs_no_extra() -> None:
-    of_extras = {"dgex.svg", "dgex.estimator"}
+    of_extras = {"dgex.files.svg", "dgex.estimator"}
     names = {".".join(path.relative_to(ROOT).with_suffix("").parts) for path in (ROOT / "dgex").rglob("*.py")}
     chosen = sorted(names - of_extras - {"dgex.__main__"})
     python("-c", f"import sys; sys.modules.update(dict.fromkeys({EXTRAS})); import {', '.join(chosen)}")
@@ -57,8 +65,11 @@ def test_the_library_needs_no_extra() -> None:
 def test_every_package_and_data_file_is_declared() -> None:
     declared = PROJECT["tool"]["setuptools"]
     folders = {path.parent for name in ("dgex", "data_prep", "experiments") for path in (ROOT / name).rglob("*.py")}
+    assert all((folder / "__init__.py").exists() for folder in folders)
     packages = {".".join(folder.relative_to(ROOT).parts) for folder in folders}
-    assert packages == set(declared["packages"])
+    patterns = declared["packages"]["find"]["include"]
+    installed = {name for name in packages if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)}
+    assert installed == {name for name in packages if not name.startswith("experiments")}
     for name, patterns in declared["package-data"].items():
         paths = {path for path in (ROOT / name).rglob("*") if path.is_file() and not path.name.startswith(".")}
         data = {path for path in paths if path.suffix not in (".py", ".pyc")}

@@ -17,7 +17,7 @@ from dgex import parallel
 from dgex.batches import index_batches
 from dgex.errors import DgexError
 from dgex.networks import NetworkConfig
-from dgex.stack import stacked_epoch_function
+from dgex.stacked_training import stacked_epoch_function
 from dgex.training import epoch_function, init_state, make_train_step
 
 SAMPLES, BATCH, RATE = 10, 4, 0.3

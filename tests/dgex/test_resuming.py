@@ -19,7 +19,7 @@ from dgex.errors import DgexError
 from dgex.log import read_log
 from dgex.networks import NetworkConfig
 from dgex.protocols import Protocol
-from dgex.stack import fit_many
+from dgex.stacked_training import fit_many
 from dgex.training import fit
 
 NETWORK = NetworkConfig(6, 4, (8,), "tanh", taaf="hidden", dropout=0.1)
@@ -123,7 +123,7 @@ from dgex import parallel
 from dgex.batches import place
 from dgex.networks import NetworkConfig
 from dgex.protocols import Protocol
-from dgex.stack import fit_many
+from dgex.stacked_training import fit_many
 
 folder, seeds = Path(sys.argv[1]), range(int(sys.argv[2]))
 rng = np.random.default_rng(0)

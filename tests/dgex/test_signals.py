@@ -42,7 +42,7 @@ PROGRAM = """
 import ctypes, os, signal, sys, time, weakref
 from pathlib import Path
 from dgex import console
-from dgex.atomic import replacing
+from dgex.files.atomic import replacing
 
 def kill(number=signal.SIGTERM):
     os.kill(os.getpid(), number)

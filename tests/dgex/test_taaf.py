@@ -238,5 +238,5 @@ print(json.dumps([sorted(after - before), sorted(name for name in sys.modules if
     output = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
     added, own, backends = json.loads(output)
     assert added == ["dgex"]
-    assert own == ["dgex", "dgex.activations", "dgex.errors", "dgex.taaf"]
+    assert own == ["dgex", "dgex.activations", "dgex.errors", "dgex.taaf", "dgex.version"]
     assert backends == []

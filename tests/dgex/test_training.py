@@ -17,7 +17,7 @@ from dgex.log import read_log
 from dgex.metrics import finalize
 from dgex.networks import PRESETS, NetworkConfig
 from dgex.protocols import DGEX, Plateau, Protocol
-from dgex.stack import fit_many
+from dgex.stacked_training import fit_many
 from dgex.training import DivergedError, evaluate, fit, init_state, make_train_step
 
 NETWORK = NetworkConfig(6, 4, (8,), "tanh", taaf="hidden", dropout=0.1)

@@ -5,7 +5,7 @@ import importlib
 
 import pytest
 
-EXAMPLES = {"dgex.taaf": {"taaf", "TAAF"}}
+EXAMPLES = {"dgex.taaf": {"taaf", "TAAF"}, "dgex.model.in_memory": {"predict"}}
 
 
 @pytest.mark.parametrize("module", EXAMPLES)

@@ -14,10 +14,10 @@ import pytest
 from data_prep import pipeline
 from data_prep.folds import prepare_folds
 from data_prep.simulate import Scale, simulate
-from dgex.dataset import read_dataset
+from dgex.data.dataset import read_dataset
+from dgex.data.genes import Genes, write_gene_table
+from dgex.formats.expression import Expression, in_memory
 from dgex.formats.gctx import write_gctx
-from dgex.formats.matrix import Expression, in_memory
-from dgex.genes import Genes, write_gene_table
 from dgex.protocols import QUICK
 from experiments import compare
 from experiments.analysis import statistics

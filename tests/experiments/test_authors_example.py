@@ -10,11 +10,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import dgex
 from dgex import parallel
+from dgex.data.normalization import to_log2
 from dgex.errors import DgexError
-from dgex.model_directory import load_model
+from dgex.model.directory import load_model
 from dgex.networks import predict
-from dgex.normalization import to_log2
 from experiments import authors_example
 
 
@@ -88,7 +89,7 @@ def test_models_predict_on_the_scale_of_the_files(done: Path, folder: Path, name
 def test_models_predict_tables_with_the_files_names(done: Path, folder: Path) -> None:
     plate = pd.read_hdf(folder / "ddf_lm_dataset_small_example_test.h5", "table")
     with warnings.catch_warnings(action="ignore"):  # of profiles out of range, which some are
-        profiles = load_model(done / "models" / "sigmoid").predict(plate)
+        profiles = dgex.predict(load_model(done / "models" / "sigmoid"), plate)
     assert list(profiles.columns) == [f"lm{gene}" for gene in range(12)] + [f"tg{gene}" for gene in range(7)]
 
 

@@ -16,7 +16,7 @@ import pytest
 from sklearn.linear_model import Ridge
 from tensorboardX.proto.event_pb2 import Event
 
-from dgex.dataset import Dataset, read_dataset
+from dgex.data.dataset import Dataset, read_dataset
 from dgex.log import read_log
 from dgex.networks import NetworkConfig
 from dgex.taaf import PARAMETERS

@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 import pytest
 
-from dgex.dataset import read_dataset
+from dgex.data.dataset import read_dataset
 from dgex.networks import PRESETS, NetworkConfig
 from dgex.protocols import Protocol
 from experiments import full_size

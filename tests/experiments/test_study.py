@@ -12,7 +12,7 @@ import h5py
 import pytest
 
 import dgex
-from dgex.identity import claim
+from dgex.files.run_directory import claim
 from experiments import study
 from experiments.questions import ablation, activations, growth, platforms
 from experiments.trials import trial as trials

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from dgex.dataset import read_dataset
+from dgex.data.dataset import read_dataset
 from experiments.analysis.evidence import Evidence
 from experiments.questions import activations, platforms
 from experiments.questions.activations import BASELINE_MODELS, NETWORK_MODELS

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
-from dgex.svg import look
+from dgex.files.svg import look
 from experiments.report.charts import COLOURS, KINDS, dots, histograms, intervals, lines, scatter
 
 MODELS = ["tanh", "sigmoid", "TAAF", "TAAF, output too", "TAAF, output too, wide start", "ridge regression"]

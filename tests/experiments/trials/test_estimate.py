@@ -12,7 +12,7 @@ import pytest
 
 from dgex import parallel
 from dgex.batches import Samples, place
-from dgex.dataset import Shape, read_shape
+from dgex.data.dataset import Shape, read_shape
 from dgex.networks import NetworkConfig
 from dgex.protocols import DGEX, EXAMPLE, Plateau, Protocol
 from dgex.training import fit

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from dgex.dataset import read_dataset
+from dgex.data.dataset import read_dataset
 from experiments.trials.loading import Loaded, measured_in_all, part
 from experiments.trials.sources import Sources
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from dgex.errors import DgexError
-from dgex.identity import sole_use
+from dgex.files.run_directory import sole_use
 from experiments.trials import loading, schedule
 from experiments.trials import trial as trials
 from experiments.trials.loading import Loaded

@@ -9,7 +9,7 @@ from typing import Any
 import h5py
 import pytest
 
-from dgex.dataset import sha256_of
+from dgex.data.dataset import sha256_of
 from dgex.errors import DgexError
 from experiments.trials.sources import find_sources
 

@@ -11,7 +11,7 @@ import pytest
 
 from dgex import training
 from dgex.errors import DgexError
-from dgex.identity import InUseError, sole_use
+from dgex.files.run_directory import InUseError, sole_use
 from dgex.inference import Inference
 from dgex.protocols import QUICK
 from dgex.training import DivergedError

@@ -1,0 +1,124 @@
+"""What any network has to beat: the mean predictor and linear regression in closed form.
+
+All are fitted from ``dgex.baselines.sufficient_statistics``, float64 on the host, in seconds where a network takes
+minutes, and chosen on the validation samples by the same evaluation that scores networks.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import scipy.linalg
+
+from dgex.baselines.sufficient_statistics import Products
+from dgex.batches import Samples
+from dgex.errors import DgexError
+from dgex.metrics import finalize
+from dgex.networks import NetworkConfig, Params
+from dgex.training import evaluate
+
+# Half a decade apart. On z-scores the eigenvalues of x^T x range from about 1 to samples * landmarks.
+PENALTIES = tuple(float(penalty) for penalty in 10.0 ** np.arange(-1, 7.5, 0.5))
+
+
+@dataclass(frozen=True)
+class LinearModel:
+    """``landmark @ weights + intercept``; float64 ``[landmarks, targets]`` and ``[targets]``."""
+
+    weights: np.ndarray
+    intercept: np.ndarray
+
+    def predict(self, landmark: np.ndarray) -> np.ndarray:
+        """Targets ``[samples, targets]`` from landmarks ``[samples, landmarks]``, as float32."""
+        return (landmark @ self.weights + self.intercept).astype(np.float32)
+
+    def as_network(self) -> tuple[NetworkConfig, Params]:
+        """The same model as a network without hidden layers, to be evaluated as networks are; products in float32."""
+        landmarks, targets = self.weights.shape
+        config = NetworkConfig(landmarks, targets, hidden=(), matmul_precision="highest")
+        kernel, bias = self.weights.astype(np.float32), self.intercept.astype(np.float32)
+        return config, {"outputs": {"kernel": kernel, "bias": bias}}
+
+
+def check_error(value: float, error: float) -> None:
+    """Refuses a validation MAE that cannot be compared: nothing is less than NaN.
+
+    Raises:
+      DgexError: it is not finite.
+    """
+    if not math.isfinite(error):
+        raise DgexError(f"validation MAE is {error} for candidate {value:g}; look for values that are not finite")
+
+
+def choose(
+    candidates: Iterable[tuple[float, LinearModel]], validation: Samples
+) -> tuple[LinearModel, dict[float, float]]:
+    """The model with the lowest validation MAE, the first of equals.
+
+    Args:
+      candidates: what tells a model from the others (a penalty, a number of neighbours) and the model, one or more;
+        they may be made one at a time, as only the best is kept.
+      validation: the samples that decide.
+
+    Returns:
+      The model, and the validation MAE of every candidate.
+
+    Raises:
+      DgexError: an MAE is not finite.
+    """
+    errors: dict[float, float] = {}
+    for value, model in candidates:
+        config, params = model.as_network()
+        error = finalize(evaluate(params, validation, config)).zscore_mae
+        check_error(value, error)
+        if all(error < other for other in errors.values()):
+            best = model
+        errors[value] = error
+    return best, errors
+
+
+def mean_predictor(train: Products) -> LinearModel:
+    """Predicts every target by its mean over the training samples, which for z-scores is 0."""
+    return LinearModel(np.zeros(train.cross.shape), train.target_mean)
+
+
+def with_intercept(train: Products, weights: np.ndarray) -> LinearModel:
+    """The model of these weights ``[landmarks, targets]`` whose training residuals have mean 0."""
+    return LinearModel(weights, train.target_mean - train.landmark_mean @ weights)
+
+
+def least_squares(train: Products) -> LinearModel:
+    """Linear regression: minimises ``||y - x w - b||^2`` for every target, with the smallest ``||w||`` of all minima.
+
+    The minimum is not unique where there are fewer samples than landmarks, as in most single studies. An eigenvalue of
+    the centred ``x^T x`` within rounding of zero counts as zero; so does a singular value of x below 5e-7 of the
+    largest.
+    """
+    eigenvalues, vectors = np.linalg.eigh(train.centred_gram)
+    kept = eigenvalues > eigenvalues[-1] * len(eigenvalues) * np.finfo(np.float64).eps
+    vectors = vectors[:, kept]
+    return with_intercept(train, vectors @ (vectors.T @ train.centred_cross / eigenvalues[kept, None]))
+
+
+def ridge(train: Products, penalty: float) -> LinearModel:
+    """Ridge regression: minimises ``||y - x w - b||^2 + penalty ||w||^2`` for every target; b is not penalised.
+
+    ``penalty``, positive, has the scale of scikit-learn's ``Ridge(alpha=...)``.
+    """
+    shifted = train.centred_gram + penalty * np.eye(len(train.gram))
+    return with_intercept(train, scipy.linalg.solve(shifted, train.centred_cross, assume_a="pos"))
+
+
+def ridge_path(
+    train: Products, validation: Samples, penalties: Sequence[float] = PENALTIES
+) -> tuple[LinearModel, dict[float, float]]:
+    """Ridge regression with the penalty that gives the lowest validation MAE, and that MAE for every penalty."""
+    eigenvalues, vectors = np.linalg.eigh(train.centred_gram)
+    eigenvalues = eigenvalues.clip(min=0)[:, None]  # rounding leaves the null space of few samples slightly negative
+    # Along the eigenvectors a penalty only rescales the weights: one rotation of the data serves all penalties.
+    rotated = vectors.T @ train.centred_cross
+    turned = replace(validation, landmark=((validation.landmark - train.landmark_mean) @ vectors).astype(np.float32))
+    candidates = ((p, LinearModel(rotated / (eigenvalues + p), train.target_mean)) for p in penalties)
+    _, errors = choose(candidates, turned)
+    return ridge(train, min(errors, key=lambda penalty: errors[penalty])), errors

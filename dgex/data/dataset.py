@@ -1,0 +1,493 @@
+"""The prepared data set: one HDF5 file between data preparation and training.
+
+/landmark [samples, landmarks] f4, /target [samples, targets] f4      log2, quantile-normalised, not standardised; where
+                                                                      not measured, the gene's mean of the scaler
+/missing/patterns [patterns, bytes] u1, /missing/pattern [samples] u4 which values were not measured: bits set in
+                                                                      ``numpy.packbits`` of landmarks and then targets
+/sample/id, /sample/study [samples]                                   strings
+/split [samples] u1                                                   0 train, 1 validation, 2 test
+/gene/{landmark,target}/{ensembl,symbol,probes}                       strings
+/scaler/{landmark,target}/{mean,sd} f4, /quantiles [ranked] f4        log2, from the training split alone
+/preparation                                                          JSON: what was done, what was left out
+/before/study [studies] strings, /before/counts [studies, bins] u8    optional: gene values before normalisation
+attributes: schema_version, seed, command, and as JSON sources (file name: sha256), versions
+
+A cohort that was mapped onto another prepared file has that file's genes, scaler and quantiles, and test samples alone;
+its ``preparation`` has the file's sha256 under ``onto``. ``legacy`` there says that fits are over all samples.
+
+Schema 2 had no ``/missing``; such files are still read, with what their ``preparation`` says of whole genes.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+import h5py
+import numpy as np
+
+from dgex.data.genes import Genes, overlap
+from dgex.data.normalization import Moments, Scaler, standardize
+from dgex.errors import DgexError
+from dgex.formats.content import first_bytes, reading
+from dgex.formats.expression import first_repeated
+from dgex.formats.hdf5 import SIGNATURE, create_hdf5, dataset_at, open_hdf5
+
+SCHEMA_VERSION = 3
+READABLE = (2, SCHEMA_VERSION)
+SPLITS = ("train", "validation", "test")
+
+# Every member's element type and axes; an axis has one length throughout the file.
+MEMBERS = {
+    "landmark": ("f4", ("samples", "landmarks")),
+    "target": ("f4", ("samples", "targets")),
+    "missing/patterns": ("u1", ("patterns", "bytes")),
+    "missing/pattern": ("u4", ("samples",)),
+    "sample/id": ("str", ("samples",)),
+    "sample/study": ("str", ("samples",)),
+    "split": ("u1", ("samples",)),
+    "gene/landmark/ensembl": ("str", ("landmarks",)),
+    "gene/landmark/symbol": ("str", ("landmarks",)),
+    "gene/landmark/probes": ("str", ("landmarks",)),
+    "gene/target/ensembl": ("str", ("targets",)),
+    "gene/target/symbol": ("str", ("targets",)),
+    "gene/target/probes": ("str", ("targets",)),
+    "scaler/landmark/mean": ("f4", ("landmarks",)),
+    "scaler/landmark/sd": ("f4", ("landmarks",)),
+    "scaler/target/mean": ("f4", ("targets",)),
+    "scaler/target/sd": ("f4", ("targets",)),
+    "quantiles": ("f4", ("ranked",)),
+    "preparation": ("str", ()),  # not an attribute: it lists samples and genes, and attributes end at 64 KiB
+}
+SINCE_3 = tuple(name for name in MEMBERS if name.startswith("missing/"))
+ATTRIBUTES = ("seed", "command", "sources", "versions")
+# Of the optional histograms of values before normalisation, in log2 units; what lies outside counts into the end bins.
+HISTOGRAM_EDGES = np.linspace(-2, 20, 221)
+REFERENCE = tuple(name for name in MEMBERS if name.startswith(("gene/", "scaler/", "quantiles")))
+PREPARE_AGAIN = "prepare it again with `python -m data_prep prepare`"
+SAMPLES = 256  # worked on at once
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The genes, and what was fitted: all that a profile needs to be put beside those of the prepared file."""
+
+    landmark_genes: Genes
+    target_genes: Genes
+    landmark_scaler: Scaler
+    target_scaler: Scaler
+    quantiles: np.ndarray  # f4 [ranked], ascending
+
+    @property
+    def overlap(self) -> np.ndarray:
+        """Which targets are also a landmark gene: bool [targets]."""
+        return overlap(self.landmark_genes, self.target_genes)
+
+
+@dataclass(frozen=True)
+class Missing:
+    """Which values were not measured. The profiles of a study lack the same genes, so there are few patterns."""
+
+    patterns: np.ndarray  # u1 [patterns, bytes], packed bits of landmarks and then targets, set where not measured
+    pattern: np.ndarray  # u4 [samples], each sample's pattern
+
+    @classmethod
+    def among(cls, values: np.ndarray) -> "Missing":
+        """What is NaN among values [samples, landmarks + targets]."""
+        patterns, pattern = np.unique(np.packbits(np.isnan(values), axis=1), axis=0, return_inverse=True)
+        return cls(patterns, pattern.ravel())
+
+    def of(self, samples: slice, genes: int) -> np.ndarray:
+        """What some samples lack: bool [samples, genes], landmarks and then targets, ``genes`` of them."""
+        return np.unpackbits(self.patterns[self.pattern[samples]], axis=1, count=genes).astype(bool)
+
+
+@dataclass(frozen=True)
+class Dataset(Reference):
+    """A prepared data set in memory; values are log2, quantile-normalised, NaN where not measured."""
+
+    landmark: np.ndarray  # f4 [samples, landmarks]
+    target: np.ndarray  # f4 [samples, targets]
+    sample_id: tuple[str, ...]  # unique
+    study: tuple[str, ...]
+    split: np.ndarray  # u1 [samples], positions in SPLITS
+    provenance: dict[str, Any]  # the keys of ATTRIBUTES, and preparation
+
+    def zscores(self, split: str) -> tuple[np.ndarray, np.ndarray]:
+        """The samples of one of ``SPLITS``, standardised by the training split's scaler.
+
+        Returns:
+          Landmarks [n, landmarks], 0 (the training mean) where missing, and targets [n, targets], NaN where missing;
+          float32, C-contiguous.
+        """
+        rows = self.split == SPLITS.index(split)
+        return (
+            np.nan_to_num(standardize(self.landmark[rows], self.landmark_scaler), copy=False),
+            standardize(self.target[rows], self.target_scaler),
+        )
+
+    def warnings(self) -> list[str]:
+        """What the user should know of the file, a line each."""
+        filled = self.provenance["preparation"].get("gaps_filled", 0)
+        unknown = filled - sum(np.count_nonzero(np.isnan(values)) for values in (self.landmark, self.target))
+        if unknown <= 0:
+            return []
+        return [
+            f"{unknown:,} missing values cannot be told from measured ones, as it was prepared by an earlier version; "
+            f"they are taken for their genes' means, and scored so; {PREPARE_AGAIN}"
+        ]
+
+
+@dataclass(frozen=True)
+class Shape:
+    """How large a prepared data set is."""
+
+    landmarks: int
+    targets: int
+    samples: dict[str, int]  # by split
+    studies: dict[str, int]  # of the split's samples
+
+
+class Writer:
+    """A prepared file in the making: profiles in pieces, in order, and then what was fitted to them."""
+
+    def __init__(self, file: h5py.File, samples: int, landmarks: int, targets: int) -> None:
+        self._file = file
+        self._sides = [
+            # Whole profiles, about a megabyte of them: blocks of samples are what readers want. Their number is a power
+            # of two, so that a caller who writes blocks of another does not write parts of chunks.
+            file.create_dataset(
+                name, (samples, genes), "f4", chunks=(min(samples, _chunk_rows(genes)), genes), fletcher32=True
+            )
+            for name, genes in (("landmark", landmarks), ("target", targets))
+        ]
+        self._landmarks = landmarks
+
+    def write(self, samples: slice, values: np.ndarray) -> None:
+        """Puts log2 values [samples, landmarks + targets] into the file."""
+        self._sides[0][samples] = values[:, : self._landmarks]
+        self._sides[1][samples] = values[:, self._landmarks :]
+
+    def read(self, samples: slice) -> np.ndarray:
+        """What was written there."""
+        return np.hstack([side[samples] for side in self._sides])
+
+    def finish(
+        self,
+        reference: Reference,
+        sample_id: Sequence[str],
+        study: Sequence[str],
+        split: np.ndarray,
+        missing: Missing,
+        provenance: dict[str, Any],
+        before: dict[str, np.ndarray] | None = None,
+    ) -> None:
+        """Writes everything else.
+
+        Args:
+          missing: where the values written are the genes' means, for want of measured ones.
+          before: for each study its counts in ``HISTOGRAM_EDGES`` before normalisation, if known.
+        """
+        for name, values in _other_members(reference, sample_id, study, split, missing, provenance).items():
+            self._create(name, values, MEMBERS[name][0])
+        if before:
+            self._create("before/study", tuple(before), "str")
+            self._create("before/counts", np.stack(list(before.values())), "u8")
+        self._file.attrs["schema_version"] = SCHEMA_VERSION
+        for key in ATTRIBUTES:
+            value = provenance[key]
+            self._file.attrs[key] = json.dumps(value, sort_keys=True) if isinstance(value, dict) else value
+
+    def _create(self, name: str, values: Any, kind: str) -> None:
+        if kind == "str":
+            values = values if isinstance(values, str) else list(values)
+            self._file.create_dataset(name, data=values, dtype=h5py.string_dtype())
+        else:
+            self._file.create_dataset(name, data=values, dtype=kind)
+
+
+@contextmanager
+def create_dataset(path: Path, samples: int, landmarks: int, targets: int) -> Iterator[Writer]:
+    """A prepared file to fill, which becomes ``path`` if the ``with`` block ends well; equal contents, equal bytes.
+
+    Raises:
+      DgexError: the folder cannot be written to, or the disk is full.
+    """
+    with create_hdf5(path, 4 * samples * (landmarks + targets)) as file:
+        yield Writer(file, samples, landmarks, targets)
+
+
+def write_dataset(path: Path, dataset: Dataset) -> None:
+    """Writes a data set that is in memory; see ``create_dataset``."""
+    (samples, landmarks), targets = dataset.landmark.shape, dataset.target.shape[1]
+    values = np.hstack([dataset.landmark, dataset.target])
+    mean = np.concatenate([dataset.landmark_scaler.mean, dataset.target_scaler.mean])
+    with create_dataset(path, samples, landmarks, targets) as writer:
+        writer.write(slice(0, samples), np.where(np.isnan(values), mean, values))
+        missing = Missing.among(values)
+        writer.finish(dataset, dataset.sample_id, dataset.study, dataset.split, missing, dataset.provenance)
+
+
+def is_prepared(path: Path) -> bool:
+    """Whether the content says so; DgexError as ``first_bytes`` and ``open_hdf5``."""
+    if not first_bytes(path).startswith(SIGNATURE):
+        return False
+    with open_hdf5(path) as file:
+        return "schema_version" in file.attrs
+
+
+def read_dataset(path: Path) -> Dataset:
+    """Reads and checks a prepared file.
+
+    Raises:
+      DgexError: the file is missing, damaged, of another kind or schema version, or its contents contradict each other
+        (element types, shapes, non-finite values, repeated ids, empty splits, a scaler not of the training split).
+    """
+    with _open(path) as file:
+        members = _read_members(file, [name for name in MEMBERS if name not in SINCE_3])
+        provenance = _read_provenance(file, members.pop("preparation"))
+        reference = Reference(**_reference(members))
+        missing = read_missing(file, reference)
+    sides = members["landmark"], members["target"]
+    for name, values in zip(("landmark", "target"), sides, strict=True):
+        _check_finite(path, name, values)
+    if missing.patterns.any():
+        _take_away(missing, *sides)
+    dataset = Dataset(
+        **vars(reference),
+        landmark=members["landmark"],
+        target=members["target"],
+        sample_id=members["sample/id"],
+        study=members["sample/study"],
+        split=members["split"],
+        provenance=provenance,
+    )
+    _check(path, dataset)
+    return dataset
+
+
+def read_reference(path: Path) -> Reference:
+    """Reads a prepared file's genes, scaler and quantiles, and none of its profiles; errors as ``read_dataset``."""
+    with _open(path) as file:
+        reference = Reference(**_reference(_read_members(file, REFERENCE)))
+    _check_reference(path, reference)
+    return reference
+
+
+def read_missing(file: h5py.File, reference: Reference) -> Missing:
+    """Reads which values an open prepared file, with these genes, does not have; errors as ``read_dataset``."""
+    landmark, target = reference.landmark_genes.ensembl, reference.target_genes.ensembl
+    genes = len(landmark) + len(target)
+    if file.attrs["schema_version"] < SCHEMA_VERSION:
+        preparation = _read_provenance(file, _read_members(file, ("preparation",))["preparation"])["preparation"]
+        lacking = [
+            np.isin(ids, list(preparation.get(f"{side}s_missing", ())))
+            for side, ids in (("landmark", landmark), ("target", target))
+        ]
+        samples = _axes(file, ("split",))["samples"]
+        return Missing(np.packbits(np.concatenate(lacking))[None], np.zeros(samples, np.uint32))
+    _axes(file, ("split", *SINCE_3))
+    missing = Missing(*_read_members(file, SINCE_3).values())
+    if missing.patterns.shape[1] != -(-genes // 8) or (missing.pattern >= len(missing.patterns)).any():
+        _refuse(Path(file.filename), f"/missing does not fit its {genes} genes")
+    return missing
+
+
+def read_provenance(path: Path) -> dict[str, Any]:
+    """Reads where a prepared file comes from, ``Dataset.provenance``, and nothing else; errors as ``read_dataset``."""
+    with _open(path) as file:
+        return _read_provenance(file, _read_members(file, ("preparation",))["preparation"])
+
+
+def training_samples(path: Path) -> list[str]:
+    """The ids of a prepared file's training samples; errors as ``read_dataset``."""
+    with _open(path) as file:
+        members = _read_members(file, ("sample/id", "split"))
+    training = SPLITS.index("train")
+    return [name for name, split in zip(members["sample/id"], members["split"], strict=True) if split == training]
+
+
+def read_shape(path: Path) -> Shape:
+    """Reads how large a prepared file is, and none of its profiles; errors as ``read_provenance``."""
+    with _open(path) as file:
+        axes = _axes(file, ("landmark", "target", "sample/study", "split"))
+        study, split = _read_members(file, ("sample/study", "split")).values()
+    of = {name: np.asarray(study)[split == code].tolist() for code, name in enumerate(SPLITS)}
+    samples, studies = ({name: len(kind(of[name])) for name in of} for kind in (list, set))
+    return Shape(axes["landmarks"], axes["targets"], samples, studies)
+
+
+def sha256_of(path: Path, advance: Callable[[int], object] = lambda nbytes: None) -> str:
+    """The SHA-256 of a file, in hexadecimal: what provenance calls a source or a data set by."""
+    digest = hashlib.sha256()
+    with reading(path), path.open("rb") as file:
+        while piece := file.read(2**24):
+            digest.update(piece)
+            advance(len(piece))
+    return digest.hexdigest()
+
+
+def _chunk_rows(genes: int) -> int:
+    """The largest power of two of profiles that make no more than a megabyte."""
+    return 1 << max(0, (2**20 // (4 * genes)).bit_length() - 1)
+
+
+@contextmanager
+def _open(path: Path) -> Iterator[h5py.File]:
+    with open_hdf5(path) as file:
+        if "0/DATA" in file:
+            raise DgexError(f"{path}: is a GCTX file; turn it into a data set with `python -m data_prep prepare`")
+        version = file.attrs.get("schema_version")
+        if version is None:
+            raise DgexError(f"{path}: is not a prepared data set; make one with `python -m data_prep prepare`")
+        if not any(np.array_equal(version, readable) for readable in READABLE):
+            raise DgexError(f"{path}: has schema version {version}, this is dgex for {SCHEMA_VERSION}; {PREPARE_AGAIN}")
+        yield file
+
+
+def _other_members(
+    reference: Reference,
+    sample_id: Sequence[str],
+    study: Sequence[str],
+    split: np.ndarray,
+    missing: Missing,
+    provenance: dict[str, Any],
+) -> dict[str, Any]:
+    """Every member but the two matrices."""
+    members = {
+        "sample/id": sample_id,
+        "sample/study": study,
+        "split": split,
+        **{f"missing/{field}": values for field, values in vars(missing).items()},
+        "quantiles": reference.quantiles,
+        "preparation": json.dumps(provenance["preparation"], sort_keys=True),
+    }
+    for side, genes, scaler in (
+        ("landmark", reference.landmark_genes, reference.landmark_scaler),
+        ("target", reference.target_genes, reference.target_scaler),
+    ):
+        members |= {f"gene/{side}/{field}": values for field, values in vars(genes).items()}
+        members |= {f"scaler/{side}/{field}": values for field, values in vars(scaler).items()}
+    return members
+
+
+def _reference(members: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a ``Reference``, of a file's members."""
+    fields: dict[str, Any] = {"quantiles": members["quantiles"]}
+    for side in ("landmark", "target"):
+        fields[f"{side}_genes"] = Genes(*(members[f"gene/{side}/{field}"] for field in ("ensembl", "symbol", "probes")))
+        fields[f"{side}_scaler"] = Scaler(*(members[f"scaler/{side}/{field}"] for field in ("mean", "sd")))
+    return fields
+
+
+def _axes(file: h5py.File, names: Collection[str]) -> dict[str, int]:
+    """The lengths of the axes that these members have; their values are not read."""
+    lengths: dict[str, int] = {}
+    for name in names:
+        kind, axes = MEMBERS[name]
+        member = dataset_at(file, name)
+        found = "str" if h5py.check_string_dtype(member.dtype) else member.dtype.str[1:]
+        if found != kind:
+            raise DgexError(f"{file.filename}: /{name} holds {found} where {kind} belongs; {PREPARE_AGAIN}")
+        if member.ndim != len(axes) or any(
+            lengths.setdefault(axis, length) != length for axis, length in zip(axes, member.shape, strict=True)
+        ):
+            raise DgexError(
+                f"{file.filename}: /{name} has shape {member.shape}, against [{', '.join(axes)}] of {lengths}; "
+                f"{PREPARE_AGAIN}"
+            )
+    return lengths
+
+
+def _read_members(file: h5py.File, names: Collection[str]) -> dict[str, Any]:
+    _axes(file, names)
+    members: dict[str, Any] = {}
+    for name in names:
+        kind, axes = MEMBERS[name]
+        member = file[name]
+        try:
+            values = member.asstr()[()] if kind == "str" else member[()].astype(kind, copy=False)
+        except UnicodeDecodeError as error:
+            raise DgexError(f"{file.filename}: /{name} is not text; {PREPARE_AGAIN}") from error
+        members[name] = tuple(values) if kind == "str" and axes else values
+    return members
+
+
+def _read_provenance(file: h5py.File, preparation: str) -> dict[str, Any]:
+    try:
+        seed, command, *documents = (file.attrs[key] for key in ATTRIBUTES)
+        values = [int(seed), str(command), *map(json.loads, [*documents, preparation])]
+        if not isinstance(values[-1], dict):
+            raise TypeError("preparation is no JSON object")
+        return dict(zip([*ATTRIBUTES, "preparation"], values, strict=True))
+    except (KeyError, ValueError, TypeError) as error:
+        raise DgexError(f"{file.filename}: has incomplete provenance; {PREPARE_AGAIN}") from error
+
+
+def _fitted(values: np.ndarray, fit: np.ndarray, legacy: bool) -> Scaler:
+    """The scaler of the samples ``fit``, without a copy of all of them."""
+    moments = Moments(np.nan_to_num(values[0]))
+    for first in range(0, len(values), SAMPLES):
+        moments.add(values[first : first + SAMPLES][fit[first : first + SAMPLES]])
+    return moments.scaler(legacy)
+
+
+def _take_away(missing: Missing, landmark: np.ndarray, target: np.ndarray) -> None:
+    """Puts NaN in place of what was not measured."""
+    landmarks = landmark.shape[1]
+    for first in range(0, len(landmark), SAMPLES):
+        samples = slice(first, first + SAMPLES)
+        lacking = missing.of(samples, landmarks + target.shape[1])
+        landmark[samples][lacking[:, :landmarks]] = np.nan
+        target[samples][lacking[:, landmarks:]] = np.nan
+
+
+def _refuse(path: Path, problem: str) -> NoReturn:
+    raise DgexError(f"{path}: {problem}; {PREPARE_AGAIN}")
+
+
+def _check_reference(path: Path, reference: Reference) -> None:
+    for side, genes, scaler in (
+        ("landmark", reference.landmark_genes, reference.landmark_scaler),
+        ("target", reference.target_genes, reference.target_scaler),
+    ):
+        if repeated := first_repeated(genes.ensembl):
+            _refuse(path, f"/gene/{side}/ensembl holds {repeated} twice")
+        for name, values in vars(scaler).items():
+            _check_finite(path, f"scaler/{side}/{name}", values)
+        if not (scaler.sd > 0).all():
+            _refuse(path, f"/scaler/{side}/sd is not positive")
+    _check_finite(path, "quantiles", reference.quantiles)
+    if not len(reference.quantiles) or not (np.diff(reference.quantiles) >= 0).all():
+        _refuse(path, "/quantiles are not ascending")
+
+
+def _check_finite(path: Path, name: str, values: np.ndarray) -> None:
+    if not np.isfinite(values).all():
+        _refuse(path, f"/{name} holds NaN or infinite values")
+
+
+def _check(path: Path, dataset: Dataset) -> None:
+    _check_reference(path, dataset)
+    if repeated := first_repeated(dataset.sample_id):
+        _refuse(path, f"/sample/id holds {repeated} twice")
+    if not np.isin(dataset.split, range(len(SPLITS))).all():
+        _refuse(path, f"/split holds other values than 0 to {len(SPLITS) - 1}")
+    preparation = dataset.provenance["preparation"]
+    mapped, legacy = "onto" in preparation, preparation.get("legacy", False)
+    for code, split in enumerate(SPLITS):
+        if not mapped and not (dataset.split == code).any():
+            _refuse(path, f"there are no {split} samples")
+    fit = np.full(len(dataset.split), True) if legacy else dataset.split == SPLITS.index("train")
+    for side, values, scaler in (
+        ("landmark", dataset.landmark, dataset.landmark_scaler),
+        ("target", dataset.target, dataset.target_scaler),
+    ):
+        if not mapped:
+            fitted = _fitted(values, fit, legacy)
+            # Far above float32 rounding of log2 values, far below the shift another split's scaler would show.
+            if not (np.allclose(fitted.mean, scaler.mean, atol=1e-4) and np.allclose(fitted.sd, scaler.sd, atol=1e-4)):
+                _refuse(path, f"/scaler/{side} is not that of the {'' if legacy else 'training '}samples")

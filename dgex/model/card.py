@@ -1,0 +1,158 @@
+"""The model card: what a model is, what it was trained on, how good it is and when not to trust it; as Markdown."""
+
+from typing import Any
+
+from dgex.model import Model
+from dgex.model.reliability import LEAST_PEARSON
+from dgex.networks import layer_table
+
+FEW_PROFILES, FEW_STUDIES = 10_000, 100
+
+
+def model_card(model: Model) -> str:
+    """The card of a model, from its provenance and reliability alone."""
+    config, made = model.config, model.provenance
+    splits = made["data"]["splits"]
+    overlap = int(model.reference.overlap.sum())
+    hidden = " → ".join(map(str, config.hidden))
+    kind = config.activation if config.taaf == "none" else f"TAAF of {config.activation} ({config.taaf} layers)"
+    parameters = sum(count for *_, count in layer_table(config))
+    well = int(model.reliability.well_inferred.sum())
+    test = made["scores"]["test"]
+    return "\n".join(
+        [
+            f"# dgex model: {config.landmarks} landmark genes to {config.targets:,} target genes",
+            "",
+            f"Infers the expression of {config.targets:,} target genes from {config.landmarks} landmark genes "
+            f"({overlap} genes are both). {_size_of(splits['train'])}",
+            "",
+            "## Use",
+            "",
+            "    dgex predict plate.gct -m MODEL -o profile.gctx",
+            "",
+            "Input: expression of human samples, log2 or linear; each profile is brought to the training data's "
+            "landmark quantiles on its own. Output: log2 on the scale of the training data, or z-scores. For research, "
+            "not for diagnosis. The network infers a gene from the company it keeps in the training data; it cannot "
+            "know of other company (a tissue not seen, another platform, a gene knocked out).",
+            "",
+            "## Training data",
+            "",
+            f"`{made['data']['file']}`, SHA-256 `{made['data']['sha256']}`, made by `{made['data']['command']}` from:",
+            "",
+            *[f"- `{name}`, SHA-256 `{digest}`" for name, digest in made["data"]["sources"].items()],
+            "",
+            *_table(
+                ["split", "profiles", "studies", ""],
+                [
+                    [split, f"{size['profiles']:,}", str(len(size["studies"]) or "unknown"), _names(size["studies"])]
+                    for split, size in splits.items()
+                ],
+            ),
+            "",
+            "## Network",
+            "",
+            f"{config.landmarks} → {hidden or 'no hidden layer'} → {config.targets}, {kind}, dropout "
+            f"{config.dropout:g}, {parameters:,} parameters. Initialisation {config.init}, optimiser "
+            f"{made['protocol']['optimizer']}, loss {made['protocol']['loss']}, learning rate "
+            f"{made['protocol']['learning_rate']:g}, batch {made['protocol']['batch']}, {made['protocol']['epochs']} "
+            f"epochs of which the best on validation was {made['best_epoch']}, seed {made['seed']}, on "
+            f"{made['devices']}.",
+            "",
+            "## Scores",
+            "",
+            "z-score MAE is in units of a gene's training SD, log2 MAE the same error in log2 units, R2 against the "
+            "mean predictor. The validation split chose the epoch; the test split was scored once. *Overlap* are the "
+            "targets that are landmarks too.",
+            "",
+            *_table(
+                ["split", "predictor", "z-score MAE", "log2 MAE", "Pearson r", "R2", "z-score MAE without overlap"],
+                [
+                    _score_row(split, name, made["scores"][split][name])
+                    for split in ("validation", "test")
+                    for name in ("mean predictor", "ridge regression", "network")
+                ],
+            ),
+            "",
+            *_remarks(made),
+            "## Reliability",
+            "",
+            f"{well:,} of {config.targets:,} targets are *well inferred*: on the validation studies r is at least "
+            f"{LEAST_PEARSON:g} within studies (each study's means taken away) and R2 above 0. On the test studies "
+            f"{_share(test['well_inferred'], 'flagged')} of these genes meet that again, and "
+            f"{_share(test['well_inferred'], 'others')} of the others.",
+            "",
+            "Intervals are split conformal, per gene, calibrated on the validation profiles, which chose the best "
+            "epoch too. Profiles of new studies are less like these than these are like each other. Of the test values "
+            "there are",
+            "",
+            *_table(
+                ["in the interval", "of all", "of the study with fewest", "of the study with most"],
+                [
+                    [f"{float(level):.0%}", *(f"{share[of]:.1%}" for of in ("all", "lowest", "highest"))]
+                    for level, share in test["coverage"].items()
+                ],
+            ),
+            "",
+            "A profile is *out of range* where it lies farther from the training data than 99 % of the validation "
+            f"profiles do: at a distance above {model.reliability.farthest:.2f} in landmark space, where training "
+            f"profiles have about 1. Of the test profiles {test['out_of_range']:.1%} are. The validation profiles are "
+            f"{splits['validation']['profiles']:,} of {len(splits['validation']['studies']) or 'unknown'} studies: few "
+            "studies make this a coarse measure.",
+            "",
+            "## Versions",
+            "",
+            ", ".join(f"{name} {version}" for name, version in made["versions"].items()),
+            "",
+            *(["## Notes", "", made["note"], ""] if "note" in made else []),
+        ]
+    )
+
+
+def _size_of(train: dict[str, Any]) -> str:
+    """How much it was trained on, and whether that is little."""
+    profiles, studies = train["profiles"], len(train["studies"])
+    size = f"Trained on {profiles:,} profiles of {studies or 'an unknown number of'} studies."
+    if profiles >= FEW_PROFILES and studies >= FEW_STUDIES:
+        return size
+    return f"{size} **That is little**: D-GEX was trained on 88,807 profiles."
+
+
+def _remarks(made: dict[str, Any]) -> list[str]:
+    """What is to be kept in mind of the scores."""
+    splits, scores = made["data"]["splits"], made["scores"]["test"]
+    test, train = (set(splits[split]["studies"]) for split in ("test", "train"))
+    ridge, network = (scores[name]["zscore_mae"] for name in ("ridge regression", "network"))
+    lines = []
+    if ridge < network:
+        lines += [f"On these test profiles ridge regression has a lower error ({ridge:.4f} to {network:.4f}).", ""]
+    if test - train and not test & train:
+        lines += [
+            f"The network saw none of the {len(test)} test studies. Others differ, by as much as these do from the "
+            "validation studies or more; other platforms and tissues differ further.",
+            "",
+        ]
+    else:
+        lines += [
+            "**The test profiles are not of new studies**: some of their studies, or all for aught that is known, were "
+            "trained on. On new studies errors are much larger.",
+            "",
+        ]
+    return lines
+
+
+def _share(shares: dict[str, float], name: str) -> str:
+    return f"{shares[name]:.0%}" if name in shares else "none"
+
+
+def _score_row(split: str, name: str, scores: dict[str, Any]) -> list[str]:
+    fields = ("zscore_mae", "log2_mae", "pearson", "r2")
+    shown = [f"{scores[field]:.4f}" if field in scores else "–" for field in fields]
+    return [split, name, *shown, f"{scores['without_overlap']['zscore_mae']:.4f}"]
+
+
+def _names(studies: list[str]) -> str:
+    return ", ".join(studies[:30]) + (f" and {len(studies) - 30} more" if len(studies) > 30 else "")
+
+
+def _table(header: list[str], rows: list[list[str]]) -> list[str]:
+    return [f"| {' | '.join(row)} |" for row in (header, ["---"] * len(header), *rows)]

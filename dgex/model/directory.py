@@ -1,0 +1,290 @@
+"""A model as a directory that outlives the versions of everything that made it.
+
+model.json              schema version, network configuration, provenance (data, protocol, seed, versions, scores)
+weights.safetensors     the network's parameters, f4, by path: H0/kernel, H0_taaf/alpha, outputs/kernel, ...
+reference.safetensors   scalers, quantiles of the landmarks and of all genes, landmark factors, per-gene reliability;
+                        names as in ``ARRAYS``
+genes.tsv               side (landmark, target), Ensembl id, symbol, probe sets; a gene a line, in the arrays' order
+MODEL_CARD.md           what the model is, for people
+SHA256SUMS              of all of these, as ``sha256sum -c`` checks them
+
+Safetensors and not Orbax: a published model is read for years, by other programs too. Safetensors is one header of JSON
+and raw arrays, can hold no code, and readers exist in many languages; Orbax's layout belongs to its version, and its
+checkpoints are for resuming.
+
+Schema 1 had no quantiles of all genes; such models are still read.
+"""
+
+import csv
+import hashlib
+import io
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict
+from importlib import resources
+from pathlib import Path
+from typing import Any, NoReturn
+
+import jax
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from dgex.data.dataset import Reference
+from dgex.data.genes import Genes
+from dgex.data.intensity_scale import LIMITS
+from dgex.data.normalization import SD_FLOOR, Scaler
+from dgex.errors import DgexError
+from dgex.files.atomic import check_path, check_writable, need_room, replacing
+from dgex.formats.content import read_small
+from dgex.formats.expression import first_repeated
+from dgex.model import Model
+from dgex.model.card import model_card
+from dgex.model.imputation import Factors
+from dgex.model.reliability import LEVELS, Reliability
+from dgex.networks import NetworkConfig, Params, init_params
+
+SCHEMA_VERSION = 2
+READABLE = (1, SCHEMA_VERSION)
+CONFIG, WEIGHTS, ARRAYS_FILE, GENES, CARD = FILES = (
+    "model.json", "weights.safetensors", "reference.safetensors", "genes.tsv", "MODEL_CARD.md"
+)  # fmt: skip
+SUMS = "SHA256SUMS"
+SIDES = ("landmark", "target")
+COLUMNS = ("side", "ensembl", "symbol", "probes")
+
+# Axes of the arrays beside the weights. Not finite may be what validation showed of a target (NaN) and a half width
+# (infinity).
+ARRAYS: Mapping[str, tuple[str, ...]] = {
+    "landmark/mean": ("landmarks",), "landmark/sd": ("landmarks",), "quantiles": ("landmarks",),
+    "target/mean": ("targets",), "target/sd": ("targets",), "gene_quantiles": ("ranked",),
+    "factors/loadings": ("landmarks", "factors"), "factors/noise": (),
+    "reliability/pearson": ("targets",), "reliability/zscore_mae": ("targets",), "reliability/r2": ("targets",),
+    "reliability/half_width": ("levels", "targets"), "reliability/farthest": (),
+}  # fmt: skip
+NOT_FINITE = ("reliability/pearson", "reliability/r2", "reliability/zscore_mae", "reliability/half_width")
+SINCE_2 = {"gene_quantiles"}
+ROUNDING = 1e-3  # log2; far above float32's
+# All others are log2 values, z-scores, and what is computed of them; an SD is 1e-3 at least, a variance 1e-6.
+LARGEST, LEAST = 1e4, 1e-7
+AGAIN = "fetch or make the model again"
+
+
+def check_new(path: Path) -> None:
+    """Finds out before a training that a model cannot be written to ``path``; DgexError says why."""
+    check_path(path)
+    if path.exists():
+        raise DgexError(f"{path}: is there already; choose another folder for the model, or move it away")
+    check_writable(path)
+
+
+def save_model(path: Path, model: Model) -> None:
+    """Writes the directory, whole or not at all; equal models give equal bytes.
+
+    Raises:
+      DgexError: ``path`` is there already or cannot be written, or the disk is full.
+    """
+    check_new(path)
+    header = {"schema_version": SCHEMA_VERSION, "network": asdict(model.config), "provenance": model.provenance}
+    contents = {
+        CONFIG: json.dumps(header, indent=1).encode(),
+        WEIGHTS: safetensors.numpy.save(_flat(model.params)),
+        ARRAYS_FILE: safetensors.numpy.save(_arrays(model)),
+        GENES: _gene_lines(model.reference),
+        CARD: model_card(model).encode(),
+    }
+    sums = [f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in contents.items()]
+    with replacing(path) as partial:
+        partial.mkdir()
+        need_room(partial, sum(map(len, contents.values())))
+        for name, content in (contents | {SUMS: "".join(sums).encode()}).items():
+            (partial / name).write_bytes(content)
+
+
+def load_model(path: str | os.PathLike[str] | None = None) -> Model:
+    """Reads a model directory and checks all of it; nothing in it is executed.
+
+    Args:
+      path: None for the model that comes with the package.
+
+    Raises:
+      DgexError: a file is missing, damaged or altered, or of another schema version.
+    """
+    folder = Path(path) if path is not None else pretrained()
+    contents = _verified(folder)
+    config, provenance = _read_header(folder, contents[CONFIG])
+    weights, arrays = (_read_arrays(folder, name, contents[name]) for name in (WEIGHTS, ARRAYS_FILE))
+    genes = _read_genes(folder, contents[GENES])
+    _check_arrays(folder, arrays, config, tuple(map(len, genes)))
+    landmark, target = (Scaler(arrays[f"{side}/mean"], arrays[f"{side}/sd"]) for side in SIDES)
+    reliability = {
+        name.removeprefix("reliability/"): arrays[name] for name in ARRAYS if name.startswith("reliability/")
+    }
+    model = Model(
+        config,
+        _params(folder, config, weights),
+        Reference(*genes, landmark, target, arrays["quantiles"]),
+        Factors(arrays["factors/loadings"], float(arrays["factors/noise"])),
+        Reliability(**reliability | {"farthest": float(arrays["reliability/farthest"])}),  # type: ignore[arg-type]
+        provenance,
+        arrays.get("gene_quantiles"),
+    )
+    model.source.update(name=folder.resolve().name, sha256=hashlib.sha256(contents[SUMS]).hexdigest())
+    return model
+
+
+def read_card(path: str | os.PathLike[str] | None = None) -> str:
+    """The model card of a directory, whose checksums are right; errors as ``load_model``."""
+    folder = Path(path) if path is not None else pretrained()
+    try:
+        return _verified(folder)[CARD].decode()
+    except UnicodeDecodeError:
+        _refuse(folder, f"{CARD} is not UTF-8 text")
+
+
+def pretrained() -> Path:
+    """Where the model lies that comes with the package."""
+    return Path(str(resources.files("dgex") / "pretrained"))
+
+
+def _verified(folder: Path) -> dict[str, bytes]:
+    """The content of every file, if its checksum is right."""
+    check_path(folder)
+    if not (folder / SUMS).is_file():
+        what = "there is no such directory" if not folder.exists() else f"is no model directory, it has no {SUMS}"
+        raise DgexError(f"{folder}: {what}; make a model with `dgex train`")
+    contents = {}
+    for name in (SUMS, *FILES):
+        file = folder / name
+        if file.exists() and not file.is_file():
+            _refuse(folder, f"{name} is no file")
+        try:
+            contents[name] = file.read_bytes() if name in (WEIGHTS, ARRAYS_FILE) else read_small(file)
+        except (OSError, MemoryError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "there is too little memory"
+            raise DgexError(f"{folder}: {name} cannot be read ({reason}); {AGAIN}") from error
+    lines = contents[SUMS].decode("utf-8", "replace").splitlines()
+    sums = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
+    for name in FILES:
+        if hashlib.sha256(contents[name]).hexdigest() != sums.get(name):
+            _refuse(folder, f"{name} is not as it was written, its SHA-256 differs from {SUMS}")
+    return contents
+
+
+def _read_header(folder: Path, content: bytes) -> tuple[NetworkConfig, dict[str, Any]]:
+    try:
+        header = dict(json.loads(content))
+        version = header["schema_version"]
+        if version in READABLE:
+            return NetworkConfig(**header["network"]), dict(header["provenance"])
+    except (ValueError, KeyError, TypeError, RecursionError, DgexError) as error:
+        _refuse(folder, f"{CONFIG} makes no sense ({error})")
+    raise DgexError(f"{folder}: has schema version {version}, this is dgex for {SCHEMA_VERSION}; {AGAIN}")
+
+
+def _read_arrays(folder: Path, name: str, content: bytes) -> dict[str, np.ndarray]:
+    try:
+        return safetensors.numpy.load(content)
+    except (ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
+        _refuse(folder, f"{name} is not safetensors ({error})")
+
+
+def _flat(params: Params) -> dict[str, np.ndarray]:
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    return {"/".join(key.key for key in path): np.ascontiguousarray(leaf, np.float32) for path, leaf in leaves}
+
+
+def _params(folder: Path, config: NetworkConfig, weights: dict[str, np.ndarray]) -> Params:
+    expected = jax.eval_shape(lambda: init_params(config, jax.random.key(0)))
+    shapes = {
+        "/".join(key.key for key in path): leaf.shape for path, leaf in jax.tree_util.tree_leaves_with_path(expected)
+    }
+    if shapes != {name: values.shape for name, values in weights.items()}:
+        _refuse(folder, f"{WEIGHTS} does not hold the network of {CONFIG}")
+    for name, values in weights.items():
+        if values.dtype != np.float32 or not np.isfinite(values).all():
+            _refuse(folder, f"{WEIGHTS}: {name} is not of finite float32 numbers")
+    return jax.tree_util.tree_map_with_path(lambda path, leaf: weights["/".join(key.key for key in path)], expected)
+
+
+def _arrays(model: Model) -> dict[str, np.ndarray]:
+    reference, reliability = model.reference, model.reliability
+    arrays = {"quantiles": reference.quantiles, "factors/loadings": model.factors.loadings}
+    arrays |= {"factors/noise": np.array(model.factors.noise)}
+    arrays |= {f"landmark/{name}": values for name, values in vars(reference.landmark_scaler).items()}
+    arrays |= {f"target/{name}": values for name, values in vars(reference.target_scaler).items()}
+    arrays |= {f"reliability/{name}": values for name, values in vars(reliability).items()}
+    if model.gene_quantiles is not None:
+        arrays["gene_quantiles"] = model.gene_quantiles
+    return {
+        name: np.ascontiguousarray(arrays[name], np.float32).reshape(np.shape(arrays[name]))
+        for name in ARRAYS
+        if name in arrays
+    }
+
+
+def _check_arrays(folder: Path, arrays: dict[str, np.ndarray], config: NetworkConfig, genes: tuple[int, ...]) -> None:
+    if genes != (config.landmarks, config.targets):
+        _refuse(folder, f"{GENES} has {genes[0]} landmarks and {genes[1]} targets, the network others")
+    if not ARRAYS.keys() - SINCE_2 <= arrays.keys() <= ARRAYS.keys():
+        _refuse(folder, f"{ARRAYS_FILE} holds other arrays than expected")
+    loadings = arrays["factors/loadings"]
+    lengths = {"landmarks": config.landmarks, "targets": config.targets, "levels": len(LEVELS)}
+    lengths["factors"] = loadings.shape[-1] if loadings.ndim else 0
+    lengths["ranked"] = arrays.get("gene_quantiles", loadings).size
+    for name, values in arrays.items():
+        axes = ARRAYS[name]
+        if values.dtype != np.float32 or values.shape != tuple(lengths[axis] for axis in axes):
+            _refuse(folder, f"{ARRAYS_FILE}: {name} is {values.dtype} {values.shape}, not float32 [{', '.join(axes)}]")
+        if name not in NOT_FINITE and not (np.abs(values) <= LARGEST).all():
+            _refuse(folder, f"{ARRAYS_FILE}: {name} holds numbers that are not finite, or beyond {LARGEST:g}")
+    # The training landmarks took the quantiles, and were standardised before the factors were fitted.
+    quantiles, mean, sd = arrays["quantiles"], arrays["landmark/mean"], arrays["landmark/sd"]
+    least, most = LIMITS["log2"]
+    if not least <= quantiles[0] <= quantiles[-1] <= most:
+        _refuse(folder, f"{ARRAYS_FILE}: quantiles are none of log2 values")
+    within = (quantiles[0] - ROUNDING <= mean) & (mean <= quantiles[-1] + ROUNDING)
+    if not (within & (sd <= quantiles[-1] - quantiles[0] + ROUNDING) & (sd >= SD_FLOOR / 2)).all():
+        _refuse(folder, f"{ARRAYS_FILE}: landmark/mean or landmark/sd is none of profiles with these quantiles")
+    if max(np.abs(loadings).max(initial=0), arrays["factors/noise"]) > LIMITS["zscore"][1]:
+        _refuse(folder, f"{ARRAYS_FILE}: the factors are none of z-scores")
+    # Beyond this the matrix that fills gaps in cannot be inverted.
+    if np.square(loadings, dtype=np.float64).sum() > 1e12 * arrays["factors/noise"]:
+        _refuse(folder, f"{ARRAYS_FILE}: factors/loadings are too large, or factors/noise is too small")
+    positive = ("landmark/sd", "target/sd", "factors/noise")
+    if not (arrays["reliability/half_width"] >= 0).all():
+        _refuse(folder, f"{ARRAYS_FILE}: reliability/half_width is negative or NaN")
+    references = [arrays[name] for name in ("quantiles", "gene_quantiles") if name in arrays]
+    ascending = all(len(values) and (np.diff(values) >= 0).all() for values in references)
+    if not all((arrays[name] >= LEAST).all() for name in positive) or not ascending:
+        _refuse(folder, f"{ARRAYS_FILE} holds an SD or variance that is not positive, or quantiles out of order")
+
+
+def _gene_lines(reference: Reference) -> bytes:
+    lines = io.StringIO()
+    writer = csv.writer(lines, delimiter="\t", lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for side, genes in zip(SIDES, (reference.landmark_genes, reference.target_genes), strict=True):
+        writer.writerows((side, *gene) for gene in zip(genes.ensembl, genes.symbol, genes.probes, strict=True))
+    return lines.getvalue().encode()
+
+
+def _read_genes(folder: Path, content: bytes) -> tuple[Genes, Genes]:
+    try:
+        header, *lines = csv.reader(io.StringIO(content.decode(), newline=""), delimiter="\t", strict=True)
+    except (ValueError, csv.Error) as error:
+        _refuse(folder, f"{GENES} is not a table ({error})")
+    if tuple(header) != COLUMNS or any(len(line) != len(COLUMNS) or line[0] not in SIDES for line in lines):
+        _refuse(folder, f"{GENES} is not a table of {', '.join(COLUMNS)}")
+    genes = []
+    for side in SIDES:
+        own = [line[1:] for line in lines if line[0] == side]
+        if not own or first_repeated([line[0] for line in own]):
+            _refuse(folder, f"{GENES} has no {side}, or one twice")
+        genes.append(Genes(*map(tuple, zip(*own, strict=True))))
+    return genes[0], genes[1]
+
+
+def _refuse(folder: Path, problem: str) -> NoReturn:
+    raise DgexError(f"{folder}: {problem}; {AGAIN}")

@@ -1,0 +1,160 @@
+"""From a prepared data set to a model: the engine of the experiments, put to use."""
+
+import importlib.metadata
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from dgex.baselines.linear import ridge_path
+from dgex.baselines.sufficient_statistics import products
+from dgex.batches import Samples, check_devices, place
+from dgex.data.dataset import SPLITS, Dataset, Reference
+from dgex.data.normalization import fit_quantiles, fit_scaler, standardize, to_quantiles
+from dgex.errors import DgexError
+from dgex.log import Epoch
+from dgex.model import TIES, Model
+from dgex.model.evaluation import Scores, infer, rows_of_splits, scores_of, size_of, trust_of
+from dgex.model.imputation import complete, fit_factors
+from dgex.model.reliability import measure
+from dgex.networks import NetworkConfig, Params
+from dgex.protocols import Protocol
+from dgex.training import fit
+from dgex.version import __version__
+
+
+def train_model(
+    dataset: Dataset,
+    data: Mapping[str, str],
+    config: NetworkConfig,
+    protocol: Protocol,
+    seed: int,
+    devices: tuple[jax.Device, ...],
+    directory: Path | None = None,
+    *,
+    resume: bool = False,
+    on_epoch: Callable[[Epoch, float], None] = lambda row, seconds: None,
+    on_ridge: Callable[[Scores], None] = lambda scores: None,
+) -> Model:
+    """Trains a network on the training split and measures on the others what it is worth.
+
+    Everything is fitted on the training split. The validation split chooses the best epoch, the number of factors and
+    ridge regression's penalty, and calibrates the intervals; the test split is scored once, at the end.
+
+    The network learns nothing from missing targets, and nothing is scored on them; ridge regression takes them for 0,
+    the training mean. A missing landmark is 0 while training, and what predictions take it for in the end.
+
+    Args:
+      dataset: with all three splits.
+      data: "file" and "sha256" of it, for the provenance.
+      config: the network, for as many genes as the data set has.
+      protocol, seed, directory, resume, on_epoch: as in ``dgex.training.fit``.
+      devices: to train on.
+      on_ridge: called before training with the validation scores that there are by then: ridge regression's and the
+        mean predictor's.
+
+    Raises:
+      DgexError: as ``fit``; the data set has no training samples, or was fitted on its test samples too.
+    """
+    preparation = dataset.provenance["preparation"]
+    if "onto" in preparation:
+        raise DgexError(f"{data['file']}: has no train samples, it was mapped onto another data set; train on that one")
+    if preparation.get("legacy"):
+        raise DgexError(
+            f"{data['file']}: was prepared with --legacy, whose quantiles and scaler are fitted on the test samples "
+            "too; prepare it without"
+        )
+    check_devices(len(devices), protocol.batch)
+    train = dataset.split == SPLITS.index("train")
+    quantiles = fit_quantiles(dataset.landmark[train])
+    normal = to_quantiles(dataset.landmark, quantiles, TIES)
+    scaler = fit_scaler(normal[train])
+    reference = Reference(dataset.landmark_genes, dataset.target_genes, scaler, dataset.target_scaler, quantiles)
+    study = np.asarray(dataset.study)
+    rows = rows_of_splits(dataset)
+    landmark = {split: standardize(normal[chosen], scaler) for split, chosen in rows.items()}
+    target = {split: standardize(dataset.target[chosen], dataset.target_scaler) for split, chosen in rows.items()}
+
+    def samples(split: str) -> Samples:
+        return place(np.nan_to_num(landmark[split]), target[split], devices)
+
+    training, validation = samples("train"), samples("validation")
+    ridge, ridge_params = ridge_path(products(training), validation)[0].as_network()
+    by_ridge = infer(ridge, ridge_params, validation.landmark, devices)
+    on_ridge(scores_of(reference, validation.target, {"ridge regression": by_ridge}))
+    best = fit(config, protocol, training, validation, seed, directory, resume=resume, on_epoch=on_epoch)
+    params = jax.tree.map(np.asarray, jax.device_get(best.params))
+
+    provenance = {
+        "data": {**data, **{key: dataset.provenance[key] for key in ("command", "sources")}, "splits": _sizes(dataset)},
+        "protocol": asdict(protocol),
+        "seed": seed,
+        "best_epoch": best.best_epoch,
+    }
+    studies = {split: study[chosen].tolist() for split, chosen in rows.items()}
+    ridge_network = (ridge, ridge_params)
+    return assess(
+        config, params, reference, dataset.quantiles, landmark, target, studies, ridge_network, provenance, devices
+    )
+
+
+def assess(
+    config: NetworkConfig,
+    params: Params,
+    reference: Reference,
+    gene_quantiles: np.ndarray | None,
+    landmark: Mapping[str, np.ndarray],
+    target: Mapping[str, np.ndarray],
+    study: Mapping[str, Sequence[str]],
+    ridge: tuple[NetworkConfig, Params],
+    provenance: Mapping[str, Any],
+    devices: tuple[jax.Device, ...],
+) -> Model:
+    """Measures what a trained network is worth, and makes a model of it.
+
+    Validation chooses the number of factors and calibrates the intervals; the test split is scored here, once, when
+    every choice has been made.
+
+    Args:
+      config, params: the network.
+      reference, gene_quantiles: of the model, as in ``Model``.
+      landmark, target: z-scores of "train", "validation" and "test", ``[profiles, genes]``, NaN where not measured.
+      study: of every profile of "validation" and "test".
+      ridge: ridge regression, as a network.
+      provenance: what the model's provenance holds besides scores, versions and devices.
+      devices: to work on.
+    """
+    factors = fit_factors(np.nan_to_num(landmark["train"]), np.nan_to_num(landmark["validation"]))
+    scored = {split: complete(landmark[split], factors) for split in ("validation", "test")}
+    inferred = {split: infer(config, params, filled, devices) for split, (filled, _) in scored.items()}
+    reliability = measure(inferred["validation"], target["validation"], study["validation"], scored["validation"][1])
+    model = Model(config, params, reference, factors, reliability, {}, gene_quantiles)
+
+    def scores(split: str) -> Scores:
+        filled, distance = scored[split]
+        predictions = {"ridge regression": infer(*ridge, filled, devices), "network": inferred[split]}
+        trust = trust_of(model, inferred[split], target[split], distance, study[split])
+        return scores_of(reference, target[split], predictions) | trust
+
+    made = {
+        "scores": {split: scores(split) for split in scored},
+        "versions": _versions(),
+        "devices": f"{len(devices)} x {devices[0].device_kind}",
+    }
+    return replace(model, provenance={**provenance, **made})
+
+
+def _sizes(dataset: Dataset) -> dict[str, Scores]:
+    """The splits that there are: how many profiles, of which studies."""
+    study = np.array(dataset.study)
+    return {split: size_of(study[rows].tolist()) for split, rows in rows_of_splits(dataset).items()}
+
+
+def _versions() -> dict[str, str]:
+    packages = ("jax", "flax", "optax", "numpy")
+    installed = {name: importlib.metadata.version(name) for name in packages}
+    return {"dgex": __version__, "python": platform.python_version(), **installed}

@@ -1,0 +1,141 @@
+"""Tables as they come from portals, programs and spreadsheets, in every form that text can take: what must come out.
+
+Each case has the profiles of a plain table, made here, or is refused with the reason.
+"""
+
+import csv
+import gzip
+import io
+from itertools import zip_longest
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dgex import load_model, parallel
+from dgex.cli import app
+from dgex.formats.opening import open_expression
+from dgex.model.prediction import Request, predict
+
+Rows = list[list[str]]
+
+
+def rows_of(path: Path) -> Rows:
+    """The cells of a text file, whatever ends its lines."""
+    lines = path.read_text().replace("\r\n", "\n").replace("\r", "\n").splitlines()
+    return list(csv.reader(lines, delimiter="\t" if "\t" in "".join(lines[:3]) else ","))
+
+
+def packed(rows: Rows, delimiter: str, end: str = "\n", quoting: int = csv.QUOTE_MINIMAL) -> bytes:
+    """The cells as a text file."""
+    text = io.StringIO()
+    csv.writer(text, delimiter=delimiter, lineterminator=end, quoting=quoting).writerows(rows)
+    return text.getvalue().encode()
+
+
+def turned(rows: Rows) -> Rows:
+    """Lines and columns exchanged; a header one name short stays so."""
+    short = len(rows[0]) < len(rows[-1]) and rows[-1][-1]
+    lines = [list(line) for line in zip_longest(*([["", *rows[0]], *rows[1:]] if short else rows), fillvalue="")]
+    return [lines[0][1:], *lines[1:]] if short else lines
+
+
+FORMS = {
+    "as it is": None,
+    "CSV, packed": lambda rows: gzip.compress(packed(rows, ",")),
+    "TSV of Windows": lambda rows: packed(rows, "\t", "\r\n"),
+    "quoted": lambda rows: packed(rows, ",", quoting=csv.QUOTE_ALL),
+    "old Macintosh": lambda rows: packed(rows, "\t", "\r"),
+    "turned": lambda rows: packed(turned(rows), ","),
+    "turned, quoted, of Windows, packed": lambda rows: gzip.compress(packed(turned(rows), "\t", "\r\n", csv.QUOTE_ALL)),
+}
+# What is in each case, as a plain table: here those that do not equal clean_symbol.csv, from their own cells.
+OTHERS = {
+    "quant.genes.sf": lambda rows: [["gene", "quant.genes"], *([row[0], row[3]] for row in rows[1:])],
+    "htseq.txt": lambda rows: [["gene", "htseq"], *(row for row in rows if not row[0].startswith("__"))],
+    "gtex_v8_tissue.gct": lambda rows: [["gene", *rows[2][3:]], *(row[2:] for row in rows[3:])],
+}
+CLEAN = (
+    "trailing_samples.tsv",
+    "trailing_genes.csv",
+    "r_shift.tsv",
+    "biomart_linear.csv",
+    "entrez_float_samples.csv",
+    "some_space.csv",
+    "cr_only.csv",
+    "g_blanktabs.gct",
+)
+SHORT = "line 1 names 6 columns and line 2 has 7 fields; give every column a name"
+NO_IDS = "its first column, 'ENSG00000000003', holds numbers, such as 113; put a column of ids before it"
+REFUSED = {
+    **{("short_header.csv", form): SHORT for form in FORMS if "turned" not in form},  # which sample lacks a name?
+    **{("htseq.txt", form): NO_IDS for form in FORMS if "turned" in form},
+}
+
+
+@pytest.fixture(scope="module")
+def cases(shared) -> Path:
+    return shared / "data" / "cases"
+
+
+@pytest.fixture(scope="module")
+def profiles(tmp_path_factory):
+    """Gives the names and whole profiles of the samples in a file."""
+    model, folder = load_model(), tmp_path_factory.mktemp("scratch")
+
+    def read(path: Path) -> tuple[tuple[str, ...], np.ndarray]:
+        with (
+            open_expression(path) as table,
+            predict(model, path, table, Request(), parallel.devices(1), folder) as prediction,
+        ):
+            return prediction.expression.sample_id, prediction.expression.load()
+
+    return read
+
+
+@pytest.fixture(scope="module")
+def expected(cases, profiles, tmp_path_factory):
+    """The same of the plain table of each case."""
+    results = dict.fromkeys(CLEAN, profiles(cases / "clean_symbol.csv"))
+    for name, plain in OTHERS.items():
+        path = tmp_path_factory.mktemp("plain") / "plain.csv"
+        path.write_bytes(packed(plain(rows_of(cases / name)), ","))
+        results[name] = profiles(path)
+    return results
+
+
+@pytest.fixture
+def written(cases, tmp_path):
+    """Gives the path of a case in a form."""
+
+    def write(name: str, form: str) -> Path:
+        if not (change := FORMS[form]):
+            return cases / name
+        (tmp_path / name).write_bytes(change(rows_of(cases / name)))
+        return tmp_path / name
+
+    return write
+
+
+READ = [(name, form) for name in (*CLEAN, *OTHERS) for form in FORMS if form == "as it is" or ".gct" not in name]
+
+
+@pytest.mark.parametrize(("name", "form"), [case for case in READ if case not in REFUSED])
+def test_every_case_is_read_in_every_form(written, expected, profiles, name, form):
+    sample_id, values = profiles(written(name, form))
+    assert sample_id == expected[name][0]
+    np.testing.assert_array_equal(values, expected[name][1])
+
+
+@pytest.mark.parametrize(("name", "form"), REFUSED)
+def test_or_refused_with_the_reason(written, profiles, refused, name, form):
+    path = written(name, form)
+    assert f"{path}: {REFUSED[name, form]}" in refused(lambda: profiles(path))
+
+
+def test_on_the_command_line(cases, tmp_path):
+    outputs = []
+    for name in ("clean_symbol.csv", "trailing_samples.tsv"):
+        app(["predict", str(cases / name), "-o", str(tmp_path / "x.csv")], standalone_mode=False)
+        outputs.append((tmp_path / "x.csv").read_bytes())
+    assert outputs[0] == outputs[1]

@@ -1,0 +1,476 @@
+"""A model's directory: all of it comes back, and nothing that was altered is taken."""
+
+import errno
+import hashlib
+import json
+import os
+import pickle
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import jax
+import numpy as np
+import pytest
+import safetensors.numpy
+
+from dgex.errors import DgexError
+from dgex.model import Model
+from dgex.model.directory import check_new, load_model, read_card, save_model
+
+FILES = ("MODEL_CARD.md", "genes.tsv", "model.json", "reference.safetensors", "weights.safetensors")
+SUMS = "SHA256SUMS"
+
+
+@pytest.fixture(scope="module")
+def saved(small_model, tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("saved") / "model"
+    save_model(path, small_model)
+    return path
+
+
+@pytest.fixture
+def folder(saved, tmp_path) -> Path:
+    """A copy to do damage to."""
+    (tmp_path / "model").mkdir()
+    for path in saved.iterdir():
+        (tmp_path / "model" / path.name).write_bytes(path.read_bytes())
+    return tmp_path / "model"
+
+
+def signed(folder: Path, name: str, content: bytes) -> None:
+    """Puts other content into a file, and its checksum into the list, as someone would who means it."""
+    before = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+    (folder / name).write_bytes(content)
+    sums = (folder / SUMS).read_text()
+    assert before in sums
+    (folder / SUMS).write_text(sums.replace(before, hashlib.sha256(content).hexdigest()))
+
+
+def changed_header(folder: Path, change) -> None:
+    header = json.loads((folder / "model.json").read_text())
+    change(header)
+    signed(folder, "model.json", json.dumps(header).encode())
+
+
+def changed_arrays(folder: Path, name: str, change) -> None:
+    arrays = safetensors.numpy.load((folder / name).read_bytes())
+    change(arrays)
+    signed(folder, name, safetensors.numpy.save(arrays))
+
+
+def content(model: Model) -> dict[str, np.ndarray]:
+    reference, reliability = model.reference, model.reliability
+    return {
+        **{f"landmark {name}": values for name, values in vars(reference.landmark_scaler).items()},
+        **{f"target {name}": values for name, values in vars(reference.target_scaler).items()},
+        **vars(reliability),
+        "quantiles": reference.quantiles,
+        "loadings": model.factors.loadings,
+        "noise": model.factors.noise,
+    }
+
+
+def refuses(folder: Path, said: str) -> None:
+    with pytest.raises(DgexError, match=said) as refusal:
+        load_model(folder)
+    assert str(folder) in str(refusal.value) and "\n" not in str(refusal.value)
+
+
+def test_round_trip_is_exact(small_model, saved):
+    assert sorted(path.name for path in saved.iterdir()) == sorted((*FILES, SUMS))
+    loaded = load_model(saved)
+    assert loaded.config == small_model.config
+    assert loaded.reference.landmark_genes == small_model.reference.landmark_genes
+    assert loaded.reference.target_genes == small_model.reference.target_genes
+    assert jax.tree.structure(loaded.params) == jax.tree.structure(small_model.params)
+    jax.tree.map(lambda a, b: np.testing.assert_array_equal(a, b, strict=True), loaded.params, small_model.params)
+    for name, values in content(small_model).items():
+        np.testing.assert_array_equal(content(loaded)[name], values, err_msg=name)
+    assert loaded.provenance == json.loads(json.dumps(small_model.provenance))
+
+
+def test_a_string_names_a_directory_too(saved):
+    assert load_model(str(saved)).config == load_model(saved).config
+
+
+def test_nan_and_infinity_come_back_where_they_may_be(small_model, tmp_path):
+    trusted = small_model.reliability
+    half_width = trusted.half_width.copy()
+    half_width[3] = np.inf
+    pearson = np.where(np.arange(60) == 3, np.nan, trusted.pearson).astype(np.float32)
+    save_model(tmp_path / "model", replace(small_model, reliability=replace(trusted, half_width=half_width,
+                                                                            pearson=pearson)))  # fmt: skip
+    loaded = load_model(tmp_path / "model").reliability
+    np.testing.assert_array_equal(loaded.half_width, half_width)
+    np.testing.assert_array_equal(loaded.pearson, pearson)
+
+
+def test_names_that_tables_quote_come_back(small_model, tmp_path):
+    genes = small_model.reference.landmark_genes
+    odd = replace(genes, symbol=('a"b', "tab\there", "line\nbreak", "Müller", "", *genes.symbol[5:]))
+    save_model(tmp_path / "model", replace(small_model, reference=replace(small_model.reference, landmark_genes=odd)))
+    assert load_model(tmp_path / "model").reference.landmark_genes == odd
+
+
+def test_equal_models_give_equal_bytes(small_model, saved, tmp_path):
+    save_model(tmp_path / "again", small_model)
+    save_model(tmp_path / "loaded", load_model(saved))
+    for name in (*FILES, SUMS):
+        expected = (saved / name).read_bytes()
+        assert (tmp_path / "again" / name).read_bytes() == expected
+        assert (tmp_path / "loaded" / name).read_bytes() == expected
+
+
+def test_others_can_check_and_read_it(small_model, saved):
+    """sha256sum, a reader of tab-separated text, and one of safetensors."""
+    checked = subprocess.run(["sha256sum", "--strict", "-c", SUMS], cwd=saved, capture_output=True, text=True)
+    assert checked.returncode == 0 and checked.stdout.count(": OK\n") == 5
+    weights = safetensors.numpy.load_file(saved / "weights.safetensors")
+    assert {name: values.shape for name, values in weights.items()} == {
+        "H0/kernel": (24, 16),
+        **{f"H0_taaf/{name}": (16,) for name in ("alpha", "beta", "gamma", "delta")},
+        "outputs/kernel": (16, 60),
+        "outputs/bias": (60,),
+    }
+    np.testing.assert_array_equal(weights["H0_taaf/alpha"], small_model.params["H0_taaf"]["alpha"])
+    header, first, *rest = (saved / "genes.tsv").read_text().splitlines()
+    assert header.split("\t") == ["side", "ensembl", "symbol", "probes"]
+    assert first.split("\t") == ["landmark", "ENSG90000000000", "MADEUP0", "900000_at"]
+    assert len(rest) == 24 - 1 + 60 and rest[-1].startswith("target\t")
+    assert json.loads((saved / "model.json").read_text())["schema_version"] == 2
+
+
+def test_the_card_comes_with_checked_files(saved, folder):
+    assert read_card(saved) == (saved / "MODEL_CARD.md").read_text()
+    (folder / "weights.safetensors").write_bytes(b"")
+    with pytest.raises(DgexError, match="weights.safetensors is not as it was written"):
+        read_card(folder)
+
+
+def test_a_card_that_is_no_text(folder):
+    signed(folder, "MODEL_CARD.md", "Müller".encode("latin-1"))
+    with pytest.raises(DgexError, match=f"^{folder}: MODEL_CARD.md is not UTF-8 text; fetch or make the model again$"):
+        read_card(folder)
+
+
+def remove(path: Path) -> None:
+    path.unlink()
+
+
+def make_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def lead_nowhere(path: Path) -> None:
+    path.unlink()
+    path.symlink_to("nowhere")
+
+
+def lead_elsewhere(path: Path) -> None:
+    other = path.parent / next(name for name in FILES if name != path.name)
+    path.unlink()
+    path.symlink_to(other)
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def lengthen(path: Path) -> None:
+    path.write_bytes(path.read_bytes() + b"\n")
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("damage", [remove, make_folder, lead_nowhere, lead_elsewhere, flip, truncate, lengthen, empty])
+def test_damaged_files_are_named(folder, name, damage):
+    damage(folder / name)
+    refuses(folder, name)
+
+
+@pytest.mark.parametrize("damage", [remove, make_folder, lead_nowhere, lead_elsewhere, flip, truncate, empty])
+def test_a_damaged_list_of_checksums(folder, damage):
+    damage(folder / SUMS)
+    refuses(folder, SUMS)
+
+
+def test_a_loop_of_links(folder):
+    (folder / "genes.tsv").unlink()
+    (folder / "genes.tsv").symlink_to(folder / "genes.tsv")
+    refuses(folder, "genes.tsv cannot be read")
+
+
+def test_what_is_no_model_directory(tmp_path):
+    refuses(tmp_path / "none", "there is no such directory; make a model with `dgex train`")
+    refuses(tmp_path, "is no model directory, it has no SHA256SUMS")
+    (tmp_path / "file").write_text("text")
+    refuses(tmp_path / "file", "is no model directory")
+
+
+def test_the_first_schema_is_still_read(folder, small_model):
+    """It had no quantiles of all genes."""
+    changed_header(folder, lambda header: header.update(schema_version=1))
+    changed_arrays(folder, "reference.safetensors", lambda arrays: arrays.pop("gene_quantiles"))
+    model = load_model(folder)
+    assert model.gene_quantiles is None
+    np.testing.assert_array_equal(model.reference.quantiles, small_model.reference.quantiles)
+
+
+def test_another_schema_version(folder):
+    changed_header(folder, lambda header: header.update(schema_version=3))
+    refuses(folder, "has schema version 3, this is dgex for 2; fetch or make the model again")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda header: header.pop("schema_version"),
+        lambda header: header.pop("network"),
+        lambda header: header.pop("provenance"),
+        lambda header: header.update(network=[]),
+        lambda header: header.update(provenance=3),
+        lambda header: header["network"].update(more=1),
+        lambda header: header["network"].pop("targets"),
+        lambda header: header["network"].update(hidden=5),
+        lambda header: header["network"].update(hidden=[-1]),
+        lambda header: header["network"].update(dropout="much"),
+        lambda header: header["network"].update(activation="exec"),
+        lambda header: header["network"].update(activation=["tanh"]),
+        lambda header: header["network"].update(landmarks=None),
+    ],
+)
+def test_a_header_that_makes_no_sense(folder, change):
+    changed_header(folder, change)
+    refuses(folder, "model.json")
+
+
+@pytest.mark.parametrize("text", [b"", b"[]", b"[1, 2]", b"3", b'"text"', b"{", b"\xff", b"[" * 100_000, b"null"])
+def test_a_header_that_is_no_json_object(folder, text):
+    signed(folder, "model.json", text)
+    refuses(folder, "model.json")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda arrays: arrays.update(extra=np.zeros(1, np.float32)), "does not hold the network"),
+        (lambda arrays: arrays.pop("outputs/bias"), "does not hold the network"),
+        (lambda arrays: arrays.update({"outputs/bias": np.zeros(59, np.float32)}), "does not hold the network"),
+        (lambda arrays: arrays.update({"H0/kernel": np.zeros((16, 24), np.float32)}), "does not hold the network"),
+        (lambda arrays: arrays["H0/kernel"].fill(np.nan), "H0/kernel is not of finite float32"),
+        (lambda arrays: arrays["outputs/bias"].__setitem__(3, np.inf), "outputs/bias is not of finite float32"),
+        (lambda arrays: arrays.update({"outputs/bias": np.zeros(60)}), "outputs/bias is not of finite float32"),
+        (lambda arrays: arrays.update({"outputs/bias": np.zeros(60, np.int32)}), "outputs/bias is not of finite"),
+    ],
+)
+def test_other_weights(folder, change, said):
+    changed_arrays(folder, "weights.safetensors", change)
+    refuses(folder, f"weights.safetensors.*{said}")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda arrays: arrays.update(extra=np.zeros(1, np.float32)),
+        lambda arrays: arrays.pop("quantiles"),
+        lambda arrays: arrays.update(quantiles=np.zeros(23, np.float32)),
+        lambda arrays: arrays.update(quantiles=np.zeros(24)),
+        lambda arrays: arrays.update(quantiles=arrays["quantiles"][::-1].copy()),
+        lambda arrays: arrays["quantiles"].__setitem__(0, np.nan),
+        lambda arrays: arrays["quantiles"].__setitem__(-1, 1e6),
+        lambda arrays: arrays["landmark/mean"].__setitem__(5, -1e6),
+        lambda arrays: arrays["factors/loadings"].fill(1e38),
+        lambda arrays: arrays["factors/noise"].fill(1e38),
+        lambda arrays: arrays["landmark/sd"].fill(1e-38),
+        lambda arrays: arrays["landmark/sd"].fill(1e3),
+        lambda arrays: arrays["landmark/sd"].__setitem__(5, 0),
+        lambda arrays: arrays["target/sd"].__setitem__(5, -1),
+        lambda arrays: arrays["target/mean"].__setitem__(5, np.inf),
+        lambda arrays: arrays.update(gene_quantiles=arrays["gene_quantiles"][::-1].copy()),
+        lambda arrays: arrays.update(gene_quantiles=np.zeros((2, 2), np.float32)),
+        lambda arrays: arrays.update(gene_quantiles=np.zeros(0, np.float32)),
+        lambda arrays: arrays["gene_quantiles"].__setitem__(0, np.nan),
+        lambda arrays: arrays.update({"reliability/half_width": arrays["reliability/half_width"][:3].copy()}),
+        lambda arrays: arrays["reliability/half_width"].__setitem__((1, 5), np.nan),
+        lambda arrays: arrays["reliability/half_width"].__setitem__((1, 5), -0.1),
+        lambda arrays: arrays.update({"reliability/farthest": np.zeros(1, np.float32)}),
+        lambda arrays: arrays.update({"factors/noise": np.zeros((), np.float32)}),
+        lambda arrays: arrays.update({"factors/loadings": np.zeros((), np.float32)}),
+        lambda arrays: arrays.update({"factors/loadings": np.zeros((23, 5), np.float32)}),
+        lambda arrays: arrays.update({"factors/loadings": np.zeros((24, 5, 1), np.float32)}),
+    ],
+)
+def test_other_arrays(folder, change):
+    changed_arrays(folder, "reference.safetensors", change)
+    refuses(folder, "reference.safetensors")
+
+
+class Trap:
+    """Leaves a file behind where it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_nothing_is_unpickled(folder, name):
+    trap = pickle.dumps(Trap(folder / "sprung"))
+    signed(folder, name, trap)
+    if name == "MODEL_CARD.md":  # for people, and never parsed
+        load_model(folder)
+    else:
+        refuses(folder, name)
+    assert not (folder / "sprung").exists()
+    pickle.loads(trap)
+    assert (folder / "sprung").exists()
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "reference.safetensors"])
+def test_no_safetensors(folder, name):
+    whole = (folder / name).read_bytes()
+    for content in (b"", b"\x00" * 8, b"\xff" * 64, whole[:100], whole[:-4], whole.replace(b'"F32"', b'"F16"', 1),
+                    whole.replace(b'"F32"', b'"XYZ"', 1)):  # fmt: skip
+        signed(folder, name, content)
+        refuses(folder, name)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda text: "", "not a table"),
+        (lambda text: text.replace("side\t", "sides\t"), "not a table"),
+        (lambda text: text.replace("landmark\t", "landmarks\t", 1), "not a table"),
+        (lambda text: text.replace("\t900000_at", "", 1), "not a table"),
+        (lambda text: text.replace("MADEUP0", '"MADEUP0', 1), "not a table"),
+        (lambda text: text.replace("landmark\t", "target\t"), "has no landmark|twice"),
+        (lambda text: text.replace("ENSG90000000001", "ENSG90000000000", 1), "twice"),
+        (lambda text: text[: text.rindex("target\t")], "has 24 landmarks and 59 targets"),
+    ],
+)
+def test_other_genes(folder, change, said):
+    signed(folder, "genes.tsv", change((folder / "genes.tsv").read_text()).encode())
+    refuses(folder, f"genes.tsv.*({said})")
+
+
+def test_a_model_is_not_written_over(small_model, saved, tmp_path):
+    before = {path.name: path.read_bytes() for path in saved.iterdir()}
+    (tmp_path / "file").write_text("text")
+    (tmp_path / "empty").mkdir()
+    for path in (saved, tmp_path / "file", tmp_path / "empty"):
+        for write in (check_new, lambda path: save_model(path, small_model)):
+            with pytest.raises(DgexError, match="is there already; choose another folder"):
+                write(path)
+    assert {path.name: path.read_bytes() for path in saved.iterdir()} == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "file"]
+
+
+def test_where_nothing_can_be_written(small_model, tmp_path):
+    (tmp_path / "file").write_text("text")
+    for write in (check_new, lambda path: save_model(path, small_model)):
+        with pytest.raises(DgexError, match="file/model: cannot be written"):
+            write(tmp_path / "file" / "model")
+
+
+def test_a_full_disk_is_found_out_before(small_model, tmp_path, monkeypatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=2**24))
+    with pytest.raises(DgexError, match="needs 16 MiB, the disk has 16 MiB left; make room"):
+        save_model(tmp_path / "model", small_model)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("failing", [*FILES, SUMS])
+def test_a_disk_that_fills_up_leaves_nothing(small_model, tmp_path, monkeypatch, failing):
+    write = Path.write_bytes
+
+    def fill_up(path, content):
+        if path.name == failing:
+            write(path, content[:20])
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(path, content)
+
+    monkeypatch.setattr(Path, "write_bytes", fill_up)
+    with pytest.raises(DgexError, match=r"model: cannot be written \(No space left on device\)"):
+        save_model(tmp_path / "model", small_model)
+    assert not list(tmp_path.iterdir())
+
+
+def test_loading_does_not_need_the_card_s_or_training_s_modules(saved):
+    """Reading a model takes no Orbax and no optimiser: what is published is read without what made it."""
+    code = (
+        "import sys; from dgex.model.directory import load_model; load_model(sys.argv[1]); "
+        "print(sorted({'orbax', 'optax', 'pandas', 'anndata'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, saved], capture_output=True, text=True)
+    assert (done.returncode, done.stdout.strip()) == (0, "[]"), done.stderr
+
+
+@pytest.mark.parametrize("name", [*FILES, SUMS])
+@pytest.mark.parametrize("what", ["pipe", "device"])
+def test_what_never_ends_is_not_read(folder, name, what):
+    (folder / name).unlink()
+    if what == "pipe":
+        os.mkfifo(folder / name)
+    else:
+        (folder / name).symlink_to("/dev/zero")
+    refuses(folder, name)
+
+
+@pytest.mark.parametrize("name", ["MODEL_CARD.md", "genes.tsv", "model.json", SUMS])
+def test_texts_of_gigabytes_are_not_read(folder, name):
+    os.truncate(folder / name, 2**36)  # a hole, which takes no room
+    refuses(folder, f"{name} cannot be read .larger than 16 MiB")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            lambda arrays: arrays["factors/loadings"].fill(1e38),
+            "factors/loadings holds numbers that are not finite, or",
+        ),
+        (
+            lambda arrays: (arrays["factors/loadings"].fill(9e3), arrays["factors/noise"].fill(1e-6)),
+            "the factors are none of z-scores",
+        ),
+        (
+            lambda arrays: arrays["landmark/mean"].fill(-1e38),
+            "landmark/mean holds numbers that are not finite, or beyond",
+        ),
+        (lambda arrays: arrays["target/sd"].fill(1e-38), "holds an SD or variance that is not positive"),
+        (lambda arrays: arrays["factors/noise"].fill(1e-38), "factors/noise is too small"),
+    ],
+)
+def test_numbers_that_no_profile_has(folder, change, said):
+    changed_arrays(folder, "reference.safetensors", change)
+    refuses(folder, said)
+
+
+@pytest.mark.parametrize(
+    ("hidden", "said"),
+    [([300] * 100_000, "100000 hidden layers are more than can be trained"), ([10**30], "at most: 24 -> .10000000")],
+)
+def test_networks_that_no_machine_holds(folder, hidden, said):
+    changed_header(folder, lambda header: header["network"].update(hidden=hidden))
+    refuses(folder, said)
+
+
+def test_a_path_that_no_folder_has(tmp_path):
+    for call in (load_model, check_new):
+        with pytest.raises(DgexError, match=r"\.\.\.: is too long; paths have 4000 bytes at most"):
+            call(tmp_path / ("x" * 256))

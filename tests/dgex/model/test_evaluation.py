@@ -1,0 +1,234 @@
+"""Scores of predictions for tables that hold landmarks and targets, against numpy and scipy in float64."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.stats import norm, rankdata
+
+import dgex
+from dgex import parallel
+from dgex.cli import app
+from dgex.data.dataset import Dataset
+from dgex.data.normalization import Scaler
+from dgex.errors import DgexError
+from dgex.formats.expression import Expression, in_memory, text_column
+from dgex.formats.gct import write_gct
+from dgex.formats.gctx import write_gctx
+from dgex.model import Model
+from dgex.model.evaluation import evaluate_table
+from dgex.model.prediction import Request
+
+LANDMARKS, TARGETS, BOTH = 24, 60, 8
+
+
+@pytest.fixture(scope="module")
+def whole(small_data: Dataset) -> Expression:
+    """Every profile of the made-up data, a row a gene: a target that is a landmark too is that landmark."""
+    values = np.hstack([small_data.landmark, small_data.target[:, BOTH:]])
+    genes = small_data.landmark_genes.ensembl + small_data.target_genes.ensembl[BOTH:]
+    return in_memory(values, genes, small_data.sample_id, {}, {"study_id": text_column(small_data.study)})
+
+
+@pytest.fixture(scope="module")
+def model(small_model: Model, small_data: Dataset) -> Model:
+    """With quantiles that the training profiles have."""
+    training = np.hstack([small_data.landmark, small_data.target])[small_data.split == 0]
+    return replace(small_model, gene_quantiles=np.sort(training, axis=1).mean(axis=0).astype(np.float32))
+
+
+def with_values(table: Expression, values: np.ndarray, **changes) -> Expression:
+    made = in_memory(values, table.row_id, table.sample_id, table.row_metadata, table.sample_metadata)
+    return replace(made, **changes)
+
+
+def evaluate(model: Model, table: Expression, **request):
+    return evaluate_table(model, Path("it.gctx"), table, Request(**request), parallel.devices(1), Path("/tmp"))
+
+
+def truth_of(model: Model, table: Expression) -> np.ndarray:
+    """The targets' z-scores, of profiles without gaps: the quantile at each value's average rank."""
+    values = table.load().astype(np.float64)
+    values = np.hstack([values[:, :LANDMARKS], values[:, :BOTH], values[:, LANDMARKS:]])
+    ranks = rankdata(values, axis=1) - 1
+    normal = np.interp(ranks, np.arange(LANDMARKS + TARGETS), model.gene_quantiles)
+    scaler = model.reference.target_scaler
+    return (normal[:, LANDMARKS:] - scaler.mean) / scaler.sd
+
+
+@pytest.fixture(scope="module")
+def inferred(small_model: Model, small_data: Dataset) -> np.ndarray:
+    """The targets' z-scores, as predicted."""
+    asked = {"input_scale": "log2", "output_scale": "zscore", "all_targets": True}
+    with pytest.warns(UserWarning, match="out of range"):
+        return dgex.predict(small_model, small_data.landmark, **asked)[:, LANDMARKS:]
+
+
+def test_a_table_is_scored_by_the_splits_of_its_studies(model, whole, small_data, inferred):
+    found = evaluate(model, whole)
+    assert (found.landmarks.found, found.targets.found, found.scale) == (24, 60, "log2")
+    assert list(found.scores) == ["train", "validation", "test"]
+    error = np.abs(inferred - truth_of(model, whole))
+    study = np.array(small_data.study)
+    for split, names in (("train", ["GSE1", "GSE2", "GSE3"]), ("validation", ["GSE4", "GSE5"]), ("test", ["GSE6"])):
+        scores, rows = found.scores[split], np.isin(study, names)
+        assert (scores["profiles"], scores["studies"]) == (rows.sum(), names)
+        assert scores["network"]["zscore_mae"] == pytest.approx(error[rows].mean(), abs=2e-3)
+        alone = scores["network"]["without_overlap"]["zscore_mae"]
+        assert alone == pytest.approx(error[rows, BOTH:].mean(), abs=2e-3)
+        assert (scores["targets"], scores["missing"]) == (60, 0)
+
+
+def test_without_studies_a_table_is_one(model, whole):
+    bare = replace(whole, sample_metadata={})
+    scores = evaluate(model, bare).scores
+    assert list(scores) == ["unknown studies"] and scores["unknown studies"]["profiles"] == 240
+    share = scores["unknown studies"]["coverage"]["0.9"]
+    assert share["lowest"] == share["highest"] == share["all"]
+
+
+def test_studies_that_no_split_has_are_new(model, whole):
+    other = text_column(["GSE100"] * 100 + ["GSE6"] * 140)
+    scores = evaluate(model, replace(whole, sample_metadata={"study_id": other})).scores
+    assert {name: group["profiles"] for name, group in scores.items()} == {"test": 140, "new studies": 100}
+
+
+def test_missing_values_are_not_scored(model, whole, inferred):
+    values = whole.load()
+    values[:, 30] = np.nan  # of the landmarks and targets the 15th target
+    values[::2, 40] = np.nan
+    scores = evaluate(model, replace(with_values(whole, values), sample_metadata={})).scores["unknown studies"]
+    assert (scores["targets"], scores["missing"]) == (59, 120)
+    error = np.abs(inferred - truth_of(model, whole))
+    error[:, 14] = error[::2, 24] = np.nan
+    expected = np.nanmean(np.delete(error, 14, axis=1), axis=0).mean()
+    assert scores["network"]["zscore_mae"] == pytest.approx(expected, abs=5e-3)
+
+
+def test_a_profile_s_truth_does_not_depend_on_the_others(model, whole):
+    values = whole.load()
+    values[3, 50:] = np.nan
+    profiles = np.hstack([values[:, :LANDMARKS], values[:, :BOTH], values[:, LANDMARKS:]])
+    together = model.standardize_targets(profiles)
+    for row in (0, 3):
+        np.testing.assert_array_equal(model.standardize_targets(profiles[row : row + 1])[0], together[row])
+    np.testing.assert_array_equal(model.standardize_targets(2 * profiles + 1), together)  # log2 of any level
+
+
+def test_some_genes_take_their_own_quantiles(small_model):
+    """A table of highly expressed targets alone is not spread over the quantiles of all genes."""
+    random = np.random.default_rng(2)
+    mean = np.sort(random.uniform(4, 14, LANDMARKS + TARGETS))
+    random.shuffle(mean[:LANDMARKS])
+    sd = random.uniform(0.3, 1.2, len(mean))
+    scalers = [Scaler(mean[part].astype("f4"), sd[part].astype("f4")) for part in (slice(24), slice(24, None))]
+    reference = replace(small_model.reference, landmark_scaler=scalers[0], target_scaler=scalers[1])
+    profiles = (mean + sd * random.normal(size=(400, len(mean)))).astype(np.float32)
+    quantiles = np.sort(profiles, axis=1).mean(axis=0).astype(np.float32)
+    few = np.where(np.arange(len(mean)) >= 54, profiles, np.nan)
+    expected = np.sort(profiles[:, 54:], axis=1).mean(axis=0)
+    for known in (None, quantiles):  # of schema 1 and 2
+        model = replace(small_model, reference=reference, gene_quantiles=known)
+        truth = model.standardize_targets(few)[:, 30:] * scalers[1].sd[30:] + scalers[1].mean[30:]
+        np.testing.assert_allclose(np.sort(truth, axis=1).mean(axis=0)[2:-2], expected[2:-2], atol=0.15)
+        assert np.isnan(model.standardize_targets(few)[:, :30]).all()
+    model = replace(small_model, reference=reference, gene_quantiles=None)
+    levels = norm.ppf((np.arange(31) + 0.5) / 31)
+    pool = np.sort((mean[54:, None].astype("f4") + sd[54:, None].astype("f4") * levels).ravel())
+    taken = np.sort(model.standardize_targets(few)[0, 30:] * scalers[1].sd[30:] + scalers[1].mean[30:])
+    assert (taken.min(), taken.max()) == pytest.approx((pool[0], pool[-1]), abs=0.2)
+
+
+@pytest.mark.filterwarnings("ignore:.*out of range")
+def test_zscores_are_taken_as_they_are(model, whole, small_data):
+    zscores = np.hstack(
+        [
+            (small_data.landmark - model.reference.landmark_scaler.mean) / model.reference.landmark_scaler.sd,
+            (small_data.target[:, BOTH:] - small_data.target_scaler.mean[BOTH:]) / small_data.target_scaler.sd[BOTH:],
+        ]
+    )
+    scores = evaluate(model, replace(with_values(whole, zscores), sample_metadata={}), input_scale="zscore").scores
+    asked = {"input_scale": "zscore", "output_scale": "zscore", "all_targets": True}
+    predicted = dgex.predict(model, zscores[:, :LANDMARKS], **asked)[:, LANDMARKS:]
+    measured = np.hstack([zscores[:, :BOTH], zscores[:, LANDMARKS:]])
+    mae = scores["unknown studies"]["network"]["zscore_mae"]
+    assert mae == pytest.approx(np.abs(predicted - measured).mean(), abs=1e-5)
+
+
+def test_linear_values_and_either_orientation(model, whole):
+    expected = evaluate(model, whole).scores["test"]
+    linear = with_values(whole, 2.0 ** whole.load().astype(np.float64) - 1)
+    for table in (linear, whole.transposed()):
+        scores = evaluate(model, table).scores["test"]
+        assert scores["network"]["zscore_mae"] == pytest.approx(expected["network"]["zscore_mae"], abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("columns", "said"),
+    [
+        (slice(0, LANDMARKS), "holds no target but those that are landmarks too; there is nothing to score"),
+        (slice(LANDMARKS, None), "lacks 16 of the 24 landmarks|the landmarks are not recognised|no value of any"),
+    ],
+)
+def test_tables_without_targets_or_landmarks(model, whole, columns, said):
+    part = in_memory(whole.load()[:, columns], whole.row_id[columns], whole.sample_id, {}, whole.sample_metadata)
+    with pytest.raises(DgexError, match=f"^it.gctx: .*({said})"):
+        evaluate(model, part)
+
+
+def test_dataframes_and_anndata(model, whole):
+    anndata, pandas = pytest.importorskip("anndata"), pytest.importorskip("pandas")
+    expected = evaluate(model, whole).scores
+    frame = pandas.DataFrame(whole.load(), whole.sample_id, whole.row_id)
+    frame["study_id"] = whole.sample_metadata["study_id"].tolist()
+    data = anndata.AnnData(
+        whole.load(),
+        obs=pandas.DataFrame({"study_id": whole.sample_metadata["study_id"].tolist()}, list(whole.sample_id)),
+        var=pandas.DataFrame(index=list(whole.row_id)),
+    )
+    assert dgex.evaluate(model, frame) == dgex.evaluate(model, data, input_scale="log2") == expected
+    with pytest.raises(DgexError, match="an array names no genes; give a DataFrame or an AnnData"):
+        dgex.evaluate(model, whole.load())
+    with pytest.raises(DgexError, match="truth.gctx: is a path; .* `dgex evaluate`"):
+        dgex.evaluate(model, "truth.gctx")
+
+
+def command(*arguments) -> None:
+    app(["evaluate", *map(str, arguments)])
+
+
+@pytest.mark.parametrize("write", [write_gctx, write_gct])
+def test_the_command_on_a_table(model_files, small_model, whole, tmp_path, capsys, write):
+    path = tmp_path / "truth"
+    write(path, whole)
+    command(model_files / "model", path)
+    printed = capsys.readouterr().out
+    assert "24 of 24 landmarks found by Ensembl id (row ids); 52 rows unused" in printed
+    assert "60 of 60 targets found by Ensembl id (row ids); 16 rows unused" in printed
+    mae = evaluate(small_model, whole).scores["test"]["network"]["zscore_mae"]
+    (row,) = [line for line in printed.splitlines() if line.startswith(" test") and "network" in line]
+    assert f" {mae:.4f} " in row
+    command("-m", model_files / "model", path)
+    assert capsys.readouterr().out == printed
+
+
+def test_two_models_are_refused(model_files, refused):
+    model = model_files / "model"
+    line = refused(lambda: app(["evaluate", str(model), str(model_files / "plate.gct"), "-m", str(model)]))
+    assert "are 2 models; give one, and one table" in line
+
+
+@pytest.mark.slow
+def test_the_real_compendium_has_the_scores_of_its_card(shared, tmp_path):
+    """By the model that comes with dgex, which was trained on a prepared file of these profiles."""
+    from dgex.formats.opening import open_expression
+    from dgex.model.directory import load_model
+
+    model, path = load_model(), shared / "data" / "geo" / "geo_compendium_n704x16687.gctx"
+    with open_expression(path) as table:
+        scores = evaluate_table(model, path, table, Request(), parallel.devices(), tmp_path).scores
+    for split in ("validation", "test"):
+        card = model.provenance["scores"][split]["network"]["zscore_mae"]
+        assert scores[split]["network"]["zscore_mae"] == pytest.approx(card, abs=2e-3)
+    assert scores["test"]["missing"] == 49 * 25
