@@ -36,7 +36,7 @@ from dgex.errors import DgexError
 from dgex.files.atomic import replacing
 from dgex.files.optional import need
 from dgex.metrics import summarize
-from dgex.networks import Init, NetworkConfig, Precision
+from dgex.networks import NetworkConfig, Precision
 from dgex.protocols import PROTOCOLS, named_protocol
 from experiments import authors_example
 from experiments.analysis.evidence import Run, compare_all
@@ -54,7 +54,8 @@ from experiments.trials.trial import Trial
 # The original's tanh, the sigmoid that replaced it, and TAAF of that sigmoid on the hidden layers alone and on the
 # output layer too. Going from "sigmoid" to "taaf" changes one thing.
 NETWORKS = ("tanh", "sigmoid", "taaf", "taaf_output")
-# The size that goes with D-GEX's protocol; that of the others is the study's.
+# The size that goes with D-GEX's protocol; that of the others is the study's. All have several hidden layers.
+LAYERS = 2
 SIZES: Mapping[str, Mapping[str, Any]] = {"dgex": {"hidden": (3000, 3000, 3000), "dropout": 0.1}}
 
 # Decided beforehand, so that p-values can be corrected for their number.
@@ -106,9 +107,9 @@ def main(
         authors_example.run(authors, output, over, epochs, matmul_precision, resume=resume, tensorboard=tensorboard)
         return
     assert data is not None
-    how, init = named_protocol(protocol, len(SIZES.get(protocol, {"hidden": (300, 300)})["hidden"]), epochs)
     source = single_source(data)
-    models = networks(protocol, init, matmul_precision)
+    how, _ = named_protocol(protocol, LAYERS, epochs)
+    models = networks(protocol, matmul_precision)
     experiment = Experiment(
         name="compare",
         title="tanh, sigmoid and TAAF",
@@ -130,8 +131,9 @@ def main(
     print(f"report: {output / 'report.html'}")
 
 
-def networks(protocol: str, init: Init, matmul_precision: Precision) -> list[Model]:
+def networks(protocol: str, matmul_precision: Precision) -> list[Model]:
     """Lists the networks compared, of the size that goes with the protocol."""
+    _, init = named_protocol(protocol, LAYERS)
     size = {**SIZES.get(protocol, {}), "init": init, "matmul_precision": matmul_precision}
     return [
         replace(model, network={**model.network, **size})

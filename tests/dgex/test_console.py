@@ -98,8 +98,8 @@ def test_wrong_usage_is_one_line(app, refused, arguments, said):
 
 
 MODULES = [
-    "dgex", "dgex.networks", "data_prep", "experiments.compare", "experiments.study", "experiments.dgex_grid",
-    "experiments.paper_size", "benchmarks.stack", "benchmarks.predict",
+    "dgex", "dgex.networks", "data_prep", "experiments.compare", "experiments.study", "experiments.full_size",
+    "benchmarks.stack", "benchmarks.predict",
 ]  # fmt: skip
 
 
@@ -192,7 +192,7 @@ def test_what_a_machine_lacks_is_one_line(refused, error, said):
 MODULES = (
     "dgex.cli",
     "data_prep.__main__",
-    *(f"experiments.{name}" for name in ("compare", "study", "dgex_grid", "paper_size")),
+    *(f"experiments.{name}" for name in ("compare", "study", "full_size")),
 )
 COMMANDS = [
     command.callback for module in MODULES for command in importlib.import_module(module).app.registered_commands

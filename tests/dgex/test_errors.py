@@ -13,8 +13,8 @@ from dgex.cli import app as dgex
 from dgex.errors import DgexError, visible
 from dgex.model.directory import load_model, save_model
 
-HOSTILE = "GSM\x1b[2J\x1b]0;title\x07\n\u202e1\x9b\u2028"
-SHOWN = r"GSM\x1b[2J\x1b]0;title\x07\n\u202e1\x9b\u2028"
+HOSTILE = "GSM\x1b[2J\x1b]0;title\x07\n\u202e1\x9b\u2028!"
+SHOWN = r"GSM\x1b[2J\x1b]0;title\x07\n\u202e1\x9b\u2028!"
 
 
 def test_what_would_not_print_is_escaped_as_repr_does():

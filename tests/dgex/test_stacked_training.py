@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from dgex import parallel, stack
+from dgex import parallel, stacked_training
 from dgex.batches import Samples, place
 from dgex.errors import DgexError
 from dgex.log import read_log
@@ -103,7 +103,7 @@ def test_non_finite_loss_of_one_network(tmp_path, monkeypatch):
         state = init_state(config, optimizer, seed)
         return state.replace(params=jax.tree.map(lambda leaf: leaf * (np.nan if seed == 6 else 1), state.params))
 
-    monkeypatch.setattr(stack, "init_state", start)
+    monkeypatch.setattr(stacked_training, "init_state", start)
     with pytest.raises(DgexError, match=r"not finite in epoch 1 \(seed 6, learning rate 0.03\)"):
         fit_many(NETWORK, NADAM, *data(1), (4, 6, 8), [tmp_path / str(seed) for seed in (4, 6, 8)])
     for seed in (4, 6, 8):

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dgex import parallel, stack, training
+from dgex import parallel, stacked_training, training
 from dgex.batches import Samples, place
 from dgex.errors import DgexError
 from dgex.log import read_log
@@ -240,7 +240,7 @@ def test_non_finite_loss_names_the_epoch(train, validation, tmp_path):
 def test_what_training_had_before_it_diverged(train, validation, tmp_path, monkeypatch, seeds):
     """The fits of the three epochs before, as if no more had been asked for."""
     expected = fit_many(NETWORK, replace(PROTOCOL, epochs=3), train, validation, seeds)
-    for module in (training, stack):
+    for module in (training, stacked_training):
         monkeypatch.setattr(module, "learning_rate", lambda protocol, maes: 3e-2 if len(maes) < 3 else 1e38)
     with pytest.raises(DivergedError, match="in epoch 4 ") as stopped:
         fit_many(NETWORK, PROTOCOL, train, validation, seeds)

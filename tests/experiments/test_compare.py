@@ -95,7 +95,6 @@ def test_configuration_and_learnt_parameters(results: dict, prepared: Path) -> N
     [
         ("quick", ((300, 300), 0.25, "glorot")),
         ("dgex", ((3000,) * 3, 0.1, "dgex")),
-        ("dgex-one-layer", ((3000,), 0.1, "dgex")),
     ],
 )
 def test_size_that_goes_with_a_protocol(protocol: str, size: tuple) -> None:

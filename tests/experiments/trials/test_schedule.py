@@ -136,7 +136,7 @@ def test_two_processes_on_one_folder(sources: Sources, study_data: Path, tmp_pat
     workers = [
         subprocess.Popen(
             [sys.executable, "-c", WORKER, str(study_data), str(tmp_path / "study"), str(tmp_path / f"ready-{name}")],
-            cwd=Path(__file__).parents[2],
+            cwd=Path(__file__).parents[3],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

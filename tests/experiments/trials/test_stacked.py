@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from dgex import parallel, stack, training
+from dgex import parallel, stacked_training, training
 from experiments.trials import schedule
 from experiments.trials.loading import Loaded
 from experiments.trials.models import Model
@@ -60,7 +60,8 @@ def test_outcomes_are_those_of_training_in_turn(trials, loaded, in_turn, tmp_pat
 
 def test_where_a_network_diverges_they_are_trained_in_turn(trials, loaded, in_turn, tmp_path, monkeypatch) -> None:
     not_finite = training.not_finite
-    monkeypatch.setattr(stack, "not_finite", lambda seed, row: "problem" if seed == 1 else not_finite(seed, row))
+    problem = lambda seed, row: "problem" if seed == 1 else not_finite(seed, row)  # noqa: E731
+    monkeypatch.setattr(stacked_training, "not_finite", problem)
     run_at_once(trials, loaded, tmp_path)
     same(outcomes(trials, loaded, tmp_path), in_turn)
 
