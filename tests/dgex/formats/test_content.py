@@ -99,7 +99,7 @@ def test_a_gzip_bomb_is_not_unpacked_to_its_end(tmp_path, monkeypatch, refused, 
             while part(file):
                 pass
 
-    assert f"{path}: gzip makes " in refused(unpack)
+    assert f"{path}: gzip unpacks from " in refused(unpack)
 
 
 def test_too_little_memory_is_the_fault_of_the_file(refused):
