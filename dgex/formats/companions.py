@@ -32,7 +32,7 @@ def provenance_companion(path: Path) -> Path:
 def metadata_companions(
     path: Path, expression: Expression, write: Callable[[Path, Sequence[str], Metadata], None]
 ) -> dict[Path, Write]:
-    """Collects a function to write the metadata of each axis that has any, by the path of the companion file.
+    """Maps the path of each companion file for metadata to a function that writes it; axes without any have none.
 
     Args:
       path: the table.
@@ -52,7 +52,7 @@ def metadata_companions(
 
 
 def provenance_companions(path: Path, expression: Expression) -> dict[Path, Write]:
-    """Collects the function that writes the provenance of a table, if it has any, by the path of the companion file."""
+    """Maps the path of the companion file for provenance to a function that writes it; empty if there is none."""
 
     def write(name: Path) -> None:
         name.write_text(json.dumps(expression.provenance, indent=1) + "\n")

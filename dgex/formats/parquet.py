@@ -174,7 +174,7 @@ def _is_text(types: Any, kind: Any) -> bool:
 
 
 def _is_number(types: Any, kind: Any) -> bool:
-    """Returns whether a type can hold measurements; a column of nulls only counts as one without measured values."""
+    """Returns whether a type can hold measurements; the type of a column that is all nulls can too."""
     return types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind) or types.is_null(kind)
 
 
