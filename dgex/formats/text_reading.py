@@ -121,8 +121,9 @@ def value_blocks(
             body = (line for line in lines if line[0] >= first and line[0] not in skipped)
             for start in range(0, rows, group):
                 stop = min(start + group, rows)
-                values = _parse(path, islice(body, stop - start), fields, trailing)
-                yield slice(0, samples), slice(start, stop), values.T
+                part = islice(body, stop - start)
+                # The block is given no name, so that its memory can be freed while the next one is parsed.
+                yield slice(0, samples), slice(start, stop), _parse(path, part, fields, trailing).T
 
     return blocks
 
