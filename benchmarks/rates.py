@@ -56,7 +56,7 @@ def products_alone(config: NetworkConfig, batch: int, steps: int) -> Callable[[]
 
 
 def update_alone(optimizer: str, params: Params, steps: int) -> Callable[[], object]:
-    """Makes a function that computes the optimiser's updates of ``steps`` steps, compiled as one loop as in training."""
+    """Makes a function that computes the optimiser's updates of ``steps`` steps, in one compiled loop."""
     transform = named_optimizer(optimizer)
     gradients = jax.tree.map(lambda p: jnp.asarray(p) * 1e-3, params)
     state = jax.tree.map(jnp.copy, (params, transform.init(params)))

@@ -148,6 +148,7 @@ def find_flaw(path: Path, sha256: str | None = None) -> str | None:
 
 
 def _flaw_at_start(start: bytes) -> str | None:
+    """Checks the first bytes of a file: it must not be empty or a web page."""
     if not start:
         return "is empty"
     return "is a web page, not data" if start.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<") else None
@@ -163,6 +164,7 @@ def _run_check(check: Callable[[Path], None], part: Path, url: str, file: Binary
 
 
 def _lock(file: BinaryIO, path: Path) -> None:
+    """Takes the lock on a partial download; refuses if another process holds it."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
@@ -235,6 +237,7 @@ def _attempt(url: str, file: BinaryIO, report: Report, limits: Limits) -> None:
 
 
 def _need_small(url: str, file: BinaryIO, size: int, limits: Limits) -> None:
+    """Refuses a download that is larger than the limit, and empties the file."""
     if size > limits.size * 2**30:
         file.truncate(0)
         raise DgexError(
@@ -244,7 +247,7 @@ def _need_small(url: str, file: BinaryIO, size: int, limits: Limits) -> None:
 
 
 def _read(response: HTTPResponse) -> bytes:
-    """Reads the bytes that have arrived, without waiting for a whole chunk, which a stalled connection would lose."""
+    """Reads the bytes that have arrived, without waiting for a whole chunk, so that a stalled connection loses none."""
     try:
         return response.read1(CHUNK)
     except (OSError, HTTPException) as error:

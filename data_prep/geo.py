@@ -206,7 +206,7 @@ def gene_tables(folder: Path, mirror: str = GENE_TABLES, limits: Limits = LIMITS
 
 
 def _obtain(accession: Accession, cache: Path, mirror: str, limits: Limits, bars: Progress) -> Path:
-    """Finds the series matrix in ``cache``, or downloads it to there."""
+    """Finds the series matrix in ``cache``, or downloads it to that folder."""
     paths = [cache / name for name in accession.files]
     for path in paths:
         if path.exists():

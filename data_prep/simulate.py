@@ -94,7 +94,7 @@ class _Study(NamedTuple):
 
 
 def simulate(scale: Scale, profiles: int, seed: int) -> tuple[Expression, Genes, Genes]:
-    """Simulates a compendium.
+    """Simulates expression profiles of a compendium, with its gene tables.
 
     Args:
       scale: numbers of genes and rows, and the average size of a study.
