@@ -101,7 +101,7 @@ def main(
     folder: Annotated[Path, typer.Option(help="Folder for the files, which are removed at the end.")],
     profiles: Annotated[int, typer.Option(min=1, help="How many profiles to predict.")] = L1000,
 ) -> None:
-    """Times ``dgex predict``, and the network and the disk alone, and prints their rates."""
+    """Times the command dgex predict, and the network and the disk alone, and prints their rates."""
     model = load_model()
     genes = model.config.landmarks + len(model.inferred)
     folder.mkdir(parents=True, exist_ok=True)
