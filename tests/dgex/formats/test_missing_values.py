@@ -157,7 +157,7 @@ def test_real_case_is_read_as_with_na(shared, tmp_path):
     assert dict(table.stand_ins) == {-9999: len(re.findall("-9999", text))}
     facts = inspect(case, Steps()).facts
     assert facts["taken as missing"] == "338 of -9999, among these"
-    assert facts["not measured"] == inspect(Path(path), Steps()).facts["not measured"]
+    assert facts["missing values"] == inspect(Path(path), Steps()).facts["missing values"]
 
 
 def test_there_is_no_stand_in_that_a_count_could_be():
