@@ -114,7 +114,7 @@ def measurements(source: Path | str, names: Sequence[str]) -> list[int]:
     return [best]
 
 
-def measured(path: Path, table: Expression) -> Expression:
+def measured(path: Path | str, table: Expression) -> Expression:
     """Leaves annotation out of a table's rows and samples, and blanks around their names.
 
     A quantifier's sample is named after the file.
@@ -123,7 +123,7 @@ def measured(path: Path, table: Expression) -> Expression:
       DgexError: as ``measurements``.
     """
     part = table.selected(measurements(path, table.row_id), measurements(path, table.sample_id))
-    stem, _, extension = path.name.removesuffix(".gz").rpartition(".")
+    stem, _, extension = Path(path).name.removesuffix(".gz").rpartition(".")
     kind, named = part.kind, []
     for ids in (part.row_id, part.sample_id):
         if len(ids) == 1 and _keys(ids)[0] in MEASURES:

@@ -184,7 +184,7 @@ def first_repeated(ids: Sequence[str]) -> str | None:
     return next((name for name, count in Counter(ids).items() if count > 1), None)
 
 
-def unique_ids(path: Path, what: str, ids: Sequence[str]) -> tuple[str, ...]:
+def unique_ids(path: Path | str, what: str, ids: Sequence[str]) -> tuple[str, ...]:
     """``ids`` if they can serve as keys; a DgexError if one is empty, repeated, not UTF-8 or holds NUL."""
     if repeated := first_repeated(ids):
         raise DgexError(f"{path}: holds the {what} {repeated} twice; make the ids unique")

@@ -105,7 +105,7 @@ def from_anndata(adata: Any, layer: str | None = None) -> Expression:
       DgexError: it has no such matrix, or a sparse one that contradicts itself; from ``blocks``: it gives a value
         twice, or holds infinity.
     """
-    source = Path("AnnData")
+    source = "AnnData"
     name = _chosen(source, [RAW] * (adata.raw is not None) + [*adata.layers] + ["X"] * (adata.X is not None), layer)
     matrix, var = adata.X if name == "X" else adata.layers.get(name), adata.var
     if name == RAW and matrix is None:
@@ -179,7 +179,7 @@ def _check_axes(path: Path, frame: h5py.Group | h5py.Dataset) -> None:
         frame.visititems(check)
 
 
-def _chosen(source: Path, names: list[str], layer: str | None) -> str:
+def _chosen(source: Path | str, names: list[str], layer: str | None) -> str:
     """The one of these matrices that is called ``layer``, or X; a DgexError that names all if there is none."""
     if (layer or "X") in names:
         return layer or "X"
@@ -279,7 +279,7 @@ def _sparse_blocks(
     return blocks
 
 
-def _dense(source: Path, name: str, matrix: Any) -> np.ndarray:
+def _dense(source: Path | str, name: str, matrix: Any) -> np.ndarray:
     """A CSR or CSC matrix as an array; a DgexError if it gives a value twice, which scipy would add up."""
     if not matrix.has_canonical_format:  # its indices are not in order, or not each once
         ordered = matrix.copy()

@@ -204,7 +204,7 @@ def test_train_does_not_write_over(model_files, tmp_path, refused):
     for output in (model_files / "model", model_files / "plate.gct", tmp_path / "model"):
         before = names_in(model_files)
         command = partial(dgex, "train", model_files / "made-up.h5", "-o", output)
-        assert "is there already" in refused(command)
+        assert "exists already" in refused(command)
         assert names_in(model_files) == before and names_in(tmp_path) == ["model"]
 
 
