@@ -11,7 +11,8 @@ import pytest
 from dgex import __version__
 from dgex.cli import app
 from dgex.data import dataset
-from dgex.data.dataset import sha256_of, write_dataset
+from dgex.data.dataset import sha256_of
+from dgex.data.dataset_writing import write_dataset
 from dgex.model import fitting
 from dgex.model.directory import load_model, read_card
 
