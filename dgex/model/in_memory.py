@@ -99,7 +99,7 @@ def predict(
       DgexError: as ``dgex.model.prediction.predict_table``; the data name no landmarks; intervals or a layer are
         requested for data that have no place for them.
 
-    Example:
+    Examples:
       A profile whose landmarks are all at their training means:
 
       >>> import numpy as np

@@ -234,7 +234,7 @@ def test_a_missing_landmark_is_filled_in_and_told(small_model, table, landmark):
     # Nobody measured how far off an imputed value is.
     assert np.isnan(told.row_metadata["interval_90_half_width"]).tolist() == [True] * 24 + [False] * 52
     assert prediction.match.missing == ("MADEUP3 (ENSG90000000003)", "MADEUP20 (ENSG90000000020)")
-    assert prediction.warnings()[0].startswith("60 of 60 profiles lack landmarks (up to 2), which were filled in")
+    assert prediction.warnings()[0].startswith("60 of 60 profiles lack landmarks (up to 2), which were imputed")
 
 
 def test_gaps_of_single_profiles_are_filled_in_and_told(small_model, landmark):
