@@ -19,7 +19,7 @@ from data_prep.steps import Steps
 from dgex.console import progress
 from dgex.data.dataset import sha256_of
 from dgex.data.genes import gene_table_paths, read_gene_tables
-from dgex.data.intensity_scale import intensity_scale, log2_of_linear, reach_of
+from dgex.data.intensity_scale import intensity_scale, log2_of_linear, value_ranges
 from dgex.errors import DgexError
 from dgex.files.atomic import check_writable
 from dgex.files.scratch import Scratch
@@ -296,7 +296,7 @@ def _read(source: _Source, wanted: Sequence[str]) -> tuple[np.ndarray, str]:
     for arrays, rows, block in source.table.blocks(BLOCK):
         used = column[rows] >= 0
         values[arrays, column[rows][used]] = block[:, used]
-    scale = intensity_scale(source.path, source.table.sample_id, reach_of(values), values.__getitem__)
+    scale = intensity_scale(str(source.path), source.table.sample_id, value_ranges(values), values.__getitem__)
     return (log2_of_linear(values) if scale == "linear" else values), scale
 
 

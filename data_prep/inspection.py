@@ -19,7 +19,7 @@ from data_prep.prepared import Prepared, open_prepared
 from data_prep.report import listed
 from data_prep.steps import Steps
 from dgex.data.dataset import SCHEMA_VERSION, SPLITS, is_prepared
-from dgex.data.intensity_scale import Scale, intensity_scale, log2_of_linear, reach_of, scale_of
+from dgex.data.intensity_scale import Scale, intensity_scale, log2_of_linear, scale_of, value_ranges
 from dgex.errors import DgexError, visible
 from dgex.formats.expression import Expression
 from dgex.formats.missing_values import tally
@@ -62,7 +62,7 @@ class Counts:
     def __init__(self, samples: int, rows: int) -> None:
         self.missing_of_sample = np.zeros(samples, int)
         self.missing_of_row = np.zeros(rows, int)
-        self.reach = np.tile([np.inf, -np.inf, 1], (samples, 1))  # in the form of ``reach_of``
+        self.reach = np.tile([np.inf, -np.inf, 1], (samples, 1))  # in the form of ``value_ranges``
         # There is a bin for each pattern of a float32's upper 20 bits: sign, exponent, 11 bits of the mantissa. Its
         # width is at most 1/2048 of its values, for logarithms and for counts in the millions, and finding a value's
         # bin takes no arithmetic.
@@ -73,7 +73,7 @@ class Counts:
         missing = np.isnan(values)
         self.missing_of_sample[samples] += missing.sum(axis=1)
         self.missing_of_row[rows] += missing.sum(axis=0)
-        smallest, largest, whole = reach_of(values).T
+        smallest, largest, whole = value_ranges(values).T
         for column, join, ends in ((0, np.minimum, smallest), (1, np.maximum, largest), (2, np.minimum, whole)):
             self.reach[samples, column] = join(self.reach[samples, column], ends)
         self._bins += np.bincount(values[~missing].view(np.uint32) >> 12, minlength=len(self._bins))
@@ -200,7 +200,7 @@ def _prepared_axes(expression: Expression, prepared: Prepared, naming: str) -> d
 def _scale(path: Path, sample_id: Sequence[str], counts: Counts, values: np.ndarray, scale: Scale) -> str:
     """Describes the scale of a raw file, and how ``prepare`` treats it."""
     try:
-        intensity_scale(path, sample_id, counts.reach, lambda positions: values)
+        intensity_scale(str(path), sample_id, counts.reach, lambda positions: values)
     except DgexError as error:
         return f"{scale}, refused by prepare: {str(error).removeprefix(f'{path}: ')}"
     return "linear, converted by prepare to log2(max(x, 0) + 1)" if scale == "linear" else scale

@@ -19,7 +19,7 @@ from data_prep.platforms import check_platforms
 from dgex.data.dataset import Missing
 from dgex.data.gene_matching import Match, average, match_genes
 from dgex.data.genes import Genes
-from dgex.data.intensity_scale import intensity_scale, log2_of_linear, reach_of
+from dgex.data.intensity_scale import intensity_scale, log2_of_linear, value_ranges
 from dgex.errors import DgexError
 from dgex.files.atomic import need_room
 from dgex.files.scratch import Scratch
@@ -138,7 +138,7 @@ def stage(
                 stand_ins=expression.stand_ins,
                 sample_id=np.array(expression.sample_id),
                 study=expression.sample_text("study_id"),
-                linear=intensity_scale(source, expression.sample_id, reach, scratch.read) == "linear",
+                linear=intensity_scale(str(source), expression.sample_id, reach, scratch.read) == "linear",
                 match=match,
                 patterns=patterns,
                 pattern=pattern,
@@ -148,7 +148,7 @@ def stage(
 
 def _match(source: Path, expression: Expression, landmark: Genes, target: Genes) -> Match:
     """Matches the genes of both tables to rows; refuses a transposed source, and one with too few of the genes."""
-    match = match_genes(source, expression, landmark, target, called="genes")
+    match = match_genes(str(source), expression, landmark, target, called="genes")
     if match.transposed:
         raise DgexError(f"{source}: is transposed, its samples are named like genes; swap rows and columns")
     for side, count in zip(("landmark", "target"), np.split(match.rows.count, [len(landmark)]), strict=True):
@@ -166,11 +166,11 @@ def _match(source: Path, expression: Expression, landmark: Genes, target: Genes)
 def _survey(
     scratch: Scratch, workers: int, advance: Callable[[int], None]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Computes each profile's reach (see ``reach_of``), the patterns of missing rows, and each profile's pattern."""
+    """Computes each profile's range (see ``value_ranges``), the patterns of missing rows, and each profile's pattern."""
 
     def look(profiles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         values = scratch.read(profiles)
-        return reach_of(values), np.packbits(np.isnan(values), axis=1)
+        return value_ranges(values), np.packbits(np.isnan(values), axis=1)
 
     samples = scratch.shape[0]
     reach = np.empty((samples, 3))

@@ -13,7 +13,8 @@ from data_prep.blocks import Work, blocks_of, in_order
 from data_prep.densities import histograms
 from data_prep.report import Report, gap_rule
 from data_prep.staging import Staged
-from dgex.data.dataset import SPLITS, Missing, Reference, Writer, create_dataset, sha256_of
+from dgex.data.dataset import SPLITS, Missing, Reference, sha256_of
+from dgex.data.dataset_writing import Writer, create_dataset
 from dgex.data.genes import Genes, overlap
 from dgex.data.normalization import Moments, QuantileSum, Scaler, Ties, to_quantiles
 from dgex.formats.missing_values import tally

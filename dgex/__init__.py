@@ -1,6 +1,7 @@
-"""Gene expression inference with transformative adaptive activation functions (TAAF).
+"""Infers gene expression with transformative adaptive activation functions (TAAF).
 
-The public functions are imported when they are first used, so that ``import dgex.taaf`` costs what jax and flax cost.
+The public functions are imported when they are first used, so that ``import dgex.taaf`` imports little besides jax and
+flax.
 """
 
 from dgex.version import __version__ as __version__

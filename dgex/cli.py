@@ -174,7 +174,7 @@ def evaluate_command(
                 bar.advance(task)
         else:
             with open_expression(data, layer) as table:
-                evaluation = evaluate_table(loaded, data, table, request, over, Path(tempfile.gettempdir()))
+                evaluation = evaluate_table(loaded, str(data), table, request, over, Path(tempfile.gettempdir()))
             how = "taken" if input_scale == "auto" else "given"
             console.say(f"{data}: {table.kind}\n{evaluation.landmarks.report()}\n{evaluation.targets.report()}")
             console.say(
@@ -237,7 +237,7 @@ def predict_command(
         task = bar.add_task("reading", total=None)
         expression = stack.enter_context(open_expression(table, layer))
         over = parallel.devices(devices)
-        prediction = stack.enter_context(predict_table(loaded, table, expression, request, over, folder))
+        prediction = stack.enter_context(predict_table(loaded, str(table), expression, request, over, folder))
         how = "taken" if input_scale == "auto" else "given"
         console.say(f"{table}: {expression.kind}, {prediction.match.report()}\n{how} as {prediction.scale}")
         whole = prediction.expression

@@ -1,7 +1,8 @@
-"""What any network has to beat: the mean predictor and linear regression in closed form.
+"""Fits the linear baselines that any network has to beat: the mean predictor and linear regression in closed form.
 
-All are fitted from ``dgex.baselines.sufficient_statistics``, float64 on the host, in seconds where a network takes
-minutes, and chosen on the validation samples by the same evaluation that scores networks.
+All are fitted from sufficient statistics (``dgex.baselines.sufficient_statistics``), float64 on the host, in seconds
+where a network takes minutes. Their penalties are chosen on the validation samples by the same evaluation that scores
+networks.
 """
 
 import math
@@ -24,17 +25,22 @@ PENALTIES = tuple(float(penalty) for penalty in 10.0 ** np.arange(-1, 7.5, 0.5))
 
 @dataclass(frozen=True)
 class LinearModel:
-    """``landmark @ weights + intercept``; float64 ``[landmarks, targets]`` and ``[targets]``."""
+    """Holds a linear regression of all targets, ``landmark @ weights + intercept``.
+
+    Attributes:
+      weights: float64 ``[landmarks, targets]``.
+      intercept: float64 ``[targets]``.
+    """
 
     weights: np.ndarray
     intercept: np.ndarray
 
     def predict(self, landmark: np.ndarray) -> np.ndarray:
-        """Targets ``[samples, targets]`` from landmarks ``[samples, landmarks]``, as float32."""
+        """Predicts targets, float32 ``[samples, targets]``, from landmarks ``[samples, landmarks]``."""
         return (landmark @ self.weights + self.intercept).astype(np.float32)
 
     def as_network(self) -> tuple[NetworkConfig, Params]:
-        """The same model as a network without hidden layers, to be evaluated as networks are; products in float32."""
+        """Converts the model to a float32 network without hidden layers, to be evaluated as networks are."""
         landmarks, targets = self.weights.shape
         config = NetworkConfig(landmarks, targets, hidden=(), matmul_precision="highest")
         kernel, bias = self.weights.astype(np.float32), self.intercept.astype(np.float32)
@@ -42,10 +48,14 @@ class LinearModel:
 
 
 def check_error(value: float, error: float) -> None:
-    """Refuses a validation MAE that cannot be compared: nothing is less than NaN.
+    """Refuses a validation MAE that cannot be compared with others, as NaN cannot.
+
+    Args:
+      value: the candidate, for the message: a penalty, or a number of neighbours.
+      error: its validation MAE.
 
     Raises:
-      DgexError: it is not finite.
+      DgexError: the MAE is not finite.
     """
     if not math.isfinite(error):
         raise DgexError(f"validation MAE is {error} for candidate {value:g}; look for values that are not finite")
@@ -54,11 +64,11 @@ def check_error(value: float, error: float) -> None:
 def choose(
     candidates: Iterable[tuple[float, LinearModel]], validation: Samples
 ) -> tuple[LinearModel, dict[float, float]]:
-    """The model with the lowest validation MAE, the first of equals.
+    """Chooses the model with the lowest validation MAE, the first of equals.
 
     Args:
-      candidates: what tells a model from the others (a penalty, a number of neighbours) and the model, one or more;
-        they may be made one at a time, as only the best is kept.
+      candidates: one or more pairs of the number that identifies a model (a penalty, a number of neighbours) and the
+        model; they may be made one at a time, as only the best is kept.
       validation: the samples that decide.
 
     Returns:
@@ -79,17 +89,17 @@ def choose(
 
 
 def mean_predictor(train: Products) -> LinearModel:
-    """Predicts every target by its mean over the training samples, which for z-scores is 0."""
+    """Makes the model that predicts every target by its mean over the training samples, which for z-scores is 0."""
     return LinearModel(np.zeros(train.cross.shape), train.target_mean)
 
 
 def with_intercept(train: Products, weights: np.ndarray) -> LinearModel:
-    """The model of these weights ``[landmarks, targets]`` whose training residuals have mean 0."""
+    """Makes the model of these weights ``[landmarks, targets]`` whose training residuals have mean 0."""
     return LinearModel(weights, train.target_mean - train.landmark_mean @ weights)
 
 
 def least_squares(train: Products) -> LinearModel:
-    """Linear regression: minimises ``||y - x w - b||^2`` for every target, with the smallest ``||w||`` of all minima.
+    """Fits least squares: minimises ``||y - x w - b||^2`` for every target, with the smallest ``||w||`` of all minima.
 
     The minimum is not unique where there are fewer samples than landmarks, as in most single studies. An eigenvalue of
     the centred ``x^T x`` within rounding of zero counts as zero; so does a singular value of x below 5e-7 of the
@@ -102,9 +112,11 @@ def least_squares(train: Products) -> LinearModel:
 
 
 def ridge(train: Products, penalty: float) -> LinearModel:
-    """Ridge regression: minimises ``||y - x w - b||^2 + penalty ||w||^2`` for every target; b is not penalised.
+    """Fits ridge regression: minimises ``||y - x w - b||^2 + penalty ||w||^2`` for every target; b is not penalised.
 
-    ``penalty``, positive, has the scale of scikit-learn's ``Ridge(alpha=...)``.
+    Args:
+      train: sufficient statistics of the training samples.
+      penalty: positive, on the scale of scikit-learn's ``Ridge(alpha=...)``.
     """
     shifted = train.centred_gram + penalty * np.eye(len(train.gram))
     return with_intercept(train, scipy.linalg.solve(shifted, train.centred_cross, assume_a="pos"))
@@ -113,12 +125,14 @@ def ridge(train: Products, penalty: float) -> LinearModel:
 def ridge_path(
     train: Products, validation: Samples, penalties: Sequence[float] = PENALTIES
 ) -> tuple[LinearModel, dict[float, float]]:
-    """Ridge regression with the penalty that gives the lowest validation MAE, and that MAE for every penalty."""
+    """Fits ridge regression with the penalty of the lowest validation MAE; also gives that MAE for every penalty."""
     eigenvalues, vectors = np.linalg.eigh(train.centred_gram)
     eigenvalues = eigenvalues.clip(min=0)[:, None]  # rounding leaves the null space of few samples slightly negative
     # Along the eigenvectors a penalty only rescales the weights: one rotation of the data serves all penalties.
     rotated = vectors.T @ train.centred_cross
-    turned = replace(validation, landmark=((validation.landmark - train.landmark_mean) @ vectors).astype(np.float32))
+    rotated_validation = replace(
+        validation, landmark=((validation.landmark - train.landmark_mean) @ vectors).astype(np.float32)
+    )
     candidates = ((p, LinearModel(rotated / (eigenvalues + p), train.target_mean)) for p in penalties)
-    _, errors = choose(candidates, turned)
+    _, errors = choose(candidates, rotated_validation)
     return ridge(train, min(errors, key=lambda penalty: errors[penalty])), errors

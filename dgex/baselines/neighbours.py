@@ -1,9 +1,10 @@
-"""k nearest neighbours, in the two senses that gene expression has: of genes, and of samples.
+"""Fits k-nearest-neighbour baselines in two forms: nearest landmark genes, and nearest training samples.
 
-D-GEX's KNN-GE takes a target gene's nearest landmark *genes* and averages their values in the sample at hand. What is
-elsewhere called k nearest neighbours takes a sample's nearest training *samples* and averages their values of the
-target. D-GEX set the second aside because of duplicated samples; where these are removed it says how far one comes by
-looking up a similar sample, and, between a split by sample and one by study, how much of a score is just that.
+D-GEX's KNN-GE finds the landmark *genes* nearest to a target gene and averages their values in the sample at hand. What
+is elsewhere called k nearest neighbours finds the training *samples* nearest to a sample and averages their values of
+the target. D-GEX did not use the second because of duplicated samples. Where duplicates are removed, it shows how good
+predictions get by looking up a similar sample; its scores on a split by sample and on one by study show how much of a
+network's score comes from such similarity.
 """
 
 from collections.abc import Sequence
@@ -22,40 +23,46 @@ from dgex.metrics import GeneStatistics, empty_statistics, statistics
 NEIGHBOURS = (1, 2, 3, 5, 8, 12, 20, 30, 50)
 
 BATCH = 256  # queries at a time; their distances to 100,000 samples take 100 MB
-SPARE = 32  # candidates beyond k that float32 finds, for float64 to choose from
+SPARE = 32  # candidates beyond k that are found in float32, so that float64 can choose the k nearest
 
 
-def check_neighbours(k: int, there_are: int, of: str) -> None:
-    """Refuses a number of neighbours that cannot be.
+def check_neighbours(k: int, available: int, noun: str) -> None:
+    """Refuses a number of neighbours below 1 or above the number of points.
+
+    Args:
+      k: the number of neighbours.
+      available: the number of points to choose neighbours from.
+      noun: what these are, for the message: "landmarks".
 
     Raises:
-      DgexError: there are fewer.
+      DgexError: ``k`` is not from 1 to ``available``.
     """
-    if not 1 <= k <= there_are:
-        raise DgexError(f"{k} nearest neighbours asked for, but there are {there_are} {of}; choose 1 to {there_are}")
+    if not 1 <= k <= available:
+        raise DgexError(f"{k} nearest neighbours asked for, but there are {available} {noun}; choose 1 to {available}")
 
 
-def existing(neighbours: Sequence[int], there_are: int, of: str) -> list[int]:
-    """Those numbers of neighbours that there are.
+def available_neighbours(neighbours: Sequence[int], available: int, noun: str) -> list[int]:
+    """Leaves out numbers of neighbours above the number of points; arguments as ``check_neighbours``.
 
     Raises:
       DgexError: none is left, or one is below 1.
     """
-    check_neighbours(min(neighbours), there_are, of)
-    return [k for k in neighbours if k <= there_are]
+    check_neighbours(min(neighbours), available, noun)
+    return [k for k in neighbours if k <= available]
 
 
 def nearest_landmarks(train: Products) -> np.ndarray:
-    """The landmarks in order of their distance from each target, nearest first, ``[landmarks, targets]``.
+    """Sorts the landmarks by their distance from each target, nearest first, int ``[landmarks, targets]``.
 
     The distance of landmark l and target t is Euclidean, over the training samples: ``d^2 = sum_s (x_sl - y_st)^2``.
     """
-    squared = np.diag(train.gram)[:, None] - 2 * np.asarray(train.cross)  # and sum y^2, the same for all landmarks
+    # Without the term sum y^2, which is the same for all landmarks.
+    squared = np.diag(train.gram)[:, None] - 2 * np.asarray(train.cross)
     return np.argsort(squared, axis=0, kind="stable")
 
 
 def mean_of_landmarks(order: np.ndarray, k: int) -> LinearModel:
-    """Predicts each target by the mean of the first k landmarks of ``order`` ``[landmarks, targets]``."""
+    """Makes the model that predicts each target by the mean of the first k landmarks of ``nearest_landmarks``."""
     check_neighbours(k, len(order), "landmarks")
     weights = np.zeros(order.shape)
     np.put_along_axis(weights, order[:k], 1 / k, axis=0)
@@ -63,12 +70,12 @@ def mean_of_landmarks(order: np.ndarray, k: int) -> LinearModel:
 
 
 def nearest_genes(train: Products, k: int) -> LinearModel:
-    """D-GEX's KNN-GE: a target is predicted by the unweighted mean of its k nearest landmark genes.
+    """Fits D-GEX's KNN-GE, which predicts a target by the unweighted mean of its k nearest landmark genes.
 
-    ``y_t = 1/k sum_{l in N_k(t)} x_l``, where ``N_k(t)`` are the k landmarks with the least Euclidean distance from
-    target t over the training samples. On z-scores these are the k with the highest Pearson correlation, and values
-    need no rescaling. A linear model, whose weights are 1/k or 0 (Chen et al. 2016, Methods, k-nearest neighbor
-    regression, "gene-based KNN").
+    The prediction is ``y_t = 1/k sum_{l in N_k(t)} x_l``, where ``N_k(t)`` are the k landmarks with the least Euclidean
+    distance from target t over the training samples. On z-scores these are the k with the highest Pearson correlation,
+    and values need no rescaling. The model is linear, with weights 1/k or 0 (Chen et al. 2016, Methods, k-nearest
+    neighbor regression, "gene-based KNN").
 
     Raises:
       DgexError: there are fewer than k landmarks.
@@ -79,34 +86,36 @@ def nearest_genes(train: Products, k: int) -> LinearModel:
 def nearest_genes_path(
     train: Products, validation: Samples, neighbours: Sequence[int] = NEIGHBOURS
 ) -> tuple[LinearModel, dict[float, float]]:
-    """``nearest_genes`` with the k that gives the lowest validation MAE, and that MAE for every k.
+    """Fits ``nearest_genes`` with the k of the lowest validation MAE; also gives that MAE for every k.
 
-    Numbers beyond the landmarks are left out.
+    Values of k above the number of landmarks are left out.
 
     Raises:
       DgexError: there are fewer landmarks than the smallest k.
     """
     order = nearest_landmarks(train)
-    possible = existing(neighbours, len(order), "landmarks")
+    possible = available_neighbours(neighbours, len(order), "landmarks")
     return choose(((k, mean_of_landmarks(order, k)) for k in possible), validation)
 
 
 def _nearest(train: jax.Array, length: jax.Array, query: jax.Array, k: int) -> jax.Array:
-    """Indices ``[queries, k]`` of the training profiles nearest to each query; ``length`` is ||train||^2."""
-    squared = length[None] - 2 * jnp.matmul(query, train.T, precision="highest")  # and ||query||^2, the same for all
+    """Finds the training profiles nearest to each query, indices ``[queries, k]``; ``length`` is ||train||^2."""
+    # Without the term ||query||^2, which is the same for all training profiles.
+    squared = length[None] - 2 * jnp.matmul(query, train.T, precision="highest")
     return jax.lax.top_k(-squared, k)[1]
 
 
 def nearest_profiles(train: np.ndarray, query: np.ndarray, k: int) -> np.ndarray:
-    """The k training profiles nearest to each query, by Euclidean distance, nearest first.
+    """Finds the k training profiles nearest to each query by Euclidean distance, nearest first.
 
-    ``||x||^2 - 2 x q`` in float32 finds k + SPARE candidates, and ``||x - q||^2`` in float64 orders them, equals by
-    index. The first errs by about 1e-6 ||x||^2, whatever the distance: a neighbour is missed only where more than SPARE
-    others are that close to the k-th.
+    ``||x||^2 - 2 x q`` in float32 finds k + SPARE candidates, and ``||x - q||^2`` in float64 sorts them, equal ones by
+    index. The error of the first is about 1e-6 ||x||^2, whatever the distance: a neighbour is missed only where more
+    than SPARE others are that close to the k-th.
 
     Args:
-      train, query: landmarks ``[samples, landmarks]`` and ``[queries, landmarks]``.
-      k: how many.
+      train: landmarks ``[samples, landmarks]``.
+      query: landmarks ``[queries, landmarks]``.
+      k: the number of neighbours.
 
     Returns:
       Indices into ``train``, ``[queries, k]``.
@@ -125,7 +134,7 @@ def nearest_profiles(train: np.ndarray, query: np.ndarray, k: int) -> np.ndarray
 
 
 def _ordered(train: np.ndarray, candidates: np.ndarray, profile: np.ndarray) -> np.ndarray:
-    """The candidates, indices into ``train``, by their distance from a profile ``[landmarks]``, in float64."""
+    """Sorts candidates, indices into ``train``, by their float64 distance from a profile ``[landmarks]``."""
     difference = np.subtract(train[candidates], profile, dtype=np.float64)
     return candidates[np.argsort(np.einsum("sl,sl->s", difference, difference), kind="stable")]
 
@@ -134,22 +143,22 @@ def _ordered(train: np.ndarray, candidates: np.ndarray, profile: np.ndarray) -> 
 class NearestSamples:
     """Predicts a profile by the unweighted mean of the targets of the k training samples with the nearest landmarks.
 
-    ``scikit-learn``'s ``KNeighborsRegressor(k)``. Not a linear model, and not D-GEX's.
+    It equals scikit-learn's ``KNeighborsRegressor(k)``. It is not a linear model, and not D-GEX's KNN-GE.
 
     Attributes:
-      train: the training samples; they are the model.
-      k: how many.
+      train: the training samples, which are the model.
+      k: the number of neighbours.
     """
 
     train: Samples
     k: int
 
     def predict(self, landmark: np.ndarray) -> np.ndarray:
-        """Targets ``[samples, targets]`` from landmarks ``[samples, landmarks]``, as float32."""
+        """Predicts targets, float32 ``[samples, targets]``, from landmarks ``[samples, landmarks]``."""
         return mean_of_samples(self.train.target, nearest_profiles(self.train.landmark, landmark, self.k))
 
     def evaluate(self, samples: Samples) -> GeneStatistics:
-        """The per-gene sums of all samples, as ``dgex.training.evaluate`` gives them for networks."""
+        """Computes the per-gene sums of all samples, as ``dgex.training.evaluate`` does for networks."""
         indices = nearest_profiles(self.train.landmark, samples.landmark, self.k)
         sums = empty_statistics(samples.target.shape[1])
         for first in range(0, len(samples), BATCH):
@@ -160,11 +169,15 @@ class NearestSamples:
 
 
 def mean_of_samples(target: np.ndarray, indices: np.ndarray) -> np.ndarray:
-    """The mean of the targets ``[samples, targets]`` that each row of indices names, ``[rows, targets]``, float32.
+    """Averages the targets of the samples that each row of indices names, float32 ``[rows, targets]``.
 
     A missing target (NaN) counts as 0, the training mean of z-scores.
+
+    Args:
+      target: ``[samples, targets]``.
+      indices: positions of samples, ``[rows, k]``.
     """
-    # One neighbour at a time: all at once would be k times the predictions.
+    # One neighbour at a time, because all at once would take k times the memory of the predictions.
     total = np.zeros((len(indices), target.shape[1]), np.float64)
     for column in indices.T:
         values = target[column]
@@ -175,14 +188,14 @@ def mean_of_samples(target: np.ndarray, indices: np.ndarray) -> np.ndarray:
 def nearest_samples_path(
     train: Samples, validation: Samples, neighbours: Sequence[int] = NEIGHBOURS
 ) -> tuple[NearestSamples, dict[float, float]]:
-    """``NearestSamples`` with the k that gives the lowest validation MAE, and that MAE for every k.
+    """Fits ``NearestSamples`` with the k of the lowest validation MAE; also gives that MAE for every k.
 
-    Numbers beyond the training samples are left out.
+    Values of k above the number of training samples are left out.
 
     Raises:
       DgexError: there are fewer training samples than the smallest k, or an MAE is not finite.
     """
-    possible = existing(neighbours, len(train), "training samples")
+    possible = available_neighbours(neighbours, len(train), "training samples")
     indices = nearest_profiles(train.landmark, validation.landmark, max(possible))
     errors = {}
     for k in possible:

@@ -1,10 +1,10 @@
-"""Sums over training samples from which every linear baseline is fitted: one pass over the data, on all devices.
+"""Computes the sufficient statistics of all linear baselines in one pass over the training samples, on all devices.
 
-Ten thousand regressions on the same landmarks need no sample twice. What they need is how landmarks go with landmarks
-and with targets, ``[landmarks, landmarks + targets]`` however many samples there were.
+Ten thousand regressions on the same landmarks need each sample only once. They are fitted from the sums of products of
+landmarks with landmarks and with targets, ``[landmarks, landmarks + targets]`` whatever the number of samples.
 
-A missing target (NaN) counts as 0, which for z-scores is the training mean: were it left out, every target would need
-landmarks' products of its own.
+A missing target (NaN) counts as 0, which for z-scores is the training mean: if it were left out, every target would
+need its own products of landmarks.
 """
 
 import functools
@@ -21,15 +21,15 @@ from dgex.batches import Batches, Samples
 from dgex.errors import DgexError
 from dgex.metrics import Array
 
-# Rows of a step: enough for a matrix product to run at full rate, few enough to be copied to float64.
+# Samples of a step: enough for a matrix product to run at full rate, few enough to be copied to float64.
 BATCH = 1024
 
 
 @struct.dataclass
 class Products:
-    """Additive sums over samples, float64; x are landmarks and y targets, in any unit (z-scores here).
+    """Holds sufficient statistics, additive float64 sums over samples of landmarks x and targets y in any unit.
 
-    On the host, where ``products`` leaves them, they are numpy arrays.
+    dgex uses them for z-scores. On the host, where ``products`` leaves them, they are numpy arrays.
     """
 
     count: jax.Array  # []  number of samples
@@ -40,35 +40,37 @@ class Products:
     cross: jax.Array  # [landmarks, targets]  sum of x y^T
 
     def __add__(self, other: "Products") -> "Products":
-        # Each array's own sum: outside ``enable_x64`` jnp.add would round the host's float64 to float32.
+        """Adds the sums of two sets of samples."""
+        # operator.add lets numpy add arrays on the host; outside ``enable_x64`` jnp.add would round them to float32.
         return jax.tree.map(operator.add, self, other)
 
     @property
     def landmark_mean(self) -> np.ndarray:
-        """Mean of every landmark, ``[landmarks]``."""
+        """Computes the mean of every landmark, ``[landmarks]``."""
         return np.asarray(self.landmark / self.count)
 
     @property
     def target_mean(self) -> np.ndarray:
-        """Mean of every target, ``[targets]``."""
+        """Computes the mean of every target, ``[targets]``."""
         return np.asarray(self.target / self.count)
 
     @property
     def centred_gram(self) -> np.ndarray:
-        """``sum (x - mean x)(x - mean x)^T``, ``[landmarks, landmarks]``."""
+        """Computes ``sum (x - mean x)(x - mean x)^T``, ``[landmarks, landmarks]``."""
         return np.asarray(self.gram) - np.outer(self.landmark, self.landmark_mean)
 
     @property
     def centred_cross(self) -> np.ndarray:
-        """``sum (x - mean x)(y - mean y)^T``, ``[landmarks, targets]``."""
+        """Computes ``sum (x - mean x)(y - mean y)^T``, ``[landmarks, targets]``."""
         return np.asarray(self.cross) - np.outer(self.landmark, self.target_mean)
 
 
 def batch_products(landmark: Array, target: Array, weight: Array) -> Products:
-    """Sums over the samples of a batch; to be traced where JAX has float64.
+    """Computes the sums over the samples of a batch; to be traced while 64-bit types are enabled in JAX.
 
     Args:
-      landmark, target: ``[samples, landmarks]`` and ``[samples, targets]``; a target may be NaN.
+      landmark: ``[samples, landmarks]``.
+      target: ``[samples, targets]``, NaN where missing.
       weight: ``[samples]``, 1 for a sample and 0 for padding.
     """
     kept, x, y = (jnp.asarray(values, jnp.float64) for values in (weight, landmark, target))
@@ -79,7 +81,7 @@ def batch_products(landmark: Array, target: Array, weight: Array) -> Products:
 
 @functools.cache
 def products_function(devices: tuple[jax.Device, ...]) -> Callable[..., Products]:
-    """The compiled ``(landmark, target, batches) -> Products`` of a block on all devices."""
+    """Compiles the function ``(landmark, target, batches) -> Products`` for a block of samples on all devices."""
 
     def products_of(landmark: jax.Array, target: jax.Array, batches: Batches) -> Products:
         def step(sums: Products, batch: Batches) -> tuple[Products, None]:
@@ -94,14 +96,14 @@ def products_function(devices: tuple[jax.Device, ...]) -> Callable[..., Products
 
 
 def products(samples: Samples) -> Products:
-    """The sums over all samples, on the host.
+    """Computes the sums over all samples, and leaves them on the host.
 
-    Products and sums are float64, which JAX has on CPUs and GPUs where it is asked for; a TPU emulates it. In float32 a
-    product rounds by as much as the smallest eigenvalues of ``gram`` differ from zero, and least squares would fit the
-    rounding.
+    Products and sums are float64, which JAX supports on CPUs and GPUs when it is enabled; a TPU emulates it. In float32
+    a product rounds by as much as the smallest eigenvalues of ``gram`` differ from zero, and least squares would fit
+    the rounding errors.
 
     Raises:
-      DgexError: the samples are not float32; they would stay on the devices in float64, for all that use them later.
+      DgexError: the samples are not float32; they would stay on the devices in float64 for all later users.
     """
     for values in (samples.landmark, samples.target):
         if values.dtype != np.float32:
@@ -112,7 +114,8 @@ def products(samples: Samples) -> Products:
         parts = (run(*block) for block in samples.blocks(np.arange(len(samples)), batch))
         total = next(parts)
         for part in parts:
-            # The block before is done and its memory free before the next is placed, while this one is in work.
+            # Waits until the block before is done, so that its memory is free when the next one is placed; meanwhile
+            # the devices work on this one.
             jax.block_until_ready(total)
             total = total + part
         return jax.device_get(total)

@@ -1,8 +1,8 @@
-"""The prepared data set: one HDF5 file between data preparation and training.
+"""Reads the prepared data set, the HDF5 file that data preparation makes for training.
 
-/landmark [samples, landmarks] f4, /target [samples, targets] f4      log2, quantile-normalised, not standardised; where
-                                                                      not measured, the gene's mean of the scaler
-/missing/patterns [patterns, bytes] u1, /missing/pattern [samples] u4 which values were not measured: bits set in
+/landmark [samples, landmarks] f4, /target [samples, targets] f4      log2, quantile-normalised, not standardised; a
+                                                                      missing value is the gene's mean of the scaler
+/missing/patterns [patterns, bytes] u1, /missing/pattern [samples] u4 which values are missing: bits set in
                                                                       ``numpy.packbits`` of landmarks and then targets
 /sample/id, /sample/study [samples]                                   strings
 /split [samples] u1                                                   0 train, 1 validation, 2 test
@@ -12,15 +12,17 @@
 /before/study [studies] strings, /before/counts [studies, bins] u8    optional: gene values before normalisation
 attributes: schema_version, seed, command, and as JSON sources (file name: sha256), versions
 
-A cohort that was mapped onto another prepared file has that file's genes, scaler and quantiles, and test samples alone;
-its ``preparation`` has the file's sha256 under ``onto``. ``legacy`` there says that fits are over all samples.
+A cohort that was mapped onto another prepared file has that file's genes, scaler and quantiles, and only test samples;
+its ``preparation`` has the file's sha256 under ``onto``. Where ``preparation`` has a true ``legacy``, quantiles and
+scaler are fitted on all samples.
 
-Schema 2 had no ``/missing``; such files are still read, with what their ``preparation`` says of whole genes.
+Schema 2 had no ``/missing``. Such files are still read; of their missing values only those of whole genes, which their
+``preparation`` lists, are known.
 """
 
 import hashlib
 import json
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,7 +36,7 @@ from dgex.data.normalization import Moments, Scaler, standardize
 from dgex.errors import DgexError
 from dgex.formats.content import first_bytes, reading
 from dgex.formats.expression import first_repeated
-from dgex.formats.hdf5 import SIGNATURE, create_hdf5, dataset_at, open_hdf5
+from dgex.formats.hdf5 import SIGNATURE, dataset_at, open_hdf5
 
 SCHEMA_VERSION = 3
 READABLE = (2, SCHEMA_VERSION)
@@ -68,12 +70,12 @@ ATTRIBUTES = ("seed", "command", "sources", "versions")
 HISTOGRAM_EDGES = np.linspace(-2, 20, 221)
 REFERENCE = tuple(name for name in MEMBERS if name.startswith(("gene/", "scaler/", "quantiles")))
 PREPARE_AGAIN = "prepare it again with `python -m data_prep prepare`"
-SAMPLES = 256  # worked on at once
+SAMPLES = 256  # in a block of computation
 
 
 @dataclass(frozen=True)
 class Reference:
-    """The genes, and what was fitted: all that a profile needs to be put beside those of the prepared file."""
+    """Holds the genes, scalers and quantiles of a prepared file, by which other profiles are normalised to match it."""
 
     landmark_genes: Genes
     target_genes: Genes
@@ -83,31 +85,39 @@ class Reference:
 
     @property
     def overlap(self) -> np.ndarray:
-        """Which targets are also a landmark gene: bool [targets]."""
+        """Tells which targets are also landmark genes: bool [targets]."""
         return overlap(self.landmark_genes, self.target_genes)
 
 
 @dataclass(frozen=True)
 class Missing:
-    """Which values were not measured. The profiles of a study lack the same genes, so there are few patterns."""
+    """Records the missing values as few patterns, since the profiles of a study lack the same genes."""
 
-    patterns: np.ndarray  # u1 [patterns, bytes], packed bits of landmarks and then targets, set where not measured
+    patterns: np.ndarray  # u1 [patterns, bytes], packed bits of landmarks and then targets, set where missing
     pattern: np.ndarray  # u4 [samples], each sample's pattern
 
     @classmethod
     def among(cls, values: np.ndarray) -> "Missing":
-        """What is NaN among values [samples, landmarks + targets]."""
+        """Finds the missing values (NaN) among values [samples, landmarks + targets]."""
         patterns, pattern = np.unique(np.packbits(np.isnan(values), axis=1), axis=0, return_inverse=True)
         return cls(patterns, pattern.ravel())
 
     def of(self, samples: slice, genes: int) -> np.ndarray:
-        """What some samples lack: bool [samples, genes], landmarks and then targets, ``genes`` of them."""
+        """Unpacks the missing values of some samples.
+
+        Args:
+          samples: which samples.
+          genes: the number of landmarks and targets together.
+
+        Returns:
+          bool [samples, genes], landmarks and then targets.
+        """
         return np.unpackbits(self.patterns[self.pattern[samples]], axis=1, count=genes).astype(bool)
 
 
 @dataclass(frozen=True)
 class Dataset(Reference):
-    """A prepared data set in memory; values are log2, quantile-normalised, NaN where not measured."""
+    """Holds a prepared data set in memory; values are log2, quantile-normalised, NaN where missing."""
 
     landmark: np.ndarray  # f4 [samples, landmarks]
     target: np.ndarray  # f4 [samples, targets]
@@ -117,7 +127,10 @@ class Dataset(Reference):
     provenance: dict[str, Any]  # the keys of ATTRIBUTES, and preparation
 
     def zscores(self, split: str) -> tuple[np.ndarray, np.ndarray]:
-        """The samples of one of ``SPLITS``, standardised by the training split's scaler.
+        """Standardises the samples of one of ``SPLITS`` by the scaler of the training split.
+
+        Args:
+          split: one of ``SPLITS``.
 
         Returns:
           Landmarks [n, landmarks], 0 (the training mean) where missing, and targets [n, targets], NaN where missing;
@@ -130,109 +143,29 @@ class Dataset(Reference):
         )
 
     def warnings(self) -> list[str]:
-        """What the user should know of the file, a line each."""
+        """Lists what the user should know about the data, a line each."""
         filled = self.provenance["preparation"].get("gaps_filled", 0)
         unknown = filled - sum(np.count_nonzero(np.isnan(values)) for values in (self.landmark, self.target))
         if unknown <= 0:
             return []
         return [
             f"{unknown:,} missing values cannot be told from measured ones, as it was prepared by an earlier version; "
-            f"they are taken for their genes' means, and scored so; {PREPARE_AGAIN}"
+            f"they count as measured, with their genes' means as values; {PREPARE_AGAIN}"
         ]
 
 
 @dataclass(frozen=True)
 class Shape:
-    """How large a prepared data set is."""
+    """Holds the size of a prepared data set."""
 
     landmarks: int
     targets: int
     samples: dict[str, int]  # by split
-    studies: dict[str, int]  # of the split's samples
-
-
-class Writer:
-    """A prepared file in the making: profiles in pieces, in order, and then what was fitted to them."""
-
-    def __init__(self, file: h5py.File, samples: int, landmarks: int, targets: int) -> None:
-        self._file = file
-        self._sides = [
-            # Whole profiles, about a megabyte of them: blocks of samples are what readers want. Their number is a power
-            # of two, so that a caller who writes blocks of another does not write parts of chunks.
-            file.create_dataset(
-                name, (samples, genes), "f4", chunks=(min(samples, _chunk_rows(genes)), genes), fletcher32=True
-            )
-            for name, genes in (("landmark", landmarks), ("target", targets))
-        ]
-        self._landmarks = landmarks
-
-    def write(self, samples: slice, values: np.ndarray) -> None:
-        """Puts log2 values [samples, landmarks + targets] into the file."""
-        self._sides[0][samples] = values[:, : self._landmarks]
-        self._sides[1][samples] = values[:, self._landmarks :]
-
-    def read(self, samples: slice) -> np.ndarray:
-        """What was written there."""
-        return np.hstack([side[samples] for side in self._sides])
-
-    def finish(
-        self,
-        reference: Reference,
-        sample_id: Sequence[str],
-        study: Sequence[str],
-        split: np.ndarray,
-        missing: Missing,
-        provenance: dict[str, Any],
-        before: dict[str, np.ndarray] | None = None,
-    ) -> None:
-        """Writes everything else.
-
-        Args:
-          missing: where the values written are the genes' means, for want of measured ones.
-          before: for each study its counts in ``HISTOGRAM_EDGES`` before normalisation, if known.
-        """
-        for name, values in _other_members(reference, sample_id, study, split, missing, provenance).items():
-            self._create(name, values, MEMBERS[name][0])
-        if before:
-            self._create("before/study", tuple(before), "str")
-            self._create("before/counts", np.stack(list(before.values())), "u8")
-        self._file.attrs["schema_version"] = SCHEMA_VERSION
-        for key in ATTRIBUTES:
-            value = provenance[key]
-            self._file.attrs[key] = json.dumps(value, sort_keys=True) if isinstance(value, dict) else value
-
-    def _create(self, name: str, values: Any, kind: str) -> None:
-        if kind == "str":
-            values = values if isinstance(values, str) else list(values)
-            self._file.create_dataset(name, data=values, dtype=h5py.string_dtype())
-        else:
-            self._file.create_dataset(name, data=values, dtype=kind)
-
-
-@contextmanager
-def create_dataset(path: Path, samples: int, landmarks: int, targets: int) -> Iterator[Writer]:
-    """A prepared file to fill, which becomes ``path`` if the ``with`` block ends well; equal contents, equal bytes.
-
-    Raises:
-      DgexError: the folder cannot be written to, or the disk is full.
-    """
-    with create_hdf5(path, 4 * samples * (landmarks + targets)) as file:
-        yield Writer(file, samples, landmarks, targets)
-
-
-def write_dataset(path: Path, dataset: Dataset) -> None:
-    """Writes a data set that is in memory; see ``create_dataset``."""
-    (samples, landmarks), targets = dataset.landmark.shape, dataset.target.shape[1]
-    values = np.hstack([dataset.landmark, dataset.target])
-    mean = np.concatenate([dataset.landmark_scaler.mean, dataset.target_scaler.mean])
-    with create_dataset(path, samples, landmarks, targets) as writer:
-        writer.write(slice(0, samples), np.where(np.isnan(values), mean, values))
-        missing = Missing.among(values)
-        writer.finish(dataset, dataset.sample_id, dataset.study, dataset.split, missing, dataset.provenance)
+    studies: dict[str, int]  # by split, of its samples
 
 
 def is_prepared(path: Path) -> bool:
-    """Whether the content says so; DgexError as ``first_bytes`` and ``open_hdf5``."""
+    """Tells by its content whether a file is a prepared data set; errors as ``first_bytes`` and ``open_hdf5``."""
     if not first_bytes(path).startswith(SIGNATURE):
         return False
     with open_hdf5(path) as file:
@@ -255,7 +188,7 @@ def read_dataset(path: Path) -> Dataset:
     for name, values in zip(("landmark", "target"), sides, strict=True):
         _check_finite(path, name, values)
     if missing.patterns.any():
-        _take_away(missing, *sides)
+        _mark_missing(missing, *sides)
     dataset = Dataset(
         **vars(reference),
         landmark=members["landmark"],
@@ -270,7 +203,7 @@ def read_dataset(path: Path) -> Dataset:
 
 
 def read_reference(path: Path) -> Reference:
-    """Reads a prepared file's genes, scaler and quantiles, and none of its profiles; errors as ``read_dataset``."""
+    """Reads a prepared file's genes, scalers and quantiles, and none of its profiles; errors as ``read_dataset``."""
     with _open(path) as file:
         reference = Reference(**_reference(_read_members(file, REFERENCE)))
     _check_reference(path, reference)
@@ -278,17 +211,17 @@ def read_reference(path: Path) -> Reference:
 
 
 def read_missing(file: h5py.File, reference: Reference) -> Missing:
-    """Reads which values an open prepared file, with these genes, does not have; errors as ``read_dataset``."""
+    """Reads which values of an open prepared file with these genes are missing; errors as ``read_dataset``."""
     landmark, target = reference.landmark_genes.ensembl, reference.target_genes.ensembl
     genes = len(landmark) + len(target)
     if file.attrs["schema_version"] < SCHEMA_VERSION:
         preparation = _read_provenance(file, _read_members(file, ("preparation",))["preparation"])["preparation"]
-        lacking = [
+        whole_genes = [
             np.isin(ids, list(preparation.get(f"{side}s_missing", ())))
             for side, ids in (("landmark", landmark), ("target", target))
         ]
         samples = _axes(file, ("split",))["samples"]
-        return Missing(np.packbits(np.concatenate(lacking))[None], np.zeros(samples, np.uint32))
+        return Missing(np.packbits(np.concatenate(whole_genes))[None], np.zeros(samples, np.uint32))
     _axes(file, ("split", *SINCE_3))
     missing = Missing(*_read_members(file, SINCE_3).values())
     if missing.patterns.shape[1] != -(-genes // 8) or (missing.pattern >= len(missing.patterns)).any():
@@ -297,13 +230,13 @@ def read_missing(file: h5py.File, reference: Reference) -> Missing:
 
 
 def read_provenance(path: Path) -> dict[str, Any]:
-    """Reads where a prepared file comes from, ``Dataset.provenance``, and nothing else; errors as ``read_dataset``."""
+    """Reads a prepared file's ``Dataset.provenance`` and nothing else; errors as ``read_dataset``."""
     with _open(path) as file:
         return _read_provenance(file, _read_members(file, ("preparation",))["preparation"])
 
 
 def training_samples(path: Path) -> list[str]:
-    """The ids of a prepared file's training samples; errors as ``read_dataset``."""
+    """Reads the ids of a prepared file's training samples; errors as ``read_dataset``."""
     with _open(path) as file:
         members = _read_members(file, ("sample/id", "split"))
     training = SPLITS.index("train")
@@ -311,17 +244,23 @@ def training_samples(path: Path) -> list[str]:
 
 
 def read_shape(path: Path) -> Shape:
-    """Reads how large a prepared file is, and none of its profiles; errors as ``read_provenance``."""
+    """Reads the size of a prepared file, and none of its profiles; errors as ``read_provenance``."""
     with _open(path) as file:
         axes = _axes(file, ("landmark", "target", "sample/study", "split"))
         study, split = _read_members(file, ("sample/study", "split")).values()
-    of = {name: np.asarray(study)[split == code].tolist() for code, name in enumerate(SPLITS)}
-    samples, studies = ({name: len(kind(of[name])) for name in of} for kind in (list, set))
+    by_split = {name: np.asarray(study)[split == code].tolist() for code, name in enumerate(SPLITS)}
+    samples = {name: len(members) for name, members in by_split.items()}
+    studies = {name: len(set(members)) for name, members in by_split.items()}
     return Shape(axes["landmarks"], axes["targets"], samples, studies)
 
 
 def sha256_of(path: Path, advance: Callable[[int], object] = lambda nbytes: None) -> str:
-    """The SHA-256 of a file, in hexadecimal: what provenance calls a source or a data set by."""
+    """Computes the SHA-256 of a file in hexadecimal, by which provenance identifies a source or a data set.
+
+    Args:
+      path: the file.
+      advance: is called with the number of bytes after each piece that was read.
+    """
     digest = hashlib.sha256()
     with reading(path), path.open("rb") as file:
         while piece := file.read(2**24):
@@ -330,13 +269,9 @@ def sha256_of(path: Path, advance: Callable[[int], object] = lambda nbytes: None
     return digest.hexdigest()
 
 
-def _chunk_rows(genes: int) -> int:
-    """The largest power of two of profiles that make no more than a megabyte."""
-    return 1 << max(0, (2**20 // (4 * genes)).bit_length() - 1)
-
-
 @contextmanager
 def _open(path: Path) -> Iterator[h5py.File]:
+    """Opens a prepared file of a readable schema version; a DgexError for any other file."""
     with open_hdf5(path) as file:
         if "0/DATA" in file:
             raise DgexError(f"{path}: is a GCTX file; turn it into a data set with `python -m data_prep prepare`")
@@ -344,38 +279,14 @@ def _open(path: Path) -> Iterator[h5py.File]:
         if version is None:
             raise DgexError(f"{path}: is not a prepared data set; make one with `python -m data_prep prepare`")
         if not any(np.array_equal(version, readable) for readable in READABLE):
-            raise DgexError(f"{path}: has schema version {version}, this is dgex for {SCHEMA_VERSION}; {PREPARE_AGAIN}")
+            raise DgexError(
+                f"{path}: has schema version {version}, this dgex reads up to {SCHEMA_VERSION}; {PREPARE_AGAIN}"
+            )
         yield file
 
 
-def _other_members(
-    reference: Reference,
-    sample_id: Sequence[str],
-    study: Sequence[str],
-    split: np.ndarray,
-    missing: Missing,
-    provenance: dict[str, Any],
-) -> dict[str, Any]:
-    """Every member but the two matrices."""
-    members = {
-        "sample/id": sample_id,
-        "sample/study": study,
-        "split": split,
-        **{f"missing/{field}": values for field, values in vars(missing).items()},
-        "quantiles": reference.quantiles,
-        "preparation": json.dumps(provenance["preparation"], sort_keys=True),
-    }
-    for side, genes, scaler in (
-        ("landmark", reference.landmark_genes, reference.landmark_scaler),
-        ("target", reference.target_genes, reference.target_scaler),
-    ):
-        members |= {f"gene/{side}/{field}": values for field, values in vars(genes).items()}
-        members |= {f"scaler/{side}/{field}": values for field, values in vars(scaler).items()}
-    return members
-
-
 def _reference(members: dict[str, Any]) -> dict[str, Any]:
-    """The fields of a ``Reference``, of a file's members."""
+    """Makes the fields of a ``Reference`` from the members of a file."""
     fields: dict[str, Any] = {"quantiles": members["quantiles"]}
     for side in ("landmark", "target"):
         fields[f"{side}_genes"] = Genes(*(members[f"gene/{side}/{field}"] for field in ("ensembl", "symbol", "probes")))
@@ -384,14 +295,14 @@ def _reference(members: dict[str, Any]) -> dict[str, Any]:
 
 
 def _axes(file: h5py.File, names: Collection[str]) -> dict[str, int]:
-    """The lengths of the axes that these members have; their values are not read."""
+    """Checks the types and shapes of these members, not their values, and gives the lengths of their axes."""
     lengths: dict[str, int] = {}
     for name in names:
         kind, axes = MEMBERS[name]
         member = dataset_at(file, name)
-        found = "str" if h5py.check_string_dtype(member.dtype) else member.dtype.str[1:]
-        if found != kind:
-            raise DgexError(f"{file.filename}: /{name} holds {found} where {kind} belongs; {PREPARE_AGAIN}")
+        actual = "str" if h5py.check_string_dtype(member.dtype) else member.dtype.str[1:]
+        if actual != kind:
+            raise DgexError(f"{file.filename}: /{name} holds {actual} where {kind} belongs; {PREPARE_AGAIN}")
         if member.ndim != len(axes) or any(
             lengths.setdefault(axis, length) != length for axis, length in zip(axes, member.shape, strict=True)
         ):
@@ -403,6 +314,7 @@ def _axes(file: h5py.File, names: Collection[str]) -> dict[str, int]:
 
 
 def _read_members(file: h5py.File, names: Collection[str]) -> dict[str, Any]:
+    """Reads these members, checked by ``_axes``: arrays, tuples of texts, or one text."""
     _axes(file, names)
     members: dict[str, Any] = {}
     for name in names:
@@ -417,6 +329,7 @@ def _read_members(file: h5py.File, names: Collection[str]) -> dict[str, Any]:
 
 
 def _read_provenance(file: h5py.File, preparation: str) -> dict[str, Any]:
+    """Reads ``Dataset.provenance`` from the attributes and the JSON text of the preparation."""
     try:
         seed, command, *documents = (file.attrs[key] for key in ATTRIBUTES)
         values = [int(seed), str(command), *map(json.loads, [*documents, preparation])]
@@ -428,28 +341,30 @@ def _read_provenance(file: h5py.File, preparation: str) -> dict[str, Any]:
 
 
 def _fitted(values: np.ndarray, fit: np.ndarray, legacy: bool) -> Scaler:
-    """The scaler of the samples ``fit``, without a copy of all of them."""
+    """Fits a scaler to the samples ``fit``, bool [samples], block by block so that they need not be copied."""
     moments = Moments(np.nan_to_num(values[0]))
     for first in range(0, len(values), SAMPLES):
         moments.add(values[first : first + SAMPLES][fit[first : first + SAMPLES]])
     return moments.scaler(legacy)
 
 
-def _take_away(missing: Missing, landmark: np.ndarray, target: np.ndarray) -> None:
-    """Puts NaN in place of what was not measured."""
+def _mark_missing(missing: Missing, landmark: np.ndarray, target: np.ndarray) -> None:
+    """Replaces the values that are missing by NaN, in place."""
     landmarks = landmark.shape[1]
     for first in range(0, len(landmark), SAMPLES):
         samples = slice(first, first + SAMPLES)
-        lacking = missing.of(samples, landmarks + target.shape[1])
-        landmark[samples][lacking[:, :landmarks]] = np.nan
-        target[samples][lacking[:, landmarks:]] = np.nan
+        is_missing = missing.of(samples, landmarks + target.shape[1])
+        landmark[samples][is_missing[:, :landmarks]] = np.nan
+        target[samples][is_missing[:, landmarks:]] = np.nan
 
 
 def _refuse(path: Path, problem: str) -> NoReturn:
+    """Raises the error that a prepared file has a problem and is to be prepared again."""
     raise DgexError(f"{path}: {problem}; {PREPARE_AGAIN}")
 
 
 def _check_reference(path: Path, reference: Reference) -> None:
+    """Refuses repeated Ensembl ids, unusable scalers, and quantiles that are not ascending."""
     for side, genes, scaler in (
         ("landmark", reference.landmark_genes, reference.landmark_scaler),
         ("target", reference.target_genes, reference.target_scaler),
@@ -466,11 +381,13 @@ def _check_reference(path: Path, reference: Reference) -> None:
 
 
 def _check_finite(path: Path, name: str, values: np.ndarray) -> None:
+    """Refuses a member with NaN or infinite values."""
     if not np.isfinite(values).all():
         _refuse(path, f"/{name} holds NaN or infinite values")
 
 
 def _check(path: Path, dataset: Dataset) -> None:
+    """Refuses a data set whose contents contradict each other."""
     _check_reference(path, dataset)
     if repeated := first_repeated(dataset.sample_id):
         _refuse(path, f"/sample/id holds {repeated} twice")
@@ -488,6 +405,7 @@ def _check(path: Path, dataset: Dataset) -> None:
     ):
         if not mapped:
             fitted = _fitted(values, fit, legacy)
-            # Far above float32 rounding of log2 values, far below the shift another split's scaler would show.
+            # The tolerance is far above the float32 rounding of log2 values, and far below the differences between the
+            # scalers of two splits.
             if not (np.allclose(fitted.mean, scaler.mean, atol=1e-4) and np.allclose(fitted.sd, scaler.sd, atol=1e-4)):
                 _refuse(path, f"/scaler/{side} is not that of the {'' if legacy else 'training '}samples")

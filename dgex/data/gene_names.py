@@ -1,8 +1,8 @@
-"""What human genes are called: Ensembl ids, Entrez id, symbol and other symbols, as NCBI Gene has them.
+"""Looks up the identifiers of human genes in NCBI Gene: Ensembl ids, Entrez id, current symbol and other symbols.
 
 ``gene_names.tsv.gz`` holds every gene of NCBI Gene with an Ensembl id, one a line, tab-separated: Ensembl ids joined by
 commas, Entrez id, current symbol, and then other symbols (aliases and former ones), sorted by Ensembl id and Entrez id.
-A symbol that is now the current one of any gene is left out of the other symbols: it means that gene.
+A symbol that is the current one of any gene is left out of the other symbols, since it means that gene.
 
 It is made from org.Hs.eg.db 3.16.0 of Bioconductor (NCBI Gene of 12 September 2022, Ensembl of 28 June 2022), whose
 data are NCBI's and in the public domain, by ``sqlite3 -tabs org.Hs.eg.sqlite "$SQL" | gzip -9n`` with this SQL:
@@ -27,11 +27,11 @@ from dgex.data.genes import Genes
 
 Naming = Literal["Ensembl id", "probe set", "Entrez id", "symbol"]
 
-# Names, and for each the numbers of the genes that it could mean.
+# Names of one rank, and for each the numbers of the genes that it could mean.
 Tier = dict[str, list[int]]
-FOREIGN = -1  # any gene of which there is no number
+FOREIGN = -1  # stands for any gene that has no number, as it is not among those to be matched
 
-# The dates that spreadsheet programs make of symbols, and which symbols: those that were official until 2020.
+# The dates that spreadsheet programs make of symbols, and the symbols of each: those that were official until 2020.
 DATES: dict[str, list[str]] = {}
 for _stem, _first, _last in (("MARCH", 1, 11), ("MARC", 1, 2), ("SEPT", 1, 14), ("SEP", 15, 15), ("DEC", 1, 1)):
     for _number in range(_first, _last + 1):
@@ -40,7 +40,7 @@ for _stem, _first, _last in (("MARCH", 1, 11), ("MARC", 1, 2), ("SEPT", 1, 14), 
 
 @dataclass(frozen=True)
 class GeneNames:
-    """A gene as NCBI Gene knows it."""
+    """Holds the identifiers that NCBI Gene has of one gene."""
 
     ensembl: tuple[str, ...]  # usually one; more where alternative assemblies have the gene too
     entrez: str
@@ -49,7 +49,7 @@ class GeneNames:
 
 @cache
 def read_names() -> tuple[GeneNames, ...]:
-    """All human genes with an Ensembl id, sorted by it. A gene of Ensembl may be several of NCBI's."""
+    """Reads all human genes with an Ensembl id, sorted by it. Several genes of NCBI's may share an Ensembl id."""
     content = gzip.decompress(files("dgex.data").joinpath("gene_names.tsv.gz").read_bytes()).decode()
     lines = (line.split("\t") for line in content.splitlines())
     return tuple(GeneNames(tuple(ids.split(",")), entrez, tuple(symbols)) for ids, entrez, *symbols in lines)
@@ -57,7 +57,7 @@ def read_names() -> tuple[GeneNames, ...]:
 
 @cache
 def _by_name() -> dict[str, list[GeneNames]]:
-    """The genes of every Ensembl id and every symbol."""
+    """Indexes the genes by every Ensembl id and every symbol."""
     result: dict[str, list[GeneNames]] = {}
     for gene in read_names():
         for name in (*gene.ensembl, *gene.symbols):
@@ -66,15 +66,15 @@ def _by_name() -> dict[str, list[GeneNames]]:
 
 
 def names_of(genes: Genes) -> list[GeneNames | None]:
-    """What NCBI calls each of ``genes``; None where it does not know the gene.
+    """Looks up NCBI's identifiers of each of ``genes``; None for a gene that NCBI does not know.
 
-    Where an Ensembl id is several genes of NCBI's (a read-through, an antisense transcript), it is the one with the
-    gene's symbol. An id that Ensembl has retired is looked up by the symbol.
+    Where several genes of NCBI's share an Ensembl id (a read-through, an antisense transcript), the one with the gene's
+    symbol is taken. A gene whose id Ensembl has retired is looked up by its symbol.
     """
 
     def look_up(ensembl: str, symbol: str) -> GeneNames | None:
-        if own := _by_name().get(ensembl):
-            return next((gene for gene in own if symbol in gene.symbols), own[0])
+        if candidates := _by_name().get(ensembl):
+            return next((gene for gene in candidates if symbol in gene.symbols), candidates[0])
         # Only human ids: other species' genes may share the symbol.
         bearers = _by_name().get(symbol, []) if ensembl.startswith("ENSG") else []
         return bearers[0] if len(bearers) == 1 else None
@@ -83,41 +83,43 @@ def names_of(genes: Genes) -> list[GeneNames | None]:
 
 
 def namings(genes: Genes) -> dict[Naming, list[Tier]]:
-    """What ``genes`` may be called, by the kind of name; of a kind, the names with the best claim first.
+    """Lists the names that ``genes`` may have in a table, by kind of name, and within a kind by rank, best first.
 
-    - Ensembl ids: the genes' own, then the present ones of those that Ensembl has retired, then those of a gene's copy
-      on Y where GENCODE lists the pseudoautosomal regions twice (ENSG00000002586_PAR_Y, formerly ENSGR0000002586).
-    - Probe sets and Entrez ids.
-    - Symbols: the genes' own and the current ones, then these in capitals (C1ORF43; other differences of case are those
-      between species), then all others. An own symbol that is now another gene's current one ranks with these. A date
-      ranks with the symbol that a spreadsheet program took for it, and is ambiguous where it took two (1-Mar).
+    - Ensembl ids: those of ``genes``, then the present ids of genes whose id Ensembl has retired, then those of a
+      gene's copy on Y where GENCODE lists the pseudoautosomal regions twice (ENSG00000002586_PAR_Y, formerly
+      ENSGR0000002586).
+    - Probe sets and Entrez ids, each of one rank.
+    - Symbols: those of ``genes`` and the current ones, then the same in capitals (C1ORF43; other differences of case
+      are differences between species), then all other symbols, among them a symbol of ``genes`` that is now the current
+      one of another gene. A date ranks with the symbol that a spreadsheet program mistook for it, and is ambiguous
+      where that may be either of two (1-Mar).
 
-    A name is only in the first tier that has a claim to it. Symbols but the first say so where they are also those of
-    genes not in ``genes``: the number ``FOREIGN`` stands for them.
+    A name is only in the first tier that it qualifies for. Where a symbol beyond the first tier also belongs to a gene
+    that is not in ``genes``, the number ``FOREIGN`` is among its numbers.
     """
     known = names_of(genes)
-    own = {gene.entrez for gene in known if gene}
+    known_entrez = {gene.entrez for gene in known if gene}
 
     def others(name: str) -> list[GeneNames]:
-        return [gene for gene in _by_name().get(name, []) if gene.entrez not in own]
+        return [gene for gene in _by_name().get(name, []) if gene.entrez not in known_entrez]
 
     retired, entrez, main, further = [], [], [], []
     for ensembl, symbol, gene in zip(genes.ensembl, genes.symbol, known, strict=True):
-        now = gene or GeneNames((), "", (symbol,))
-        retired.append(now.ensembl if ensembl not in now.ensembl else ())
-        entrez.append({now.entrez})
+        current = gene or GeneNames((), "", (symbol,))
+        retired.append(current.ensembl if ensembl not in current.ensembl else ())
+        entrez.append({current.entrez})
         taken = any(other.symbols[0] == symbol for other in _by_name().get(symbol, []))
-        main.append({now.symbols[0]} if taken else {now.symbols[0], symbol})
-        further.append({symbol, *now.symbols})
+        main.append({current.symbols[0]} if taken else {current.symbols[0], symbol})
+        further.append({symbol, *current.symbols})
     symbols = _tiers(main, [{name.upper() for name in names} for names in main], further)
     for tier in symbols[1:]:
         for name, numbers in tier.items():
             if others(name):
                 numbers.append(FOREIGN)
     for tier in symbols:
-        for date, taken_for_it in DATES.items():
-            if numbers := [number for name in taken_for_it for number in tier.get(name, ())]:
-                tier[date] = numbers + [FOREIGN] * (len(taken_for_it) > 1)
+        for date, date_symbols in DATES.items():
+            if numbers := [number for name in date_symbols for number in tier.get(name, ())]:
+                tier[date] = numbers + [FOREIGN] * (len(date_symbols) > 1)
     # D-GEX's targets have some of the old ids on Y beside the gene itself.
     present = [
         {name.replace("ENSGR", "ENSG0", 1) + "_PAR_Y"} if name.startswith("ENSGR") else set() for name in genes.ensembl
@@ -132,6 +134,7 @@ def namings(genes: Genes) -> dict[Naming, list[Tier]]:
 
 
 def _tiers(*levels: Sequence[Iterable[str]]) -> list[Tier]:
+    """Makes a tier of each level, which has each gene's names, without the names of the levels before it."""
     tiers: list[Tier] = []
     for level in levels:
         tier: Tier = {}

@@ -1,4 +1,4 @@
-"""How files spell the names of genes: with versions, two names in one, or as a spreadsheet program's dates.
+"""Recognises gene identifiers however a file spells them: with versions, in pairs, or as a spreadsheet's dates.
 
 Portals write ``ENSG00000000003.10_2`` (GENCODE lifted to another assembly), ``ENSG00000002586.20_PAR_Y``, ``7105.0``
 (Entrez ids that were floats once), ``TSPAN6 (7105)`` (DepMap), ``TSPAN6|7105`` (TCGA) or ``ENSG00000000003.15_TSPAN6``.
@@ -16,14 +16,19 @@ MONTHS = {"03": "Mar", "09": "Sep", "12": "Dec"}
 
 
 def names_in(text: str, known: Set[str], ensembl: Set[str]) -> Iterator[str]:
-    """Finds the known names that a text stands for, which is none itself; of ``known`` some are ``ensembl`` ids.
+    """Finds the known names that a text stands for without being one of them itself.
 
-    Of two names in one each is found that is known. Two of one kind, such as two symbols, are those of two genes, and
-    neither is.
+    A text that joins two names of different kinds, such as symbol and Entrez id, stands for each of them that is known.
+    Two names of one kind, such as two symbols, belong to two genes, so the text stands for neither.
+
+    Args:
+      text: an entry of a table.
+      known: the names to recognise.
+      ensembl: those of the known names that are Ensembl ids.
     """
     pair = "|" in text or "ENS" in text or text.endswith(")")
     for part in _parts(text) if pair else (text,):
-        # Millions of samples have to be looked at, too: what costs most comes last.
+        # Names of samples pass through here too, perhaps by the million, so the costly tests come last.
         if part in known:
             yield part
         elif (name := part.partition(".")[0].partition("_")[0]) in ensembl:
@@ -37,7 +42,7 @@ def names_in(text: str, known: Set[str], ensembl: Set[str]) -> Iterator[str]:
 
 
 def _parts(text: str) -> tuple[str, ...]:
-    """The two names in a text, none where they are of one kind; or the text, where it is one name."""
+    """Splits a text into its two names, or into none where both are of one kind; gives back a text that is one name."""
     match = PAIR.fullmatch(text)
     if not match:
         return (text,)
@@ -46,12 +51,13 @@ def _parts(text: str) -> tuple[str, ...]:
 
 
 def _kind(name: str) -> str:
+    """Tells an Ensembl id and a number (an Entrez id) from a symbol."""
     if name.removesuffix(".0").isdecimal():
         return "number"
     return "Ensembl id" if re.fullmatch(ENSEMBL, name) else "symbol"
 
 
 def _date(match: re.Match[str]) -> str:
-    """The date as ``dgex.data.gene_names.DATES`` has it: 9-Sep."""
+    """Writes a date as ``dgex.data.gene_names.DATES`` has it: 9-Sep."""
     day, month = match[1] or match[4] or match[6], match[2] or match[3] or MONTHS.get(match[5], "")
     return f"{int(day)}-{month.title()}"

@@ -1,17 +1,17 @@
-"""Quantile normalisation and per-gene standardisation: fit on training profiles, apply to one profile, invert.
+"""Fits quantile normalisation and per-gene standardisation on training profiles, applies them, and inverts the latter.
 
-Values are log2 expression throughout, NaN where a gene was not measured. Nothing here looks at more than one profile
-once the reference and the scaler are fitted, so a single new sample is treated exactly as the data set was.
+Values are log2 expression throughout, NaN where missing. Once the reference distribution and the scaler are fitted,
+every profile is treated on its own, so a single new sample is treated exactly as the data set was.
 
-Own code, because the libraries fit and apply in one go: qnorm and limma normalise the profiles they are given, and
-scikit-learn's ``QuantileTransformer`` keeps a reference for each gene rather than one for all; neither maps one new
-profile onto a stored reference. The tests compare with qnorm.
+The code is dgex's own because the libraries fit and apply in one call: qnorm and limma normalise the profiles they are
+given, and scikit-learn's ``QuantileTransformer`` keeps a reference for each gene rather than one for all; neither maps
+one new profile onto a stored reference. The tests compare with qnorm.
 
-What is fitted is a sum over profiles, added one by one in their order: a compendium larger than memory passes through
-in blocks, and the blocks' sizes never show in the result, not even in its last bit.
+The sufficient statistics of a fit are sums over profiles, added one by one in their order. A compendium larger than
+memory is therefore fitted block by block, and the size of the blocks changes no bit of the result.
 
-The originals (Chen et al., Bioinformatics 2016; Kunc and Klema, PLoS ONE 2021) treat ties, RNA-seq and SDs in ways of
-their own, and fit on all samples. ``ties`` of "floor" and "dense" and ``legacy`` scalers are their arithmetic, for
+The original publications (Chen et al., Bioinformatics 2016; Kunc and Klema, PLoS ONE 2021) treat ties, RNA-seq and SDs
+differently, and fit on all samples. ``ties`` of "floor" and "dense" and ``legacy`` scalers repeat their arithmetic, for
 comparison with their numbers.
 """
 
@@ -30,11 +30,12 @@ Ties = Literal["quantile", "rank", "floor", "dense"]
 class QuantileSum:
     """Adds up sorted profiles; their mean is the reference distribution of quantile normalisation.
 
-    A profile with unmeasured genes contributes its quantile function, interpolated to the full number of genes, as in
+    A profile with missing genes contributes its quantile function, interpolated to the full number of genes, as in
     limma's ``normalizeQuantiles`` (Bolstad et al., Bioinformatics 2003).
     """
 
     def __init__(self, genes: int) -> None:
+        """Starts an empty sum for profiles of so many ``genes``."""
         self.total = np.zeros(genes)  # f8 [genes], ascending log2
         self.profiles = 0
 
@@ -45,36 +46,40 @@ class QuantileSum:
             self.profiles += 1
 
     def quantiles(self) -> np.ndarray:
-        """Ascending log2 values, float32 [genes]."""
+        """Computes the reference distribution: ascending log2 values, float32 [genes]."""
         return (self.total / self.profiles).astype(np.float32)
 
 
 def fit_quantiles(values: np.ndarray) -> np.ndarray:
-    """The reference distribution of log2 profiles in memory [profiles, genes], float32 [genes]; see ``QuantileSum``."""
+    """Computes the reference distribution, float32 [genes], of log2 profiles in memory [profiles, genes].
+
+    See ``QuantileSum``, which does the same for profiles that do not fit into memory.
+    """
     profiles = QuantileSum(values.shape[1])
     profiles.add(values)
     return profiles.quantiles()
 
 
 def to_quantiles(values: np.ndarray, quantiles: np.ndarray, ties: Ties = "quantile") -> np.ndarray:
-    """Gives every profile, on its own, the reference distribution.
+    """Applies quantile normalisation: gives every profile, on its own, the reference distribution.
 
-    The k-th smallest value becomes the k-th quantile. The m measured genes of a profile with gaps take the reference
-    interpolated to m values. NaN stays NaN. Tied values all become one value, so that the order of the genes is
-    nothing; ``ties`` says which, of the quantiles they span:
+    The k-th smallest value becomes the k-th quantile. The m measured genes of a profile with missing values take the
+    reference interpolated to m values. NaN stays NaN. Tied values all become one value, so that the order of the genes
+    has no influence; ``ties`` chooses that value from the quantiles which the tied values span:
 
-    - "quantile", for arrays: their mean, so that the profile's mean is the reference's.
+    - "quantile", for arrays: the mean of these quantiles, so that the profile's mean is the reference's.
     - "rank", for RNA-seq: the quantile at the average rank, half-way between two for a half rank, as limma's
       ``ties=TRUE`` does. The lowest third of such a profile can be equal zeros; the mean of so many quantiles would
       be drawn up by the largest of them, the quantile in their middle is not.
-    - "floor", the originals' arrays: the quantile at the average rank, rounded down.
-    - "dense", the originals' RNA-seq: runs of equal values are numbered k = 0 ... n - 1 and spread over the m
-      quantiles, at int((k + 1.0) / n * m) - 1. Rounding puts some values a quantile too low even without ties.
+    - "floor", as the original publications treat arrays: the quantile at the average rank, rounded down.
+    - "dense", as the original publications treat RNA-seq: runs of equal values are numbered k = 0 ... n - 1 and spread
+      over the m quantiles, at int((k + 1.0) / n * m) - 1. Rounding puts some values a quantile too low even without
+      ties.
 
     Args:
       values: log2 [profiles, genes].
       quantiles: ascending log2 [ranked], of any length; see ``QuantileSum``.
-      ties: one of the above.
+      ties: how tied values are treated, one of the above.
 
     Returns:
       float32 [profiles, genes].
@@ -88,11 +93,11 @@ def to_quantiles(values: np.ndarray, quantiles: np.ndarray, ties: Ties = "quanti
 
 
 def _to_reference(ranked: np.ndarray, reference: np.ndarray, ties: Ties) -> np.ndarray:
-    """The quantile for each of the ascending values ``ranked``, as many as ``reference`` has."""
+    """Computes the quantile of each of the ascending values ``ranked``, of which ``reference`` has as many."""
     starts = np.ones(len(ranked), bool)
     starts[1:] = ranked[1:] != ranked[:-1]
-    if starts.all() and ties != "dense":  # which rounds even then
-        return reference  # no need to find that out once more for each of a million profiles
+    if starts.all() and ties != "dense":  # "dense" rounds even without ties
+        return reference  # the result of the cases below, without their cost for each of a million profiles
     first = np.flatnonzero(starts)
     length = np.diff(first, append=len(ranked))
     match ties:
@@ -108,7 +113,7 @@ def _to_reference(ranked: np.ndarray, reference: np.ndarray, ties: Ties) -> np.n
 
 
 def _resampled(ascending: np.ndarray, count: int) -> np.ndarray:
-    """The quantile function of sorted values at ``count`` evenly spaced points from its first value to its last."""
+    """Interpolates the quantile function of sorted values at ``count`` evenly spaced points, both ends included."""
     if len(ascending) == count:
         return ascending
     return np.interp(np.linspace(0, 1, count), np.linspace(0, 1, len(ascending)), ascending)
@@ -116,20 +121,30 @@ def _resampled(ascending: np.ndarray, count: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Scaler:
-    """Per-gene mean and standard deviation over the training profiles, log2, float32 [genes] each; sd > 0."""
+    """Holds each gene's mean and standard deviation over the training profiles, for standardisation.
+
+    Attributes:
+      mean: log2, float32 [genes].
+      sd: log2, float32 [genes], positive.
+    """
 
     mean: np.ndarray
     sd: np.ndarray
 
 
 class Moments:
-    """Adds up each gene's values over profiles; their mean fills gaps, and mean and SD make the scaler.
+    """Adds up the sufficient statistics of a scaler over profiles: each gene's count, sum and sum of squares.
 
-    The sums are in float64 about ``shift``, because squares of values far from zero drown the differences among them.
+    The sums are in float64 about ``shift``: of values far from zero the squares are so large that rounding would
+    hide the differences among the values.
     """
 
     def __init__(self, shift: np.ndarray) -> None:
-        """``shift``: log2 [genes], anything near the genes' means, such as the mean quantile or one profile."""
+        """Starts empty sums.
+
+        Args:
+          shift: log2 [genes], anything near the genes' means, such as the mean quantile or one profile.
+        """
         self.shift = shift.astype(np.float64)
         self.count = np.zeros(len(shift), int)
         self.total = np.zeros(len(shift))
@@ -137,7 +152,7 @@ class Moments:
         self.profiles = 0
 
     def add(self, values: np.ndarray) -> None:
-        """Adds log2 profiles [profiles, genes]; NaN counts for nothing."""
+        """Adds log2 profiles [profiles, genes]; missing values (NaN) do not count."""
         for profile in values:
             measured = ~np.isnan(profile)
             deviation = np.where(measured, profile - self.shift, 0)
@@ -147,30 +162,41 @@ class Moments:
             self.profiles += 1
 
     def scaler(self, legacy: bool = False) -> Scaler:
-        """Mean and population SD of the profiles with each gap filled by its gene's mean; NaN for a gene of all gaps.
+        """Computes the mean and population SD of the profiles, after each missing value took its gene's mean.
 
-        The SD is no smaller than ``SD_FLOOR``; ``legacy`` adds 1e-3 to it instead, as the originals do.
+        Args:
+          legacy: whether 1e-3 is added to the SD, as in the original publications; otherwise the SD is at least
+            ``SD_FLOOR``.
+
+        Returns:
+          The scaler; the mean of a gene that no profile has is NaN.
         """
         with np.errstate(invalid="ignore"):  # 0 / 0
             about_shift = self.total / self.count
-            # A filled gap deviates from the mean by nothing. Rounding can leave a constant gene a variance below zero.
+            # A filled value does not deviate from the mean. Rounding can leave a constant gene a variance below zero.
             variance = np.maximum(self.square - self.total * about_shift, 0) / self.profiles
         sd = np.sqrt(variance) + 1e-3 if legacy else np.maximum(np.sqrt(variance), SD_FLOOR)
         return Scaler((self.shift + about_shift).astype(np.float32), sd.astype(np.float32))
 
 
 def fit_scaler(values: np.ndarray, legacy: bool = False) -> Scaler:
-    """The scaler of log2 profiles in memory [profiles, genes], at least one; see ``Moments.scaler``."""
+    """Fits the scaler of log2 profiles in memory [profiles, genes], of which there is at least one.
+
+    See ``Moments.scaler`` for ``legacy`` and the result.
+    """
     moments = Moments(np.nan_to_num(values[0]))
     moments.add(values)
     return moments.scaler(legacy)
 
 
 def standardize(values: np.ndarray, scaler: Scaler) -> np.ndarray:
-    """(x - mean) / sd: log2 [profiles, genes] to z-scores."""
+    """Computes the z-scores (x - mean) / sd of log2 values [profiles, genes]."""
     return (values - scaler.mean) / scaler.sd
 
 
-def to_log2(zscores: np.ndarray, scaler: Scaler) -> np.ndarray:
-    """z sd + mean, the inverse of ``standardize``. An *error* in z-scores becomes one in log2 units by sd alone."""
+def unstandardize(zscores: np.ndarray, scaler: Scaler) -> np.ndarray:
+    """Undoes ``standardize``: computes the log2 values z sd + mean of z-scores [profiles, genes].
+
+    An *error* in z-scores becomes one in log2 units when it is multiplied by sd alone.
+    """
     return zscores * scaler.sd + scaler.mean

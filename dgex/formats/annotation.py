@@ -122,7 +122,7 @@ def measurements(source: Path | str, names: Sequence[str]) -> list[int]:
     return [best]
 
 
-def measured(path: Path, table: Expression) -> Expression:
+def measured(path: Path | str, table: Expression) -> Expression:
     """Returns the table without annotation among its rows and samples, and without blanks around their names.
 
     The sample in the output of a quantifier gets the name of the file.
@@ -135,7 +135,7 @@ def measured(path: Path, table: Expression) -> Expression:
       DgexError: as ``measurements``.
     """
     part = table.selected(measurements(path, table.row_id), measurements(path, table.sample_id))
-    stem, _, extension = path.name.removesuffix(".gz").rpartition(".")
+    stem, _, extension = Path(path).name.removesuffix(".gz").rpartition(".")
     kind, named = part.kind, []
     for ids in (part.row_id, part.sample_id):
         if len(ids) == 1 and _keys(ids)[0] in MEASURES:

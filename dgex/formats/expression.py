@@ -208,7 +208,7 @@ def first_repeated(ids: Sequence[str]) -> str | None:
     return next((name for name, count in Counter(ids).items() if count > 1), None)
 
 
-def unique_ids(path: Path, what: str, ids: Sequence[str]) -> tuple[str, ...]:
+def unique_ids(path: Path | str, what: str, ids: Sequence[str]) -> tuple[str, ...]:
     """Returns ``ids`` unchanged if they can serve as keys.
 
     Args:

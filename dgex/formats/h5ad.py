@@ -122,7 +122,7 @@ def from_anndata(adata: Any, layer: str | None = None) -> Expression:
       DgexError: it has no such matrix, or a sparse one that contradicts itself; from ``blocks``: it gives a value
         twice, or holds infinity.
     """
-    source = Path("AnnData")
+    source = "AnnData"
     name = _chosen(source, [RAW] * (adata.raw is not None) + [*adata.layers] + ["X"] * (adata.X is not None), layer)
     matrix, var = adata.X if name == "X" else adata.layers.get(name), adata.var
     if name == RAW and matrix is None:
@@ -197,7 +197,7 @@ def _check_axes(path: Path, frame: h5py.Group | h5py.Dataset) -> None:
         frame.visititems(check)
 
 
-def _chosen(source: Path, names: list[str], layer: str | None) -> str:
+def _chosen(source: Path | str, names: list[str], layer: str | None) -> str:
     """Returns the name of the matrix to read: ``layer``, or X by default.
 
     Args:
@@ -320,7 +320,7 @@ def _sparse_blocks(
     return blocks
 
 
-def _dense(source: Path, name: str, matrix: Any) -> np.ndarray:
+def _dense(source: Path | str, name: str, matrix: Any) -> np.ndarray:
     """Converts a CSR or CSC matrix to an array.
 
     Raises:

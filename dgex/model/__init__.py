@@ -1,9 +1,8 @@
-"""A trained model: the network and all that one new profile needs to become its input, and its output's worth."""
+"""Defines a trained model: the network, the normalisation of its inputs, and the reliability of its predictions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,31 +15,32 @@ from dgex.model.imputation import Factors, patterns_of
 from dgex.model.reliability import Reliability
 from dgex.networks import NetworkConfig, Params
 
-# RNA-seq has ties by the hundred (zeros) and arrays have few, for which any rule does.
+# The rule for RNA-seq, which has hundreds of ties (zeros). Arrays have so few ties that any rule does.
 TIES: Ties = "rank"
-RANKS = 31  # of a gene's values that stand for its distribution
+RANKS = 31  # number of values that represent the distribution of a gene
 
 
 @dataclass(frozen=True)
 class Model:
-    """A network with its genes and normalisation.
+    """Holds a network with its genes, normalisation, imputation and reliability.
 
-    A plate measures landmarks alone, so a profile is brought to a reference of landmarks alone: its values take the
-    places of ``reference.quantiles``, the mean of the training profiles' sorted landmark values. The network
-    was trained on landmarks that went through the same.
+    A plate measures only landmarks, so a profile is quantile-normalised to a reference of landmarks alone: its values
+    become ``reference.quantiles``, the mean of the training profiles' sorted landmark values, in the order of their
+    ranks. The network was trained on landmarks that were normalised in the same way.
 
     Attributes:
-      config: of the network.
-      params: of the network, f4 on the host.
-      reference: genes; scalers; ``quantiles`` are those of the landmarks. Its targets' log2 values are on the scale of
-        the prepared file.
-      factors: what landmark profiles look like.
-      reliability: of every target.
-      provenance: data, protocol, seed, versions and scores of the training, as JSON has them.
+      config: configuration of the network.
+      params: parameters of the network, f4 on the host.
+      reference: genes and scalers; ``quantiles`` are those of the landmarks. The log2 values of targets are on the
+        scale of the prepared file.
+      factors: the distribution of landmark profiles, for imputation and for the distance from the training data.
+      reliability: how far the prediction of each target can be trusted.
+      provenance: data, protocol, seed, versions and scores of the training, in types that JSON has.
+      gene_quantiles: the reference distribution to which the training profiles' values of all genes, landmarks and
+        targets, were quantile-normalised: ascending log2, f4 ``[ranked]``. None in model directories of schema 1, which
+        did not keep them.
       source: where the model was read from: "name" of the directory, and "sha256", the digest of its SHA256SUMS; empty
-        for a model made in memory. What ``dataclasses.replace`` makes is another model, and has none.
-      gene_quantiles: what the training profiles' values of all genes, landmarks and targets, were brought to: ascending
-        log2, f4 ``[ranked]``. None in model directories of schema 1, which did not keep them.
+        for a model made in memory. The model that ``dataclasses.replace`` makes is another one, so its source is empty.
     """
 
     config: NetworkConfig
@@ -54,90 +54,103 @@ class Model:
 
     @cached_property
     def inferred(self) -> np.ndarray:
-        """The targets that are no landmark too, whose measured value stands: positions, int ``[inferred]``."""
+        """Lists the positions of the targets that are not landmarks too, int ``[inferred]``; landmarks are measured."""
         return np.flatnonzero(~self.reference.overlap)
 
     def normalize(self, landmark: np.ndarray) -> np.ndarray:
-        """Landmarks in log2 of any level, ``[profiles, landmarks]``, onto the quantiles, one profile at a time."""
+        """Quantile-normalises landmarks, log2 of any level ``[profiles, landmarks]``, each profile on its own."""
         return to_quantiles(landmark, self.reference.quantiles, TIES)
 
     def standardize(self, landmark: np.ndarray) -> np.ndarray:
-        """The network's input, z-scores, from landmarks in log2 of any level, both f4 ``[profiles, landmarks]``."""
+        """Computes the network's input, z-scores, from log2 landmarks of any level; both ``[profiles, landmarks]``."""
         return standardize(self.normalize(landmark), self.reference.landmark_scaler)
 
     @property
     def believable(self) -> tuple[float, float]:
-        """The least and the greatest log2 value that an inferred gene may have.
+        """Computes the least and the greatest log2 value that an inferred gene may have.
 
-        All training profiles took the same quantiles, so that no gene left their range. Allowed is as much again to
-        either side: on 1,736 profiles of arrays, RNA-seq and L1000 the shipped model infers -1.0 to 14.2, and may
-        infer -9.7 to 24.2.
+        All training profiles were normalised to the same quantiles, so no gene was outside their range. Predictions may
+        exceed it by its own width on either side: on 1,736 profiles of arrays, RNA-seq and L1000 the shipped model
+        infers -1.0 to 14.2, and may infer -9.7 to 24.2.
         """
         smallest, largest = map(float, self.reference.quantiles[[0, -1]])
         return 2 * smallest - largest, 2 * largest - smallest
 
     def check_inferred(
-        self, name: Path | str, sample_id: Sequence[str], values: np.ndarray, targets: np.ndarray, *, log2: bool
+        self, label: str, sample_id: Sequence[str], values: np.ndarray, targets: np.ndarray, *, log2: bool
     ) -> None:
-        """Refuses inferred values that are not finite, or not ``believable``: weights that give such are damaged.
+        """Refuses inferred values that are not finite or not ``believable``, which come from damaged weights.
 
         Args:
-          name: of the table, for messages.
-          values: ``[profiles, genes]``, in log2 or else z-scores.
-          targets: which they are, positions ``[genes]``.
+          label: what messages call the table.
+          sample_id: the names of the profiles, for messages.
+          values: inferred values ``[profiles, genes]``.
+          targets: positions of these genes among the targets, ``[genes]``.
+          log2: whether the values are log2; otherwise they are z-scores.
 
         Raises:
-          DgexError: there is such a value; the first is named.
+          DgexError: there is such a value; the message names the first.
         """
         bounds = np.array(self.believable)[:, None]
         if not log2:
             bounds = (bounds - self.reference.target_scaler.mean[targets]) / self.reference.target_scaler.sd[targets]
         smallest, largest = np.broadcast_to(bounds, (2, len(targets)))
         if values.min() >= smallest.max() and values.max() <= largest.min():
-            return  # as nearly always, and found out in a fraction of the time
+            return  # nearly always so, and this test takes a fraction of the time of the next
         within = (values.min(axis=0) >= smallest) & (values.max(axis=0) <= largest)  # NaN never is
         if not within.all():
             gene = int(within.argmin())
             profile = int(((values[:, gene] >= smallest[gene]) & (values[:, gene] <= largest[gene])).argmin())
             least, most = self.believable
             raise DgexError(
-                f"{name}: the model infers {values[profile, gene]:g} ({'log2' if log2 else 'z-score'}) of "
+                f"{label}: the model infers {values[profile, gene]:g} ({'log2' if log2 else 'z-score'}) of "
                 f"{self.reference.target_genes.ensembl[targets[gene]]} for {sample_id[profile]}, far beyond its "
                 f"training data (log2 {least:.3g} to {most:.3g} are believable); fetch or make the model again, or "
                 "leave the profile out"
             )
 
     def standardize_targets(self, values: np.ndarray) -> np.ndarray:
-        """The targets' z-scores, to be compared with inferred ones, from whole profiles in log2 of any level.
+        """Computes the z-scores of measured targets, for comparison with inferred ones, from whole log2 profiles.
 
-        Each profile takes by its ranks, on its own, the quantiles that its measured genes have in the training data.
+        Each profile is quantile-normalised on its own, to the quantiles that its measured genes have in the training
+        data.
 
         Args:
-          values: landmarks and then targets, f4 ``[profiles, landmarks + targets]``, NaN where not measured.
+          values: landmarks and then targets, log2 of any level, f4 ``[profiles, landmarks + targets]``, NaN where
+            missing.
 
         Returns:
-          f4 ``[profiles, targets]``, NaN where not measured.
+          f4 ``[profiles, targets]``, NaN where missing.
         """
         normal = np.empty(values.shape, np.float32)
-        for rows, lacking in patterns_of(np.isnan(values)):
-            normal[rows] = to_quantiles(values[rows], self._quantiles_of(~lacking), TIES)
+        for rows, missing in patterns_of(np.isnan(values)):
+            normal[rows] = to_quantiles(values[rows], self._quantiles_of(~missing), TIES)
         return standardize(normal[:, self.config.landmarks :], self.reference.target_scaler)
 
     def _quantiles_of(self, genes: np.ndarray) -> np.ndarray:
-        """The distribution of some genes' values in the training data, bool ``[landmarks + targets]``: ascending log2.
+        """Estimates the distribution of the values that some genes have in the training data.
 
-        A profile of a hundred highly expressed genes must not be spread over the quantiles of all. Their own are taken
-        from a mixture of normal distributions, one a gene, and mapped by the function that makes the mixture of all
-        genes ``gene_quantiles``: exact for all genes, and without ``gene_quantiles`` as good as the mixture is.
+        A profile of a hundred highly expressed genes must not be spread over the quantiles of all genes. Quantiles of
+        the chosen genes are taken from a mixture of normal distributions, one for each gene, and mapped by the function
+        that maps the mixture of all genes to ``gene_quantiles``. This is exact for all genes together; without
+        ``gene_quantiles`` the mixture is used as it is.
+
+        Args:
+          genes: which genes, bool ``[landmarks + targets]``.
+
+        Returns:
+          Ascending log2 values.
         """
         pool, mixture, quantiles = self._pool
         return np.interp(np.sort(pool[genes], axis=None), mixture, quantiles)
 
     @cached_property
     def _pool(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Values of each gene at evenly spaced ranks, f8 ``[landmarks + targets, RANKS]``.
+        """Computes the mixture of normal distributions that ``_quantiles_of`` uses.
 
-        And all of these, ascending, with the quantiles that there are in truth at their ranks.
+        Returns:
+          Values of each gene at evenly spaced ranks, f8 ``[landmarks + targets, RANKS]``; all of these in ascending
+          order; and the values of ``gene_quantiles`` at the ranks of the latter.
         """
         scalers = self.reference.landmark_scaler, self.reference.target_scaler
         mean, sd = (np.concatenate([vars(scaler)[name] for scaler in scalers]) for name in ("mean", "sd"))

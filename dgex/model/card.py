@@ -1,4 +1,4 @@
-"""The model card: what a model is, what it was trained on, how good it is and when not to trust it; as Markdown."""
+"""Writes the model card in Markdown: what a model is, its training data, its scores, and when not to trust it."""
 
 from typing import Any
 
@@ -10,15 +10,16 @@ FEW_PROFILES, FEW_STUDIES = 10_000, 100
 
 
 def model_card(model: Model) -> str:
-    """The card of a model, from its provenance and reliability alone."""
-    config, made = model.config, model.provenance
-    splits = made["data"]["splits"]
+    """Writes the card of a model from its configuration, provenance and reliability."""
+    config, provenance = model.config, model.provenance
+    splits = provenance["data"]["splits"]
     overlap = int(model.reference.overlap.sum())
+    protocol = provenance["protocol"]
     hidden = " → ".join(map(str, config.hidden))
     kind = config.activation if config.taaf == "none" else f"TAAF of {config.activation} ({config.taaf} layers)"
     parameters = sum(count for *_, count in layer_table(config))
     well = int(model.reliability.well_inferred.sum())
-    test = made["scores"]["test"]
+    test = provenance["scores"]["test"]
     return "\n".join(
         [
             f"# dgex model: {config.landmarks} landmark genes to {config.targets:,} target genes",
@@ -32,14 +33,15 @@ def model_card(model: Model) -> str:
             "",
             "Input: expression of human samples, log2 or linear; each profile is brought to the training data's "
             "landmark quantiles on its own. Output: log2 on the scale of the training data, or z-scores. For research, "
-            "not for diagnosis. The network infers a gene from the company it keeps in the training data; it cannot "
-            "know of other company (a tissue not seen, another platform, a gene knocked out).",
+            "not for diagnosis. The network infers a gene from the genes that it varies with in the training data; it "
+            "cannot know where that is different (a tissue not seen, another platform, a gene knocked out).",
             "",
             "## Training data",
             "",
-            f"`{made['data']['file']}`, SHA-256 `{made['data']['sha256']}`, made by `{made['data']['command']}` from:",
+            f"`{provenance['data']['file']}`, SHA-256 `{provenance['data']['sha256']}`, made by "
+            f"`{provenance['data']['command']}` from:",
             "",
-            *[f"- `{name}`, SHA-256 `{digest}`" for name, digest in made["data"]["sources"].items()],
+            *[f"- `{name}`, SHA-256 `{digest}`" for name, digest in provenance["data"]["sources"].items()],
             "",
             *_table(
                 ["split", "profiles", "studies", ""],
@@ -53,27 +55,26 @@ def model_card(model: Model) -> str:
             "",
             f"{config.landmarks} → {hidden or 'no hidden layer'} → {config.targets}, {kind}, dropout "
             f"{config.dropout:g}, {parameters:,} parameters. Initialisation {config.init}, optimiser "
-            f"{made['protocol']['optimizer']}, loss {made['protocol']['loss']}, learning rate "
-            f"{made['protocol']['learning_rate']:g}, batch {made['protocol']['batch']}, {made['protocol']['epochs']} "
-            f"epochs of which the best on validation was {made['best_epoch']}, seed {made['seed']}, on "
-            f"{made['devices']}.",
+            f"{protocol['optimizer']}, loss {protocol['loss']}, learning rate {protocol['learning_rate']:g}, batch "
+            f"{protocol['batch']}, {protocol['epochs']} epochs of which the best on validation was "
+            f"{provenance['best_epoch']}, seed {provenance['seed']}, on {provenance['devices']}.",
             "",
             "## Scores",
             "",
             "z-score MAE is in units of a gene's training SD, log2 MAE the same error in log2 units, R2 against the "
-            "mean predictor. The validation split chose the epoch; the test split was scored once. *Overlap* are the "
-            "targets that are landmarks too.",
+            "mean predictor. The validation split chose the epoch; the test split was scored once. *Overlap* means "
+            "the targets that are landmarks too.",
             "",
             *_table(
                 ["split", "predictor", "z-score MAE", "log2 MAE", "Pearson r", "R2", "z-score MAE without overlap"],
                 [
-                    _score_row(split, name, made["scores"][split][name])
+                    _score_row(split, name, provenance["scores"][split][name])
                     for split in ("validation", "test")
                     for name in ("mean predictor", "ridge regression", "network")
                 ],
             ),
             "",
-            *_remarks(made),
+            *_remarks(provenance),
             "## Reliability",
             "",
             f"{well:,} of {config.targets:,} targets are *well inferred*: on the validation studies r is at least "
@@ -88,8 +89,8 @@ def model_card(model: Model) -> str:
             *_table(
                 ["in the interval", "of all", "of the study with fewest", "of the study with most"],
                 [
-                    [f"{float(level):.0%}", *(f"{share[of]:.1%}" for of in ("all", "lowest", "highest"))]
-                    for level, share in test["coverage"].items()
+                    [f"{float(level):.0%}", *(f"{coverage[studies]:.1%}" for studies in ("all", "lowest", "highest"))]
+                    for level, coverage in test["coverage"].items()
                 ],
             ),
             "",
@@ -101,15 +102,15 @@ def model_card(model: Model) -> str:
             "",
             "## Versions",
             "",
-            ", ".join(f"{name} {version}" for name, version in made["versions"].items()),
+            ", ".join(f"{name} {version}" for name, version in provenance["versions"].items()),
             "",
-            *(["## Notes", "", made["note"], ""] if "note" in made else []),
+            *(["## Notes", "", provenance["note"], ""] if "note" in provenance else []),
         ]
     )
 
 
 def _size_of(train: dict[str, Any]) -> str:
-    """How much it was trained on, and whether that is little."""
+    """Says how large the training split is, and whether that is little."""
     profiles, studies = train["profiles"], len(train["studies"])
     size = f"Trained on {profiles:,} profiles of {studies or 'an unknown number of'} studies."
     if profiles >= FEW_PROFILES and studies >= FEW_STUDIES:
@@ -117,9 +118,9 @@ def _size_of(train: dict[str, Any]) -> str:
     return f"{size} **That is little**: D-GEX was trained on 88,807 profiles."
 
 
-def _remarks(made: dict[str, Any]) -> list[str]:
-    """What is to be kept in mind of the scores."""
-    splits, scores = made["data"]["splits"], made["scores"]["test"]
+def _remarks(provenance: dict[str, Any]) -> list[str]:
+    """Warns where the scores could mislead: a simpler model is better, or the test studies are not new."""
+    splits, scores = provenance["data"]["splits"], provenance["scores"]["test"]
     test, train = (set(splits[split]["studies"]) for split in ("test", "train"))
     ridge, network = (scores[name]["zscore_mae"] for name in ("ridge regression", "network"))
     lines = []
@@ -127,32 +128,37 @@ def _remarks(made: dict[str, Any]) -> list[str]:
         lines += [f"On these test profiles ridge regression has a lower error ({ridge:.4f} to {network:.4f}).", ""]
     if test - train and not test & train:
         lines += [
-            f"The network saw none of the {len(test)} test studies. Others differ, by as much as these do from the "
-            "validation studies or more; other platforms and tissues differ further.",
+            f"The network was trained on none of the {len(test)} test studies. Scores on other studies differ from "
+            "these at least as much as the test scores differ from the validation scores; on other platforms and "
+            "tissues they differ more.",
             "",
         ]
     else:
         lines += [
-            "**The test profiles are not of new studies**: some of their studies, or all for aught that is known, were "
-            "trained on. On new studies errors are much larger.",
+            "**The test profiles are not of new studies**: the network was trained on profiles of some of their "
+            "studies, or their studies are unknown. On new studies errors are much larger.",
             "",
         ]
     return lines
 
 
 def _share(shares: dict[str, float], name: str) -> str:
+    """Formats a share in percent, or "none" where there is no such gene."""
     return f"{shares[name]:.0%}" if name in shares else "none"
 
 
 def _score_row(split: str, name: str, scores: dict[str, Any]) -> list[str]:
+    """Formats the scores of a predictor as a row of the table."""
     fields = ("zscore_mae", "log2_mae", "pearson", "r2")
     shown = [f"{scores[field]:.4f}" if field in scores else "–" for field in fields]
     return [split, name, *shown, f"{scores['without_overlap']['zscore_mae']:.4f}"]
 
 
 def _names(studies: list[str]) -> str:
+    """Lists the first 30 studies, and how many more there are."""
     return ", ".join(studies[:30]) + (f" and {len(studies) - 30} more" if len(studies) > 30 else "")
 
 
 def _table(header: list[str], rows: list[list[str]]) -> list[str]:
+    """Formats a table in Markdown, a line for each row."""
     return [f"| {' | '.join(row)} |" for row in (header, ["---"] * len(header), *rows)]

@@ -1,16 +1,16 @@
-"""A model as a directory that outlives the versions of everything that made it.
+"""Reads and writes model directories, which stay readable when the libraries that made them have changed.
 
 model.json              schema version, network configuration, provenance (data, protocol, seed, versions, scores)
 weights.safetensors     the network's parameters, f4, by path: H0/kernel, H0_taaf/alpha, outputs/kernel, ...
 reference.safetensors   scalers, quantiles of the landmarks and of all genes, landmark factors, per-gene reliability;
                         names as in ``ARRAYS``
 genes.tsv               side (landmark, target), Ensembl id, symbol, probe sets; a gene a line, in the arrays' order
-MODEL_CARD.md           what the model is, for people
-SHA256SUMS              of all of these, as ``sha256sum -c`` checks them
+MODEL_CARD.md           the model card, a description for people
+SHA256SUMS              checksums of all of these, in the form that ``sha256sum -c`` checks
 
-Safetensors and not Orbax: a published model is read for years, by other programs too. Safetensors is one header of JSON
-and raw arrays, can hold no code, and readers exist in many languages; Orbax's layout belongs to its version, and its
-checkpoints are for resuming.
+The format is safetensors and not Orbax because a published model is read for years, and by other programs too.
+A safetensors file is a header of JSON and raw arrays, cannot hold code, and has readers in many languages. Orbax's
+layout depends on its version, and its checkpoints are for resuming a training.
 
 Schema 1 had no quantiles of all genes; such models are still read.
 """
@@ -54,8 +54,8 @@ SUMS = "SHA256SUMS"
 SIDES = ("landmark", "target")
 COLUMNS = ("side", "ensembl", "symbol", "probes")
 
-# Axes of the arrays beside the weights. Not finite may be what validation showed of a target (NaN) and a half width
-# (infinity).
+# Axes of the arrays beside the weights. Only the validation results of a target (NaN) and half widths (infinity) need
+# not be finite.
 ARRAYS: Mapping[str, tuple[str, ...]] = {
     "landmark/mean": ("landmarks",), "landmark/sd": ("landmarks",), "quantiles": ("landmarks",),
     "target/mean": ("targets",), "target/sd": ("targets",), "gene_quantiles": ("ranked",),
@@ -66,24 +66,28 @@ ARRAYS: Mapping[str, tuple[str, ...]] = {
 NOT_FINITE = ("reliability/pearson", "reliability/r2", "reliability/zscore_mae", "reliability/half_width")
 SINCE_2 = {"gene_quantiles"}
 ROUNDING = 1e-3  # log2; far above float32's
-# All others are log2 values, z-scores, and what is computed of them; an SD is 1e-3 at least, a variance 1e-6.
+# Bounds of the arrays that must be finite: log2 values, z-scores, and SDs (1e-3 or more) and variances (1e-6 or more).
 LARGEST, LEAST = 1e4, 1e-7
 AGAIN = "fetch or make the model again"
 
 
 def check_new(path: Path) -> None:
-    """Finds out before a training that a model cannot be written to ``path``; DgexError says why."""
+    """Refuses before a training a ``path`` that a model cannot be written to.
+
+    Raises:
+      DgexError: ``path`` exists already or cannot be written.
+    """
     check_path(path)
     if path.exists():
-        raise DgexError(f"{path}: is there already; choose another folder for the model, or move it away")
+        raise DgexError(f"{path}: exists already; choose another folder for the model, or move it away")
     check_writable(path)
 
 
 def save_model(path: Path, model: Model) -> None:
-    """Writes the directory, whole or not at all; equal models give equal bytes.
+    """Writes a model directory, whole or not at all; equal models give equal bytes.
 
     Raises:
-      DgexError: ``path`` is there already or cannot be written, or the disk is full.
+      DgexError: ``path`` exists already or cannot be written, or the disk is full.
     """
     check_new(path)
     header = {"schema_version": SCHEMA_VERSION, "network": asdict(model.config), "provenance": model.provenance}
@@ -135,7 +139,7 @@ def load_model(path: str | os.PathLike[str] | None = None) -> Model:
 
 
 def read_card(path: str | os.PathLike[str] | None = None) -> str:
-    """The model card of a directory, whose checksums are right; errors as ``load_model``."""
+    """Reads the model card of a directory after checking all checksums; errors as ``load_model``."""
     folder = Path(path) if path is not None else pretrained()
     try:
         return _verified(folder)[CARD].decode()
@@ -144,21 +148,21 @@ def read_card(path: str | os.PathLike[str] | None = None) -> str:
 
 
 def pretrained() -> Path:
-    """Where the model lies that comes with the package."""
+    """Gives the path of the model that comes with the package."""
     return Path(str(resources.files("dgex") / "pretrained"))
 
 
 def _verified(folder: Path) -> dict[str, bytes]:
-    """The content of every file, if its checksum is right."""
+    """Reads every file of a model directory and checks its checksum; a DgexError if one is wrong."""
     check_path(folder)
     if not (folder / SUMS).is_file():
-        what = "there is no such directory" if not folder.exists() else f"is no model directory, it has no {SUMS}"
+        what = "there is no such directory" if not folder.exists() else f"is not a model directory, it has no {SUMS}"
         raise DgexError(f"{folder}: {what}; make a model with `dgex train`")
     contents = {}
     for name in (SUMS, *FILES):
         file = folder / name
         if file.exists() and not file.is_file():
-            _refuse(folder, f"{name} is no file")
+            _refuse(folder, f"{name} is not a file")
         try:
             contents[name] = file.read_bytes() if name in (WEIGHTS, ARRAYS_FILE) else read_small(file)
         except (OSError, MemoryError) as error:
@@ -173,17 +177,19 @@ def _verified(folder: Path) -> dict[str, bytes]:
 
 
 def _read_header(folder: Path, content: bytes) -> tuple[NetworkConfig, dict[str, Any]]:
+    """Reads the configuration of the network and the provenance from model.json."""
     try:
         header = dict(json.loads(content))
         version = header["schema_version"]
         if version in READABLE:
             return NetworkConfig(**header["network"]), dict(header["provenance"])
     except (ValueError, KeyError, TypeError, RecursionError, DgexError) as error:
-        _refuse(folder, f"{CONFIG} makes no sense ({error})")
-    raise DgexError(f"{folder}: has schema version {version}, this is dgex for {SCHEMA_VERSION}; {AGAIN}")
+        _refuse(folder, f"{CONFIG} does not describe a model ({error})")
+    raise DgexError(f"{folder}: has schema version {version}, this dgex reads up to {SCHEMA_VERSION}; {AGAIN}")
 
 
 def _read_arrays(folder: Path, name: str, content: bytes) -> dict[str, np.ndarray]:
+    """Reads the arrays of a safetensors file, by name."""
     try:
         return safetensors.numpy.load(content)
     except (ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
@@ -191,11 +197,13 @@ def _read_arrays(folder: Path, name: str, content: bytes) -> dict[str, np.ndarra
 
 
 def _flat(params: Params) -> dict[str, np.ndarray]:
+    """Flattens the parameters to float32 arrays by path: "H0/kernel"."""
     leaves = jax.tree_util.tree_leaves_with_path(params)
     return {"/".join(key.key for key in path): np.ascontiguousarray(leaf, np.float32) for path, leaf in leaves}
 
 
 def _params(folder: Path, config: NetworkConfig, weights: dict[str, np.ndarray]) -> Params:
+    """Checks the weights and arranges them as the parameters of the network."""
     expected = jax.eval_shape(lambda: init_params(config, jax.random.key(0)))
     shapes = {
         "/".join(key.key for key in path): leaf.shape for path, leaf in jax.tree_util.tree_leaves_with_path(expected)
@@ -204,11 +212,12 @@ def _params(folder: Path, config: NetworkConfig, weights: dict[str, np.ndarray])
         _refuse(folder, f"{WEIGHTS} does not hold the network of {CONFIG}")
     for name, values in weights.items():
         if values.dtype != np.float32 or not np.isfinite(values).all():
-            _refuse(folder, f"{WEIGHTS}: {name} is not of finite float32 numbers")
+            _refuse(folder, f"{WEIGHTS}: {name} does not hold finite float32 numbers")
     return jax.tree_util.tree_map_with_path(lambda path, leaf: weights["/".join(key.key for key in path)], expected)
 
 
 def _arrays(model: Model) -> dict[str, np.ndarray]:
+    """Collects the arrays beside the weights as float32, in the order of ``ARRAYS``."""
     reference, reliability = model.reference, model.reliability
     arrays = {"quantiles": reference.quantiles, "factors/loadings": model.factors.loadings}
     arrays |= {"factors/noise": np.array(model.factors.noise)}
@@ -225,10 +234,22 @@ def _arrays(model: Model) -> dict[str, np.ndarray]:
 
 
 def _check_arrays(folder: Path, arrays: dict[str, np.ndarray], config: NetworkConfig, genes: tuple[int, ...]) -> None:
+    """Refuses arrays that do not fit the network or each other, or whose numbers a trained model cannot have.
+
+    Args:
+      folder: the model directory, for messages.
+      arrays: the arrays beside the weights, by name.
+      config: configuration of the network.
+      genes: the number of landmarks and the number of targets in genes.tsv.
+    """
     if genes != (config.landmarks, config.targets):
-        _refuse(folder, f"{GENES} has {genes[0]} landmarks and {genes[1]} targets, the network others")
+        _refuse(
+            folder,
+            f"{GENES} has {genes[0]} landmarks and {genes[1]} targets, the network has {config.landmarks} and "
+            f"{config.targets}",
+        )
     if not ARRAYS.keys() - SINCE_2 <= arrays.keys() <= ARRAYS.keys():
-        _refuse(folder, f"{ARRAYS_FILE} holds other arrays than expected")
+        _refuse(folder, f"{ARRAYS_FILE} does not hold the arrays of a model")
     loadings = arrays["factors/loadings"]
     lengths = {"landmarks": config.landmarks, "targets": config.targets, "levels": len(LEVELS)}
     lengths["factors"] = loadings.shape[-1] if loadings.ndim else 0
@@ -239,17 +260,17 @@ def _check_arrays(folder: Path, arrays: dict[str, np.ndarray], config: NetworkCo
             _refuse(folder, f"{ARRAYS_FILE}: {name} is {values.dtype} {values.shape}, not float32 [{', '.join(axes)}]")
         if name not in NOT_FINITE and not (np.abs(values) <= LARGEST).all():
             _refuse(folder, f"{ARRAYS_FILE}: {name} holds numbers that are not finite, or beyond {LARGEST:g}")
-    # The training landmarks took the quantiles, and were standardised before the factors were fitted.
+    # The training landmarks were normalised to the quantiles, and standardised before the factors were fitted.
     quantiles, mean, sd = arrays["quantiles"], arrays["landmark/mean"], arrays["landmark/sd"]
     least, most = LIMITS["log2"]
     if not least <= quantiles[0] <= quantiles[-1] <= most:
-        _refuse(folder, f"{ARRAYS_FILE}: quantiles are none of log2 values")
+        _refuse(folder, f"{ARRAYS_FILE}: quantiles are not log2 values")
     within = (quantiles[0] - ROUNDING <= mean) & (mean <= quantiles[-1] + ROUNDING)
     if not (within & (sd <= quantiles[-1] - quantiles[0] + ROUNDING) & (sd >= SD_FLOOR / 2)).all():
-        _refuse(folder, f"{ARRAYS_FILE}: landmark/mean or landmark/sd is none of profiles with these quantiles")
+        _refuse(folder, f"{ARRAYS_FILE}: landmark/mean or landmark/sd does not fit the quantiles")
     if max(np.abs(loadings).max(initial=0), arrays["factors/noise"]) > LIMITS["zscore"][1]:
-        _refuse(folder, f"{ARRAYS_FILE}: the factors are none of z-scores")
-    # Beyond this the matrix that fills gaps in cannot be inverted.
+        _refuse(folder, f"{ARRAYS_FILE}: the factors do not fit z-scores")
+    # Beyond this the matrix for imputing missing landmarks cannot be inverted.
     if np.square(loadings, dtype=np.float64).sum() > 1e12 * arrays["factors/noise"]:
         _refuse(folder, f"{ARRAYS_FILE}: factors/loadings are too large, or factors/noise is too small")
     positive = ("landmark/sd", "target/sd", "factors/noise")
@@ -262,6 +283,7 @@ def _check_arrays(folder: Path, arrays: dict[str, np.ndarray], config: NetworkCo
 
 
 def _gene_lines(reference: Reference) -> bytes:
+    """Writes the content of genes.tsv."""
     lines = io.StringIO()
     writer = csv.writer(lines, delimiter="\t", lineterminator="\n")
     writer.writerow(COLUMNS)
@@ -271,6 +293,7 @@ def _gene_lines(reference: Reference) -> bytes:
 
 
 def _read_genes(folder: Path, content: bytes) -> tuple[Genes, Genes]:
+    """Reads the landmark and the target genes from the content of genes.tsv."""
     try:
         header, *lines = csv.reader(io.StringIO(content.decode(), newline=""), delimiter="\t", strict=True)
     except (ValueError, csv.Error) as error:
@@ -279,12 +302,13 @@ def _read_genes(folder: Path, content: bytes) -> tuple[Genes, Genes]:
         _refuse(folder, f"{GENES} is not a table of {', '.join(COLUMNS)}")
     genes = []
     for side in SIDES:
-        own = [line[1:] for line in lines if line[0] == side]
-        if not own or first_repeated([line[0] for line in own]):
-            _refuse(folder, f"{GENES} has no {side}, or one twice")
-        genes.append(Genes(*map(tuple, zip(*own, strict=True))))
+        rows = [line[1:] for line in lines if line[0] == side]
+        if not rows or first_repeated([row[0] for row in rows]):
+            _refuse(folder, f"{GENES} has no {side} gene, or has one twice")
+        genes.append(Genes(*map(tuple, zip(*rows, strict=True))))
     return genes[0], genes[1]
 
 
 def _refuse(folder: Path, problem: str) -> NoReturn:
+    """Raises the error that a model directory has a problem and is to be fetched or made again."""
     raise DgexError(f"{folder}: {problem}; {AGAIN}")

@@ -1,6 +1,6 @@
-"""What a model is worth on profiles whose targets were measured: its errors, and whether its word on them holds.
+"""Scores a model on profiles with measured targets: its errors, and whether its intervals and flags can be trusted.
 
-Scored is what ``predict`` says, missing landmarks filled in as there, against measured values alone.
+The predictions are those of ``predict``, with missing landmarks imputed. Only measured targets count.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,51 +28,53 @@ from dgex.networks import NetworkConfig, Params
 
 Scores = dict[str, Any]
 
-NEW, UNKNOWN = "new studies", "unknown studies"  # groups of profiles that belong to no split of the model's
+NEW, UNKNOWN = "new studies", "unknown studies"  # groups of profiles whose study is in no split of the model
 
 
 def evaluate_model(
-    model: Model, name: str, dataset: Dataset, devices: tuple[jax.Device, ...]
+    model: Model, label: str, dataset: Dataset, devices: tuple[jax.Device, ...]
 ) -> Iterator[tuple[str, Scores]]:
-    """Scores a model on every split of a prepared file; on train they are too good, on validation a bit.
+    """Scores a model on every split of a prepared file; scores are optimistic on train, and slightly so on validation.
 
     Args:
-      name: of the file, for messages.
-      dataset: the one that the model was trained on, or a cohort mapped onto that.
-      devices: to work on.
+      model: the model to score.
+      label: what messages call the data set, such as the path of its file.
+      dataset: the data set that the model was trained on, or a cohort mapped onto that.
+      devices: the devices to work on.
 
     Yields:
-      Split by split what ``judge`` says.
+      Each split that has samples, and the scores that ``judge`` gives.
 
     Raises:
       DgexError: the file has other genes, or was normalised otherwise.
     """
-    own = model.reference
-    if (own.landmark_genes, own.target_genes) != (dataset.landmark_genes, dataset.target_genes):
-        raise DgexError(f"{name}: has other genes than the model; prepare it with --onto the model's training data")
-    if not _equal(own.target_scaler, dataset.target_scaler):
+    reference = model.reference
+    if (reference.landmark_genes, reference.target_genes) != (dataset.landmark_genes, dataset.target_genes):
+        raise DgexError(f"{label}: has other genes than the model; prepare it with --onto the model's training data")
+    if not _equal(reference.target_scaler, dataset.target_scaler):
         raise DgexError(
-            f"{name}: is standardised otherwise than the model's training data; prepare it with --onto those"
+            f"{label}: is standardised otherwise than the model's training data; prepare it with --onto those"
         )
     study = np.asarray(dataset.study)
     for split, rows in rows_of_splits(dataset).items():
         landmark, distance = complete(model.standardize(dataset.landmark[rows]), model.factors)
         inferred = infer(model.config, model.params, landmark, devices)
         profiles = np.asarray(dataset.sample_id)[rows].tolist()
-        model.check_inferred(name, profiles, inferred, np.arange(inferred.shape[1]), log2=False)
-        target = standardize(dataset.target[rows], own.target_scaler)
+        model.check_inferred(label, profiles, inferred, np.arange(inferred.shape[1]), log2=False)
+        target = standardize(dataset.target[rows], reference.target_scaler)
         yield split, judge(model, inferred, target, distance, study[rows].tolist())
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How a model does on a table of landmarks and targets.
+    """Holds the scores of a model on a table of landmarks and targets.
 
     Attributes:
-      landmarks, targets: how they were found.
-      scale: what the table was taken for.
-      scores: what ``judge`` says of each group of profiles: those of the studies of the model's splits ("train",
-        "validation", "test"), those of "new studies", and those without a ``study_id`` ("unknown studies").
+      landmarks: how the landmarks were found.
+      targets: how the targets were found.
+      scale: the scale that the table was taken to be on.
+      scores: the scores that ``judge`` gives for each group of profiles: those of the studies of the model's splits
+        ("train", "validation", "test"), those of "new studies", and those without a ``study_id`` ("unknown studies").
     """
 
     landmarks: Match
@@ -82,31 +84,32 @@ class Evaluation:
 
 
 def evaluate_table(
-    model: Model, name: Path, table: Expression, request: Request, devices: tuple[jax.Device, ...], folder: Path
+    model: Model, label: str, table: Expression, request: Request, devices: tuple[jax.Device, ...], folder: Path
 ) -> Evaluation:
     """Scores the predictions for a table against the targets that it holds.
 
-    What is predicted is what ``predict_table`` says. What was measured becomes z-scores by
-    ``Model.standardize_targets``, and is taken as it is where the table is of z-scores.
+    The predictions are those of ``predict_table``. The measured targets become z-scores by
+    ``Model.standardize_targets``, unless the table is of z-scores already.
 
     Args:
-      name: of the table, for messages.
-      table: genes in rows or in columns, by any of their names; the samples' field ``study_id`` says their studies,
-        and without it all are one.
-      request: of which ``input_scale`` and ``max_missing`` count.
-      devices: to work on.
-      folder: for scratch files.
+      model: the model to score.
+      label: what messages call the table, such as the path of its file.
+      table: genes in rows or in columns, by any of their names; the samples' field ``study_id`` has their studies, and
+        without it all samples are of one unknown study.
+      request: only ``input_scale`` and ``max_missing`` are used.
+      devices: the devices to work on.
+      folder: a folder for scratch files.
 
     Raises:
-      DgexError: as ``predict_table``; or the table has no target, or those alone that are landmarks too.
+      DgexError: as ``predict_table``; or the table has no targets, or only such as are landmarks too.
     """
-    asked = replace(request, output_scale="zscore", all_targets=True, interval=None)
+    request = replace(request, output_scale="zscore", all_targets=True, interval=None)
     landmarks = model.config.landmarks
-    with predict_table(model, name, table, asked, devices, folder) as prediction:
+    with predict_table(model, label, table, request, devices, folder) as prediction:
         oriented = table.transposed() if prediction.match.transposed else table
-        targets = match_genes(name, oriented, model.reference.target_genes, called="targets")
+        targets = match_genes(label, oriented, model.reference.target_genes, called="targets")
         if targets.transposed or not (targets.rows.count[model.inferred] > 0).any():
-            raise DgexError(f"{name}: holds no target but those that are landmarks too; there is nothing to score")
+            raise DgexError(f"{label}: holds no target but those that are landmarks too; there is nothing to score")
         inferred = prediction.expression.load()[:, landmarks:]
         distance = prediction.expression.sample_metadata["distance"]
     truth = _measured(model, oriented, prediction.match.rows, targets.rows, prediction.scale, folder)
@@ -115,17 +118,17 @@ def evaluate_table(
     known = {name: split for split in reversed(SPLITS) for name in splits.get(split, {}).get("studies", ())}
     group = np.array([known.get(name, NEW) if name else UNKNOWN for name in study.tolist()])
     scores = {}
-    for label in (*SPLITS, NEW, UNKNOWN):
-        rows = group == label
+    for name in (*SPLITS, NEW, UNKNOWN):
+        rows = group == name
         if rows.any():
-            scores[label] = judge(model, inferred[rows], truth[rows], distance[rows], study[rows].tolist())
+            scores[name] = judge(model, inferred[rows], truth[rows], distance[rows], study[rows].tolist())
     return Evaluation(prediction.match, targets, prediction.scale, scores)
 
 
 def _measured(
     model: Model, table: Expression, landmarks: GeneRows, targets: GeneRows, scale: InputScale, folder: Path
 ) -> np.ndarray:
-    """The measured targets of a table whose samples are profiles, as z-scores ``[profiles, targets]``."""
+    """Reads the measured targets of a table whose samples are profiles, as z-scores ``[profiles, targets]``."""
     members = np.concatenate([landmarks.members, targets.members])
     count = np.concatenate([landmarks.count, targets.count])
     genes = GeneRows(targets.naming, np.arange(len(members)), count)
@@ -138,17 +141,19 @@ def _measured(
 
 
 def judge(model: Model, inferred: np.ndarray, target: np.ndarray, distance: np.ndarray, study: Sequence[str]) -> Scores:
-    """Compares inferred with measured targets, and what the model says of itself with what is seen.
+    """Compares inferred with measured targets, and the model's reliability with that on these profiles.
 
     Args:
-      inferred, target: z-scores ``[profiles, targets]``; of ``target`` NaN where not measured.
-      distance: of each profile from the training data ``[profiles]``.
-      study: of each profile.
+      model: the model that inferred the targets.
+      inferred: z-scores ``[profiles, targets]``.
+      target: measured z-scores ``[profiles, targets]``, NaN where missing.
+      distance: the distance of each profile from the training data, ``[profiles]``.
+      study: the study of each profile.
 
     Returns:
-      "profiles", "studies" (their names), "targets" (how many have a value), "missing" (how many values of these are
-      not there); "mean predictor" and "network", as ``scores_of`` gives them; "coverage", "well_inferred" and
-      "out_of_range", as ``trust_of`` does.
+      "profiles", "studies" (their names), "targets" (the number that have a value), "missing" (the number of missing
+      values of these targets); "mean predictor" and "network", as ``scores_of`` gives them; "coverage", "well_inferred"
+      and "out_of_range", as ``trust_of`` gives them.
     """
     measured = ~np.isnan(target)
     targets = int(measured.any(axis=0).sum())
@@ -158,45 +163,49 @@ def judge(model: Model, inferred: np.ndarray, target: np.ndarray, distance: np.n
 
 
 def scores_of(reference: Reference, target: np.ndarray, predictions: Mapping[str, np.ndarray]) -> Scores:
-    """Means over all targets, and over those without the overlap, of predictions and the mean predictor.
+    """Scores predictions and the mean predictor, over all targets and over those that are not landmarks too.
 
     Args:
-      reference: the genes.
-      target, and each of ``predictions``: z-scores ``[profiles, targets]``; a target is NaN where not measured.
+      reference: the genes and scalers.
+      target: measured z-scores ``[profiles, targets]``, NaN where missing.
+      predictions: inferred z-scores ``[profiles, targets]``, by name.
 
     Returns:
-      For each name, and "mean predictor", what ``dgex.metrics.summarize`` gives, with the same under "without_overlap".
+      For each name, and for "mean predictor", the scores that ``dgex.metrics.summarize`` gives, and under
+      "without_overlap" those of the targets that are not landmarks too.
     """
-    mean = mean_error(target)  # the mean predictor says z = 0
-    nothing = np.full(len(mean), np.nan)
-    per_gene = {"mean predictor": GeneScores(mean, nothing, nothing, nothing, ~np.isnan(mean))}
+    mean = mean_error(target)  # the mean predictor predicts z = 0
+    undefined = np.full(len(mean), np.nan)
+    per_gene = {"mean predictor": GeneScores(mean, undefined, undefined, undefined, ~np.isnan(mean))}
     per_gene |= {name: finalize(statistics_of(inferred, target)) for name, inferred in predictions.items()}
     sd, overlap = reference.target_scaler.sd, reference.overlap
     return {
-        name: {**_shown(scores, sd), "without_overlap": _shown(scores, sd, ~overlap)}
+        name: {**_defined(scores, sd), "without_overlap": _defined(scores, sd, ~overlap)}
         for name, scores in per_gene.items()
     }
 
 
-def _shown(scores: GeneScores, sd: np.ndarray, genes: np.ndarray | None = None) -> dict[str, float]:
+def _defined(scores: GeneScores, sd: np.ndarray, genes: np.ndarray | None = None) -> dict[str, float]:
+    """Summarises the scores of some genes, without those that are not defined (NaN)."""
     return {name: value for name, value in summarize(scores, sd, genes).items() if not np.isnan(value)}
 
 
 def trust_of(
     model: Model, inferred: np.ndarray, target: np.ndarray, distance: np.ndarray, study: Sequence[str]
 ) -> Scores:
-    """What intervals, ``well_inferred`` and the range of the training data are worth; arguments as ``judge``.
+    """Measures how intervals, ``well_inferred`` and ``out_of_range`` do on other profiles; arguments as ``judge``.
 
     Returns:
-      "coverage", as ``dgex.model.reliability.coverage``; "well_inferred", the share of the measured targets that meet
-      its criterion here, of those "flagged" and of the "others"; "out_of_range", the share of the profiles.
+      "coverage", as ``dgex.model.reliability.coverage`` gives it; "well_inferred", the share of the measured targets
+      that meet its criterion on these profiles, among those "flagged" by the model and among the "others";
+      "out_of_range", the share of the profiles that are out of distribution.
     """
     flagged, measured = model.reliability.well_inferred, ~np.isnan(target).all(axis=0)
     well = is_well_inferred(*agreement(inferred, target, study))
-    shares = {name: well[chosen & measured] for name, chosen in (("flagged", flagged), ("others", ~flagged))}
+    met = {name: well[chosen & measured] for name, chosen in (("flagged", flagged), ("others", ~flagged))}
     return {
         "coverage": coverage(inferred - target, model.reliability.half_width, study),
-        "well_inferred": {name: float(own.mean()) for name, own in shares.items() if len(own)},
+        "well_inferred": {name: float(genes.mean()) for name, genes in met.items() if len(genes)},
         "out_of_range": float((distance > model.reliability.farthest).mean()),
     }
 
@@ -207,15 +216,16 @@ def infer(config: NetworkConfig, params: Params, landmark: np.ndarray, devices: 
 
 
 def rows_of_splits(dataset: Dataset) -> dict[str, np.ndarray]:
-    """The samples of the splits that there are, bool ``[samples]`` each."""
+    """Selects the samples of each split that has any, bool ``[samples]``."""
     rows = {split: dataset.split == code for code, split in enumerate(SPLITS)}
     return {split: chosen for split, chosen in rows.items() if chosen.any()}
 
 
 def size_of(study: Sequence[str]) -> Scores:
-    """How many profiles there are, and of which studies, given each one's."""
+    """Counts the profiles and lists their studies, given the study of each profile."""
     return {"profiles": len(study), "studies": sorted(set(study) - {""})}
 
 
 def _equal(one: object, other: object) -> bool:
+    """Tells whether all arrays of two instances of a class are equal."""
     return all(np.array_equal(a, b) for a, b in zip(vars(one).values(), vars(other).values(), strict=True))

@@ -1,4 +1,4 @@
-"""From a prepared data set to a model: the engine of the experiments, put to use."""
+"""Trains a model on a prepared data set, with the training loop that the experiments use too."""
 
 import importlib.metadata
 import platform
@@ -40,22 +40,26 @@ def train_model(
     on_epoch: Callable[[Epoch, float], None] = lambda row, seconds: None,
     on_ridge: Callable[[Scores], None] = lambda scores: None,
 ) -> Model:
-    """Trains a network on the training split and measures on the others what it is worth.
+    """Trains a network on the training split and scores it on the other splits.
 
     Everything is fitted on the training split. The validation split chooses the best epoch, the number of factors and
-    ridge regression's penalty, and calibrates the intervals; the test split is scored once, at the end.
+    the penalty of ridge regression, and calibrates the prediction intervals; the test split is scored once, at the end.
 
-    The network learns nothing from missing targets, and nothing is scored on them; ridge regression takes them for 0,
-    the training mean. A missing landmark is 0 while training, and what predictions take it for in the end.
+    Missing targets count neither in the loss nor in the scores; ridge regression takes them for 0, the training mean.
+    A missing landmark is 0 (the training mean) during training, and is imputed as in predictions when scores are
+    computed.
 
     Args:
-      dataset: with all three splits.
-      data: "file" and "sha256" of it, for the provenance.
-      config: the network, for as many genes as the data set has.
-      protocol, seed, directory, resume, on_epoch: as in ``dgex.training.fit``.
-      devices: to train on.
-      on_ridge: called before training with the validation scores that there are by then: ridge regression's and the
-        mean predictor's.
+      dataset: a data set with all three splits.
+      data: "file" and "sha256" of the data set, for the provenance.
+      config: configuration of the network, for as many genes as the data set has.
+      protocol: as in ``dgex.training.fit``.
+      seed: as in ``dgex.training.fit``.
+      devices: the devices to train on.
+      directory: as in ``dgex.training.fit``.
+      resume: as in ``dgex.training.fit``.
+      on_epoch: as in ``dgex.training.fit``.
+      on_ridge: is called before training with the validation scores of ridge regression and the mean predictor.
 
     Raises:
       DgexError: as ``fit``; the data set has no training samples, or was fitted on its test samples too.
@@ -114,19 +118,22 @@ def assess(
     provenance: Mapping[str, Any],
     devices: tuple[jax.Device, ...],
 ) -> Model:
-    """Measures what a trained network is worth, and makes a model of it.
+    """Scores a trained network, measures its reliability, and makes a model of it.
 
-    Validation chooses the number of factors and calibrates the intervals; the test split is scored here, once, when
-    every choice has been made.
+    Validation chooses the number of factors and calibrates the prediction intervals. The test split is scored here,
+    once, after all choices have been made.
 
     Args:
-      config, params: the network.
-      reference, gene_quantiles: of the model, as in ``Model``.
-      landmark, target: z-scores of "train", "validation" and "test", ``[profiles, genes]``, NaN where not measured.
-      study: of every profile of "validation" and "test".
+      config: configuration of the network.
+      params: parameters of the network.
+      reference: as in ``Model``.
+      gene_quantiles: as in ``Model``.
+      landmark: z-scores of "train", "validation" and "test", ``[profiles, landmarks]``, NaN where missing.
+      target: z-scores of "validation" and "test", ``[profiles, targets]``, NaN where missing.
+      study: the study of every profile of "validation" and "test".
       ridge: ridge regression, as a network.
-      provenance: what the model's provenance holds besides scores, versions and devices.
-      devices: to work on.
+      provenance: the model's provenance but for scores, versions and devices.
+      devices: the devices to work on.
     """
     factors = fit_factors(np.nan_to_num(landmark["train"]), np.nan_to_num(landmark["validation"]))
     scored = {split: complete(landmark[split], factors) for split in ("validation", "test")}
@@ -140,21 +147,22 @@ def assess(
         trust = trust_of(model, inferred[split], target[split], distance, study[split])
         return scores_of(reference, target[split], predictions) | trust
 
-    made = {
+    results = {
         "scores": {split: scores(split) for split in scored},
         "versions": _versions(),
         "devices": f"{len(devices)} x {devices[0].device_kind}",
     }
-    return replace(model, provenance={**provenance, **made})
+    return replace(model, provenance={**provenance, **results})
 
 
 def _sizes(dataset: Dataset) -> dict[str, Scores]:
-    """The splits that there are: how many profiles, of which studies."""
+    """Counts the profiles of each split that has any, and lists their studies."""
     study = np.array(dataset.study)
     return {split: size_of(study[rows].tolist()) for split, rows in rows_of_splits(dataset).items()}
 
 
 def _versions() -> dict[str, str]:
+    """Lists the versions of dgex, Python and the packages that scores depend on."""
     packages = ("jax", "flax", "optax", "numpy")
     installed = {name: importlib.metadata.version(name) for name in packages}
     return {"dgex": __version__, "python": platform.python_version(), **installed}

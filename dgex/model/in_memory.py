@@ -1,4 +1,4 @@
-"""Predictions and scores for arrays, DataFrames and AnnData objects."""
+"""Predicts and scores profiles held in memory: arrays, DataFrames and AnnData objects."""
 
 import os
 import sys
@@ -73,32 +73,34 @@ def predict(
     interval: float | None = None,
     max_missing: float = 0.2,
 ) -> object:
-    """Infers whole profiles from landmarks in memory; the result has a row for every profile.
+    """Infers whole profiles from landmarks in memory.
 
-    Warns of landmarks that are imputed, of profiles that are out of distribution, and of values taken as missing.
+    Warnings tell how many profiles had missing landmarks imputed, how many are out of distribution, and which values
+    were taken as missing.
 
     Args:
-      model: what ``load_model`` reads.
+      model: the model to predict with, as ``load_model`` reads it.
       data: an array ``[profiles, landmarks]`` with the landmarks in the order of ``model.reference.landmark_genes``; a
         pandas DataFrame or an AnnData with genes on either axis, by any of their names.
-      layer: of an AnnData, the matrix to take instead of X: a name in its ``layers``, or "raw".
-      input_scale: of the data; "auto" tells log2 from linear values and refuses the rest.
+      layer: the matrix of an AnnData to take instead of X: a name in its ``layers``, or "raw".
+      input_scale: scale of the data; "auto" tells log2 from linear values and refuses all others.
       output_scale: "log2", on the scale of the training data, or "zscore".
       all_targets: whether targets that are landmarks too are also inferred, in rows of their own.
-      interval: level of the prediction intervals whose half widths ``var`` tells; for an AnnData only.
-      max_missing: share of the landmarks that a profile may lack.
+      interval: level of the prediction intervals whose half widths ``var`` has; only for an AnnData.
+      max_missing: share of the landmarks that may be missing in a profile.
 
     Returns:
-      What was given: a float32 array ``[profiles, rows]`` in the order of ``dgex.model.prediction.rows_of``; a
-      DataFrame in the orientation it came in; or an AnnData of profiles x rows, with what is said of each row in
-      ``var``. What made it (dgex's version, the model, the options) is ``attrs["provenance"]`` of a DataFrame and
-      ``uns["provenance"]`` of an AnnData.
+      The same type as the data: a float32 array ``[profiles, rows]`` in the order of
+      ``dgex.model.prediction.rows_of``; a DataFrame in the orientation of the given one; or an AnnData of profiles x
+      rows, whose ``var`` has the metadata of each row. The provenance (dgex's version, the model, the options) is
+      ``attrs["provenance"]`` of a DataFrame and ``uns["provenance"]`` of an AnnData.
 
     Raises:
-      DgexError: as ``dgex.model.prediction.predict_table``; the data name no landmarks; intervals or a layer are asked
-        for where there is no place for them.
+      DgexError: as ``dgex.model.prediction.predict_table``; the data name no landmarks; intervals or a layer are
+        requested for data that have no place for them.
 
-    Example: the mean of the training data, with every landmark at its training mean.
+    Examples:
+      A profile whose landmarks are all at their training means:
 
       >>> import numpy as np
       >>> import dgex
@@ -111,8 +113,8 @@ def predict(
         raise DgexError(
             "interval: only an AnnData has a place for the half widths; dgex.model.prediction.rows_of gives them too"
         )
-    name, table = _named_table(model, data, layer, "predict")
-    with predict_table(model, name, table, request, parallel.devices(), Path(tempfile.gettempdir())) as prediction:
+    label, table = _labelled_table(model, data, layer, "predict")
+    with predict_table(model, label, table, request, parallel.devices(), Path(tempfile.gettempdir())) as prediction:
         values = prediction.expression.load()
     for warning in prediction.warnings():
         warnings.warn(warning, stacklevel=2)
@@ -145,44 +147,44 @@ def evaluate(
     """Scores a model's predictions against the targets measured in whole profiles in memory.
 
     Args:
-      model: what ``load_model`` reads.
+      model: the model to score, as ``load_model`` reads it.
       data: a pandas DataFrame or an AnnData with landmarks and targets on either axis, by any of their names; studies
         are those of a column ``study_id``, if there is one.
-      layer: of an AnnData, the matrix to take instead of X.
+      layer: the matrix of an AnnData to take instead of X.
       input_scale: as in ``predict``.
       max_missing: as in ``predict``.
 
     Returns:
-      What ``dgex.model.evaluation.judge`` says, by group of profiles.
+      The scores that ``dgex.model.evaluation.judge`` gives, by group of profiles.
 
     Raises:
       DgexError: as ``dgex.model.evaluation.evaluate_table``; the data name no genes.
     """
     if isinstance(data, np.ndarray):
         raise DgexError("an array names no genes; give a DataFrame or an AnnData of landmarks and targets")
-    name, table = _named_table(model, data, layer, "evaluate")
+    label, table = _labelled_table(model, data, layer, "evaluate")
     request = Request(input_scale, max_missing=max_missing)
-    return evaluate_table(model, name, table, request, parallel.devices(), Path(tempfile.gettempdir())).scores
+    return evaluate_table(model, label, table, request, parallel.devices(), Path(tempfile.gettempdir())).scores
 
 
-def _named_table(model: Model, data: object, layer: str | None, command: str) -> tuple[Path, Expression]:
-    """A name for messages and the table, which is not empty."""
+def _labelled_table(model: Model, data: object, layer: str | None, command: str) -> tuple[str, Expression]:
+    """Converts the data to a table, which is not empty, and gives a label for messages about it."""
     if isinstance(data, str | os.PathLike):
         raise DgexError(f"{data}: is a path; give what is in it, or use the command `dgex {command}`")
     if layer is not None and not _is(data, "anndata", "AnnData"):
         raise DgexError("layer: only an AnnData has layers; leave it out")
-    name, table = Path(f"<{type(data).__name__}>"), without_stand_ins(_table(model, data, layer))
+    label, table = f"<{type(data).__name__}>", without_stand_ins(_table(model, data, layer))
     if not all(table.shape):
-        raise DgexError(f"{name}: holds {table.shape[0]} rows and {table.shape[1]} columns of numbers, is empty")
-    return name, table
+        raise DgexError(f"{label}: holds {table.shape[0]} rows and {table.shape[1]} columns of numbers, is empty")
+    return label, table
 
 
 def _table(model: Model, data: Any, layer: str | None = None) -> Expression:
-    """Whatever it is, as profiles x genes; which of a table's axes is which is found out later."""
+    """Converts the data to a table whose rows are genes, unless ``match_genes`` later finds them to be samples."""
     if _is(data, "anndata", "AnnData"):
         from dgex.formats.h5ad import from_anndata
 
-        return measured(Path("AnnData"), from_anndata(data, layer))
+        return measured("AnnData", from_anndata(data, layer))
     if _is(data, "pandas", "DataFrame"):
         rows, columns = _numbers(data)
         numbers = data.iloc[rows, columns]
@@ -202,7 +204,7 @@ def _table(model: Model, data: Any, layer: str | None = None) -> Expression:
 
 
 def _numbers(frame: Any) -> tuple[np.ndarray, np.ndarray]:
-    """The positions of the rows and of the columns of a DataFrame that are measurements."""
+    """Finds the positions of the rows and of the columns of a DataFrame that are measurements."""
     numeric = frame.set_axis(range(frame.shape[1]), axis=1).select_dtypes("number").columns.to_numpy(int)
     axes = frame.index, frame.columns[numeric]
     rows, columns = (np.array(measurements("the DataFrame", plain_ids(map(str, axis))), int) for axis in axes)
@@ -210,6 +212,6 @@ def _numbers(frame: Any) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _is(data: Any, package: str, name: str) -> bool:
-    """Whether it is of that class; what was not imported cannot have made it."""
+    """Tells whether the data are of a class without importing its package, which made them only if it is imported."""
     module = sys.modules.get(package)
     return module is not None and isinstance(data, getattr(module, name))

@@ -1,10 +1,12 @@
-"""From an expression table with landmarks to one with whole profiles, block by block.
+"""Predicts whole profiles from an expression table with landmarks, block by block.
 
-Each profile goes its way alone: linear values to log2, probe sets of a gene averaged, onto the landmark quantiles by
-rank, to z-scores; missing landmarks are filled in from the others; the network infers the targets. What the table's
-other profiles are changes nothing, except that the scale is told from up to ``PROFILES`` of them where it is not given.
+Each profile is treated on its own: linear values become log2, the probe sets of a gene are averaged, the landmarks are
+quantile-normalised and standardised, missing landmarks are imputed, and the network infers the targets. The other
+profiles of the table have no influence, except that the scale, where it is not given, is determined from up to
+``PROFILES`` of them.
 """
 
+import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -20,12 +22,12 @@ from dgex.data.intensity_scale import (
     LARGEST_LOG2,
     MixedScalesError,
     NoIntensitiesError,
-    check_reach,
+    check_value_ranges,
     intensity_scale,
     log2_of_linear,
-    reach_of,
+    value_ranges,
 )
-from dgex.data.normalization import Scaler, to_log2
+from dgex.data.normalization import Scaler, unstandardize
 from dgex.errors import DgexError, visible
 from dgex.formats.expression import Block, Expression, ending
 from dgex.formats.missing_values import tally
@@ -41,21 +43,22 @@ Item = TypeVar("Item")
 InputScale = Literal["auto", "log2", "linear", "zscore"]
 OutputScale = Literal["log2", "zscore"]
 
-LEAST_NEGATIVE = 0.1  # of z-scores; half of them are in training
-INFERRED = ":inferred"  # after the id of a gene that was measured too
+LEAST_NEGATIVE = 0.1  # share of z-scores that are negative; in training it is a half
+INFERRED = ":inferred"  # follows the id of a target that is a landmark too
 
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked of a prediction.
+    """Holds the options of a prediction.
 
     Attributes:
-      input_scale: of the table; "zscore" is taken as it is, in units of the training data. "auto" tells log2 from
-        linear and refuses the rest.
+      input_scale: scale of the table; "zscore" means z-scores in units of the training data, which are used as they
+        are. "auto" tells log2 from linear values and refuses all others.
       output_scale: "log2", on the scale of the training data, or "zscore".
       all_targets: whether a target that is a landmark too is also inferred, in a row of its own.
-      interval: level of the prediction intervals whose half widths are told, one of ``dgex.model.reliability.LEVELS``.
-      max_missing: share of the landmarks that a profile may lack.
+      interval: level of the prediction intervals whose half widths the output has, one of
+        ``dgex.model.reliability.LEVELS``; None for no intervals.
+      max_missing: share of the landmarks that may be missing in a profile.
 
     Raises:
       DgexError: a field is out of its range.
@@ -68,6 +71,7 @@ class Request:
     max_missing: float = 0.2
 
     def __post_init__(self) -> None:
+        """Checks the options."""
         for field, choices in (("input_scale", InputScale), ("output_scale", OutputScale)):
             if getattr(self, field) not in get_args(choices):
                 raise DgexError(f"{field} is one of {', '.join(get_args(choices))}, not {getattr(self, field)!r}")
@@ -77,14 +81,13 @@ class Request:
 
 @dataclass(frozen=True)
 class Prediction:
-    """Whole profiles to be.
+    """Holds the prediction for a table, whose values are inferred as they are read.
 
     Attributes:
-      expression: measured landmarks and then inferred targets; the values are inferred as its blocks are read, and only
-        then are the sample metadata "distance", "out_of_range" and "landmarks_imputed" filled in. Its ``stand_ins`` are
-        the table's.
+      expression: measured landmarks and then inferred targets. Reading its blocks infers the values, and fills in the
+        sample metadata "distance", "out_of_range" and "landmarks_imputed". Its ``stand_ins`` are those of the table.
       match: how the landmarks were found.
-      scale: what the input was taken for.
+      scale: the scale that the table was taken to be on.
     """
 
     expression: Expression
@@ -92,22 +95,23 @@ class Prediction:
     scale: InputScale
 
     def warnings(self) -> list[str]:
-        """What the user should know of the profiles, a line each; once the blocks are read."""
-        told, profiles = self.expression.sample_metadata, len(self.expression.sample_id)
-        imputed = np.flatnonzero(told["landmarks_imputed"])
-        strangers = np.flatnonzero(told["out_of_range"])
+        """Lists what the user should know about the profiles, a line each, after the blocks have been read."""
+        metadata, profiles = self.expression.sample_metadata, len(self.expression.sample_id)
+        imputed = np.flatnonzero(metadata["landmarks_imputed"])
+        out_of_range = np.flatnonzero(metadata["out_of_range"])
         lines = []
         if self.expression.stand_ins:
             lines.append(f"values that stand for missing ones are taken as missing: {tally(self.expression.stand_ins)}")
         if len(imputed):
             lines.append(
-                f"{len(imputed):,} of {profiles:,} profiles lack landmarks (up to {told['landmarks_imputed'].max()}), "
-                "which were filled in from their others; scores and intervals are those of complete profiles"
+                f"{len(imputed):,} of {profiles:,} profiles lack landmarks (up to "
+                f"{metadata['landmarks_imputed'].max()}), which were imputed from the measured ones; scores and "
+                "intervals are those of complete profiles"
             )
-        if len(strangers):
-            first = self.expression.sample_id[strangers[0]]
+        if len(out_of_range):
+            first = self.expression.sample_id[out_of_range[0]]
             lines.append(
-                f"{len(strangers):,} of {profiles:,} profiles, such as {first}, are out of range: farther from the "
+                f"{len(out_of_range):,} of {profiles:,} profiles, such as {first}, are out of range: farther from the "
                 "training data than 99 % of the validation profiles; expect larger errors than the card says"
             )
         return [visible(line) for line in lines]
@@ -115,51 +119,54 @@ class Prediction:
 
 @contextmanager
 def predict_table(
-    model: Model, name: Path, table: Expression, request: Request, devices: tuple[jax.Device, ...], folder: Path
+    model: Model, label: str, table: Expression, request: Request, devices: tuple[jax.Device, ...], folder: Path
 ) -> Iterator[Prediction]:
-    """The prediction for a table, to be read within the ``with`` block.
+    """Prepares the prediction for a table, whose blocks are to be read within the ``with`` block.
 
     Args:
-      name: of the table, for messages.
+      model: the model to predict with.
+      label: what messages call the table, such as the path of its file.
       table: genes in rows or in columns.
-      devices: to deal the profiles out over.
-      folder: for a scratch file, if the table's profiles do not come whole.
+      request: the options.
+      devices: the devices to distribute the profiles over.
+      folder: a folder for a scratch file, which is needed if the table is not stored profile by profile.
 
     Raises:
-      DgexError: landmarks are not recognised or too many are missing; the scale is none, or not the one given; there
-        is no such interval. When blocks are read: a profile is all of one value, lacks too much, or is of another
-        scale than the first ones; what is inferred is not finite, or beyond all that training saw.
+      DgexError: landmarks are not recognised or too many are missing; the values are on no known scale, or not on the
+        given one; the model has no such interval. When blocks are read: a profile is constant, lacks too many
+        landmarks, or is on another scale than the first profiles; inferred values are not finite, or far beyond the
+        training data.
     """
     row_id, row_metadata = rows_of(model, request)
     targets = np.arange(model.config.targets) if request.all_targets else model.inferred
     in_log2 = request.output_scale == "log2"
-    match = match_genes(name, table, model.reference.landmark_genes)
+    match = match_genes(label, table, model.reference.landmark_genes)
     unclear = f", of which {len(match.ambiguous)} are ambiguous ({match.ambiguous[0]}, ...)" if match.ambiguous else ""
-    _check_missing(name, "every profile", len(match.missing), len(match.rows.count), request.max_missing, unclear)
+    _check_missing(label, "every profile", len(match.missing), len(match.rows.count), request.max_missing, unclear)
     oriented = table.transposed() if match.transposed else table
     if len(match.missing):
-        lacking = match.rows.count == 0
-        row_metadata["kind"][: len(lacking)][lacking] = "imputed"
-        row_metadata["well_inferred"][: len(lacking)][lacking] = False
+        absent = match.rows.count == 0
+        row_metadata["kind"][: len(absent)][absent] = "imputed"
+        row_metadata["well_inferred"][: len(absent)][absent] = False
     samples = len(oriented.sample_id)
-    told: dict[str, np.ndarray] = {
+    sample_metadata: dict[str, np.ndarray] = {
         "distance": np.full(samples, np.nan, np.float32),
         "out_of_range": np.zeros(samples, bool),
         "landmarks_imputed": np.zeros(samples, np.int32),
     }
     most = max(PROFILES, ROWS * len(devices))
     with profiles_of(oriented, match.rows.members, most, folder) as profiles:
-        # Rows are by now in the order of ``members``.
+        # The profiles have their rows in the order of ``members``.
         genes = replace(match.rows, members=np.arange(len(match.rows.members)))
-        scale = _scale(name, oriented, profiles, request.input_scale)
+        scale = _scale(label, oriented, profiles, request.input_scale)
 
         def landmarks(where: slice, values: np.ndarray) -> np.ndarray:
-            """The measured landmarks as z-scores, NaN where missing."""
-            _check_profiles(name, oriented.sample_id[where], values, scale, request.input_scale)
+            """Computes the z-scores of the measured landmarks, NaN where missing."""
+            _check_profiles(label, oriented.sample_id[where], values, scale, request.input_scale)
             log2 = average(log2_of_linear(values) if scale == "linear" else values, genes)
             missing = np.isnan(log2).sum(axis=1)
             worst = int(missing.argmax())
-            _check_missing(name, oriented.sample_id[where][worst], missing[worst], log2.shape[1], request.max_missing)
+            _check_missing(label, oriented.sample_id[where][worst], missing[worst], log2.shape[1], request.max_missing)
             return log2 if scale == "zscore" else model.standardize(log2)
 
         def started() -> Iterator[Callable[[], Block]]:
@@ -167,9 +174,9 @@ def predict_table(
             for where, values in profiles():
                 zscores = landmarks(where, values)
                 filled, distance = complete(zscores, model.factors)
-                told["distance"][where] = distance
-                told["out_of_range"][where] = distance > model.reliability.farthest
-                told["landmarks_imputed"][where] = np.isnan(zscores).sum(axis=1)
+                sample_metadata["distance"][where] = distance
+                sample_metadata["out_of_range"][where] = distance > model.reliability.farthest
+                sample_metadata["landmarks_imputed"][where] = np.isnan(zscores).sum(axis=1)
                 yield start(where, filled)
 
         def blocks(most: int) -> Iterator[Block]:
@@ -177,7 +184,7 @@ def predict_table(
                 for finish in _ahead(items):
                     where, rows, values = finish()
                     inferred = values[:, model.config.landmarks :]
-                    model.check_inferred(name, oriented.sample_id[where], inferred, targets, log2=in_log2)
+                    model.check_inferred(label, oriented.sample_id[where], inferred, targets, log2=in_log2)
                     yield where, rows, values
 
         whole = Expression(
@@ -185,37 +192,50 @@ def predict_table(
             oriented.sample_id,
             blocks,
             row_metadata,
-            {**oriented.sample_metadata, **told},
+            {**oriented.sample_metadata, **sample_metadata},
             "prediction",
             oriented.stand_ins,
-            provenance_of(model, name, request, scale),
+            provenance_of(model, label, request, scale),
         )
         yield Prediction(whole, match, scale)
 
 
-def provenance_of(model: Model, name: Path, request: Request, scale: InputScale) -> dict[str, Any]:
-    """What a prediction's output says of how it was made; nothing of the output's own name, nor of folders.
+def provenance_of(model: Model, label: str, request: Request, scale: InputScale) -> dict[str, Any]:
+    """Describes how a prediction was made, for its output; neither the output's own name nor folders are included.
+
+    Args:
+      model: the model that predicted.
+      label: what messages call the table; of a path only the last part is used.
+      request: the options.
+      scale: the scale that the table was taken to be on.
 
     Returns:
-      "dgex", the version; "model": "name" and "sha256" of its directory (see ``Model.source``); "input": "name" and the
-      "scale" it was taken for; "options", the request's fields but for those that are None.
+      "dgex", the version; "model": "name" and "sha256" of its directory (see ``Model.source``); "input": the table's
+      "name" and "scale"; "options", the fields of the request that are not None.
     """
     return {
         "dgex": __version__,
         "model": dict(model.source) or {"name": "in memory"},
-        "input": {"name": name.name, "scale": scale},
+        "input": {"name": os.path.basename(label), "scale": scale},
         "options": {option: value for option, value in asdict(request).items() if value is not None},
     }
 
 
 def rows_of(model: Model, request: Request) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:
-    """The rows of a prediction, landmarks and then targets: their ids, and what is said of each.
+    """Lists the ids and the metadata of a prediction's rows, landmarks and then targets.
 
-    Metadata: symbol; kind ("measured", "inferred", or "imputed" where the table lacks the landmark; where some profiles
-    do, it is filled in there and stays "measured"); validation_pearson (within studies), validation_r2,
-    validation_zscore_mae, validation_log2_mae; well_inferred (true where measured too, as the Connectivity Map counts
-    landmarks among its best inferred genes); with an interval its half width, on the output's scale. Of landmarks these
-    numbers are NaN.
+    The metadata are symbol; kind ("measured", "inferred", or "imputed" for a landmark that the table lacks; a landmark
+    that only some profiles lack is imputed there and stays "measured"); validation_pearson (within studies),
+    validation_r2, validation_zscore_mae, validation_log2_mae; well_inferred (also true of measured landmarks, as the
+    Connectivity Map counts landmarks among its best inferred genes); and, where the request has an interval, its half
+    width on the output's scale. The numbers of landmarks are NaN.
+
+    Args:
+      model: the model to predict with.
+      request: the options.
+
+    Returns:
+      Ids, and metadata columns by name. All landmarks are "measured"; ``predict_table`` marks those that a table lacks.
 
     Raises:
       DgexError: the model has no such interval.
@@ -223,13 +243,13 @@ def rows_of(model: Model, request: Request) -> tuple[tuple[str, ...], dict[str, 
     reference, reliability = model.reference, model.reliability
     landmark, target = reference.landmark_genes, reference.target_genes
     kept = np.arange(len(target)) if request.all_targets else model.inferred
-    twin = reference.overlap[kept]
+    is_landmark = reference.overlap[kept]
     inferred = target.take(kept)
-    ids = [gene + INFERRED * both for gene, both in zip(inferred.ensembl, twin.tolist(), strict=True)]
+    ids = [gene + INFERRED * both for gene, both in zip(inferred.ensembl, is_landmark.tolist(), strict=True)]
     sd = reference.target_scaler.sd
 
-    def column(measured: float | bool, of_target: np.ndarray) -> np.ndarray:
-        return np.concatenate([np.full(len(landmark), measured, of_target.dtype), of_target[kept]])
+    def column(landmark_entry: float | bool, targets: np.ndarray) -> np.ndarray:
+        return np.concatenate([np.full(len(landmark), landmark_entry, targets.dtype), targets[kept]])
 
     metadata = {
         "symbol": np.array(landmark.symbol + inferred.symbol),
@@ -250,7 +270,11 @@ def rows_of(model: Model, request: Request) -> tuple[tuple[str, ...], dict[str, 
 def _assembly(
     model: Model, request: Request, devices: tuple[jax.Device, ...]
 ) -> Callable[[slice, np.ndarray], Callable[[], Block]]:
-    """Starts inferring the targets of complete landmark z-scores; what it gives waits, and puts the rows together."""
+    """Makes the function that starts to infer the targets of a block of profiles.
+
+    That function takes complete landmark z-scores and returns at once; the function that it returns waits for the
+    inferred targets and makes the block of landmarks and targets on the output's scale.
+    """
     reference = model.reference
     landmarks = model.config.landmarks
     config, params, scaler = model.config, model.params, reference.target_scaler
@@ -265,7 +289,7 @@ def _assembly(
 
         def finish() -> Block:
             values = np.empty((len(landmark), landmarks + config.targets), np.float32)
-            values[:, :landmarks] = to_log2(landmark, reference.landmark_scaler) if in_log2 else landmark
+            values[:, :landmarks] = unstandardize(landmark, reference.landmark_scaler) if in_log2 else landmark
             network.finish(started, values[:, landmarks:])
             return where, slice(0, values.shape[1]), values
 
@@ -275,7 +299,7 @@ def _assembly(
 
 
 def _ahead(items: Iterator[Item]) -> Iterator[Item]:
-    """The same, each made in another thread while the one before is in use: one is read while another is written."""
+    """Prefetches one item: makes it in another thread while the caller works on the item before."""
     with ThreadPoolExecutor(1) as thread:
         waiting = thread.submit(next, items, None)
         while (item := waiting.result()) is not None:
@@ -283,54 +307,55 @@ def _ahead(items: Iterator[Item]) -> Iterator[Item]:
             yield item
 
 
-def _scale(name: Path, table: Expression, profiles: Profiles, asked: InputScale) -> InputScale:
-    """The scale of the table: the one asked for, if its first profiles do not speak against it, or what they show."""
+def _scale(label: str, table: Expression, profiles: Profiles, requested: InputScale) -> InputScale:
+    """Determines the scale of the table from its first profiles, or checks the requested scale against them."""
     where, values = next(profiles())
     ids = table.sample_id[where]
-    if asked == "auto":
+    if requested == "auto":
         try:
-            return intensity_scale(name, ids, reach_of(values), lambda rows: values[rows])
+            return intensity_scale(label, ids, value_ranges(values), lambda rows: values[rows])
         except NoIntensitiesError as error:
             raise DgexError(f"{error}; for z-scores of each gene, say --input-scale zscore") from error
         except MixedScalesError as error:
             raise DgexError(f"{error}, or say --input-scale linear if that is what all of them are on") from error
     known = values[~np.isnan(values)]
-    if asked == "log2" and (known > LARGEST_LOG2).any():
+    if requested == "log2" and (known > LARGEST_LOG2).any():
         raise DgexError(
-            f"{name}: its values reach {known.max():g}, so they are counts or linear, not log2; say --input-scale "
+            f"{label}: its values reach {known.max():g}, so they are counts or linear, not log2; say --input-scale "
             "linear"
         )
-    if asked == "zscore" and len(known) and (known < 0).mean() < LEAST_NEGATIVE:
+    if requested == "zscore" and len(known) and (known < 0).mean() < LEAST_NEGATIVE:
         raise DgexError(
-            f"{name}: {(known < 0).mean():.0%} of its values are negative, so they are no z-scores; leave out "
+            f"{label}: {(known < 0).mean():.0%} of its values are negative, so they are not z-scores; leave out "
             "--input-scale"
         )
-    return asked
+    return requested
 
 
 def _check_profiles(
-    name: Path, sample_id: tuple[str, ...], values: np.ndarray, scale: InputScale, asked: InputScale
+    label: str, sample_id: tuple[str, ...], values: np.ndarray, scale: InputScale, requested: InputScale
 ) -> None:
-    """Refuses profiles that are none on this scale; those of NaN alone are refused for what they lack."""
-    reach = reach_of(values)
-    smallest, largest, whole = reach.T
+    """Refuses profiles that cannot be on this scale; ``_check_missing`` refuses those without any value."""
+    ranges = value_ranges(values)
+    smallest, largest, whole = ranges.T
     measured = largest > -np.inf
     small = measured & (largest <= LARGEST_LOG2) & (whole == 0)
     for wrong, problem in (
         (measured & (smallest == largest), "has one value throughout; leave it out"),
-        (small & (scale == "linear") & (asked == "auto"), f"stays below {LARGEST_LOG2:g}, as log2 values do, and the "
-         "first ones are linear; bring all profiles to one scale, or say --input-scale linear"),
+        (small & (scale == "linear") & (requested == "auto"), f"stays below {LARGEST_LOG2:g}, as log2 values do, and "
+         "the first ones are linear; bring all profiles to one scale, or say --input-scale linear"),
     ):  # fmt: skip
         if wrong.any():
-            raise DgexError(f"{name}: the profile {sample_id[int(wrong.argmax())]} {problem}")
-    check_reach(name, sample_id, reach, scale)
+            raise DgexError(f"{label}: the profile {sample_id[int(wrong.argmax())]} {problem}")
+    check_value_ranges(label, sample_id, ranges, scale)
 
 
-def _check_missing(name: Path, which: str, missing: int, of: int, most: float, remark: str = "") -> None:
-    if missing == of:
-        raise DgexError(f"{name}: {which} has no value of any landmark; leave it out")
-    if missing > most * of:
+def _check_missing(label: str, profile: str, missing: int, landmarks: int, most: float, remark: str = "") -> None:
+    """Refuses a profile that lacks all landmarks, or more than the share ``most`` of them."""
+    if missing == landmarks:
+        raise DgexError(f"{label}: {profile} has no value of any landmark; leave it out")
+    if missing > most * landmarks:
         raise DgexError(
-            f"{name}: {which} lacks {missing} of the {of} landmarks{remark}, more than {most:.0%}; use a fuller table, "
-            "name its genes otherwise, or allow more (--max-missing)"
+            f"{label}: {profile} lacks {missing} of the {landmarks} landmarks{remark}, more than {most:.0%}; use a "
+            "fuller table, name its genes otherwise, or allow more (--max-missing)"
         )

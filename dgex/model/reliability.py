@@ -1,10 +1,11 @@
-"""How far the inferred value of each gene can be trusted, from the validation profiles.
+"""Measures on validation profiles how far the inferred value of each gene can be trusted.
 
-All of it is per gene. Intervals are those of split conformal prediction (Lei et al., JASA 113:1094, 2018): of n
-absolute errors the ceil((n + 1) level)-th smallest. That holds the promised share of values for profiles like the
-validation ones, had these chosen nothing; they chose the best epoch, which makes it a little less. Profiles of a new
-study are less alike than those of one study are, so there the share is smaller: it is measured, not assumed (``dgex
-evaluate``, and the model's card). Only measured values count: where a target is missing (NaN), so is its error.
+All results are per gene. Prediction intervals are those of split conformal prediction (Lei et al., JASA 113:1094,
+2018): their half width is the ceil((n + 1) level)-th smallest of n absolute errors. They contain the promised share of
+values for profiles like the validation profiles, provided these chose nothing; since they chose the best epoch, the
+share is slightly smaller. Profiles of a new study differ from the validation profiles, so there the share is smaller
+still: it is measured, not assumed (``dgex evaluate``, and the model's card). Only measured values count: where a target
+is missing (NaN), so is its error.
 """
 
 from collections.abc import Sequence
@@ -15,29 +16,29 @@ import numpy as np
 from dgex.errors import DgexError
 
 LEVELS = (0.5, 0.8, 0.9, 0.95)
-GENES = 256  # worked on at once, as float64 copies of all may not fit
+GENES = 256  # in a block of computation, as float64 copies of all may not fit into memory
 
-# A gene counts as well inferred where its inferred values tell a quarter of the variance among the profiles of a study
-# (r >= 0.5) and beat its mean. The Connectivity Map asks of its best inferred genes (BING) that an inferred gene
-# resemble itself more than 95 % of all others do (Subramanian et al., Cell 171:1437, 2017), which genes that go
-# together fail however well they are inferred.
+# A gene counts as well inferred where its inferred values explain a quarter of the variance among the profiles of a
+# study (r >= 0.5) and have a smaller error than its mean. The Connectivity Map requires of its best inferred genes
+# (BING) that an inferred gene correlates with its own measured values better than 95 % of all other genes do
+# (Subramanian et al., Cell 171:1437, 2017). Genes that vary together fail that criterion, even if well inferred.
 LEAST_PEARSON = 0.5
 
 
 @dataclass(frozen=True)
 class Reliability:
-    """What validation showed of every target; z-scores are in units of a gene's training SD.
+    """Holds the validation results of every target; z-scores are in units of a gene's training SD.
 
     Attributes:
       pearson: correlation of inferred and measured values within studies, f4 ``[targets]``: each study's means are
-        taken away, since that studies differ is easy to infer and of no use to who has one. NaN where either is
-        constant, or was never measured.
-      r2: against the mean predictor, f4 ``[targets]``; NaN where that makes no error.
-      zscore_mae: mean absolute error, f4 ``[targets]``; NaN where never measured.
-      half_width: how far from the inferred value the ends of the intervals of ``LEVELS`` lie, z-scores f4
+        subtracted, since differences between studies are easy to infer and of no use to someone who has one study. NaN
+        where inferred or measured values are constant, or the target was never measured.
+      r2: R2 against the mean predictor, f4 ``[targets]``; NaN where the mean predictor makes no error.
+      zscore_mae: mean absolute error, f4 ``[targets]``; NaN where the target was never measured.
+      half_width: half widths of the prediction intervals of ``LEVELS`` around the inferred value, z-scores f4
         ``[levels, targets]``; infinite where too few validation profiles have the target for the level.
-      farthest: a profile at a greater distance from the training data than this (``dgex.model.imputation.complete``)
-        is out of range: 99 % of the validation profiles are nearer.
+      farthest: a profile whose distance from the training data (``dgex.model.imputation.complete``) is greater than
+        this is out of distribution, which outputs call "out of range"; 99 % of the validation profiles are nearer.
     """
 
     pearson: np.ndarray
@@ -48,17 +49,20 @@ class Reliability:
 
     @property
     def well_inferred(self) -> np.ndarray:
-        """Which targets are inferred well: validation r of 0.5 or more, and R2 above 0; bool ``[targets]``."""
+        """Tells which targets are well inferred: validation r of 0.5 or more, and R2 above 0; bool ``[targets]``."""
         return is_well_inferred(self.pearson, self.r2)
 
     def half_width_at(self, level: float) -> np.ndarray:
-        """The half widths of one of ``LEVELS``: z-scores f4 ``[targets]``, NaN for a target too seldom measured.
+        """Selects the half widths of one level: z-scores f4 ``[targets]``, NaN for a target too seldom measured.
+
+        Args:
+          level: one of ``LEVELS``.
 
         Raises:
-          DgexError: it is none of them, or validation had too few profiles for it.
+          DgexError: the level is not one of ``LEVELS``, or validation had too few profiles for it.
         """
         if level not in LEVELS:
-            raise DgexError(f"interval {level:g}: is not kept; choose from {', '.join(map(str, LEVELS))}")
+            raise DgexError(f"interval {level:g}: is not available; choose from {', '.join(map(str, LEVELS))}")
         chosen = self.half_width[LEVELS.index(level)]
         unknown = np.isinf(chosen)
         if unknown.all():
@@ -69,17 +73,18 @@ class Reliability:
 
 
 def is_well_inferred(pearson: np.ndarray, r2: np.ndarray) -> np.ndarray:
-    """The criterion for ``well_inferred``, of values ``[targets]``; NaN does not meet it."""
+    """Applies the criterion of ``Reliability.well_inferred`` to values ``[targets]``; NaN does not meet it."""
     return (np.nan_to_num(pearson) >= LEAST_PEARSON) & (np.nan_to_num(r2) > 0)
 
 
 def measure(inferred: np.ndarray, target: np.ndarray, study: Sequence[str], distance: np.ndarray) -> Reliability:
-    """The reliability that validation shows.
+    """Computes the reliability of every target from validation profiles.
 
     Args:
-      inferred, target: z-scores ``[profiles, targets]``; of ``target`` NaN where not measured.
-      study: of each profile.
-      distance: of each profile from the training data ``[profiles]``.
+      inferred: z-scores ``[profiles, targets]``.
+      target: measured z-scores ``[profiles, targets]``, NaN where missing.
+      study: the study of each profile.
+      distance: the distance of each profile from the training data, ``[profiles]``.
     """
     error = inferred - target
     farthest = float(np.float32(np.quantile(distance, 0.99)))  # a model directory keeps float32
@@ -88,16 +93,21 @@ def measure(inferred: np.ndarray, target: np.ndarray, study: Sequence[str], dist
 
 
 def mean_error(error: np.ndarray) -> np.ndarray:
-    """The mean absolute error of each gene over ``[profiles, targets]``, f8 ``[targets]``; NaN where all are NaN."""
+    """Computes the mean absolute error of each target from errors ``[profiles, targets]``; NaN where all are NaN."""
     with np.errstate(invalid="ignore"):  # 0 / 0
         count = np.count_nonzero(~np.isnan(error), axis=0)
         return np.nansum(np.abs(error), axis=0, dtype=np.float64) / count
 
 
 def agreement(inferred: np.ndarray, target: np.ndarray, study: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Within-study correlation, and R2 against the mean predictor, of z-scores ``[profiles, targets]``.
+    """Computes the within-study correlation, and R2 against the mean predictor, of each target.
 
     Profiles in which a target is NaN do not count for it.
+
+    Args:
+      inferred: z-scores ``[profiles, targets]``.
+      target: measured z-scores ``[profiles, targets]``, NaN where missing.
+      study: the study of each profile.
 
     Returns:
       Two arrays f4 ``[targets]``; NaN where a gene does not vary.
@@ -127,9 +137,9 @@ def agreement(inferred: np.ndarray, target: np.ndarray, study: Sequence[str]) ->
 
 
 def half_widths(error: np.ndarray) -> np.ndarray:
-    """Split conformal half widths of ``LEVELS``: from errors ``[profiles, targets]`` to f4 ``[levels, targets]``.
+    """Computes split conformal half widths, f4 ``[levels, targets]``, from errors ``[profiles, targets]``.
 
-    Each target's are those of the profiles that have it (whose error is not NaN).
+    For each target only the profiles that have it (whose error is not NaN) count.
     """
     targets = error.shape[1]
     result = np.empty((len(LEVELS), targets), np.float32)
@@ -144,21 +154,24 @@ def half_widths(error: np.ndarray) -> np.ndarray:
 
 
 def coverage(error: np.ndarray, half_width: np.ndarray, study: Sequence[str]) -> dict[str, dict[str, float]]:
-    """What share of the values lies within the intervals, by level: of "all" and in the studies with least and most.
+    """Computes the share of the values that lie within their prediction intervals.
+
+    Targets for whose interval validation had too few profiles are left out, and so are levels that no target has.
 
     Args:
-      error: inferred minus measured z-scores ``[profiles, targets]``, NaN where not measured.
+      error: inferred minus measured z-scores ``[profiles, targets]``, NaN where missing.
       half_width: as in ``Reliability``, ``[levels, targets]``.
-      study: of each profile.
+      study: the study of each profile.
 
-    Targets for whose interval validation had too few profiles are left out, and levels that no target has.
+    Returns:
+      By level the share of "all" values, and the "lowest" and the "highest" share of a study.
     """
     names, number = np.unique(np.asarray(study), return_inverse=True)
     shares = {}
     for level, width in zip(LEVELS, half_width, strict=True):
-        held = np.isfinite(width) & ~np.isnan(error)
-        total = np.bincount(number, held.sum(axis=1), len(names))
-        inside = np.bincount(number, (held & (np.abs(error) <= width)).sum(axis=1), len(names))
+        counted = np.isfinite(width) & ~np.isnan(error)
+        total = np.bincount(number, counted.sum(axis=1), len(names))
+        inside = np.bincount(number, (counted & (np.abs(error) <= width)).sum(axis=1), len(names))
         if total.any():
             by_study = inside[total > 0] / total[total > 0]
             ends = {"lowest": float(by_study.min()), "highest": float(by_study.max())}

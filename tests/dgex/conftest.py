@@ -8,7 +8,8 @@ import pytest
 
 from dgex import parallel
 from dgex.batches import Samples
-from dgex.data.dataset import Dataset, read_dataset, write_dataset
+from dgex.data.dataset import Dataset, read_dataset
+from dgex.data.dataset_writing import write_dataset
 from dgex.data.genes import Genes
 from dgex.data.normalization import fit_scaler
 from dgex.formats.expression import Expression, in_memory

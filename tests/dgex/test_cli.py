@@ -11,7 +11,8 @@ import pytest
 from dgex import __version__
 from dgex.cli import app
 from dgex.data import dataset
-from dgex.data.dataset import sha256_of, write_dataset
+from dgex.data.dataset import sha256_of
+from dgex.data.dataset_writing import write_dataset
 from dgex.model import fitting
 from dgex.model.directory import load_model, read_card
 
@@ -204,7 +205,7 @@ def test_train_does_not_write_over(model_files, tmp_path, refused):
     for output in (model_files / "model", model_files / "plate.gct", tmp_path / "model"):
         before = names_in(model_files)
         command = partial(dgex, "train", model_files / "made-up.h5", "-o", output)
-        assert "is there already" in refused(command)
+        assert "exists already" in refused(command)
         assert names_in(model_files) == before and names_in(tmp_path) == ["model"]
 
 

@@ -150,7 +150,7 @@ def many(frame: pd.DataFrame) -> pd.DataFrame:
 BAD = {
     "counts as log2": (lambda f: text_of(np.exp2(f)), ["--input-scale", "log2"], "counts or linear, not log2"),
     "centred": (lambda f: text_of(f.sub(f.mean(axis=1), axis=0)), [], "centred gene by gene"),
-    "log2 as z-scores": (text_of, ["--input-scale", "zscore"], "are no z-scores"),
+    "log2 as z-scores": (text_of, ["--input-scale", "zscore"], "are not z-scores"),
     "an all-zero profile": (lambda f: text_of(f.assign(s3=0.0)), [], "s3 has one value throughout"),
     "all zero": (lambda f: text_of(f * 0), [], "every profile has one value throughout"),
     "an empty profile": (lambda f: text_of(f.assign(s3=np.nan)), [], "s3 has no value of any landmark"),
@@ -167,7 +167,11 @@ BAD = {
     "nothing": (lambda f: "", [], "is empty"),
     "a cut line": (lambda f: text_of(f)[:-80], [], "has 53 fields where 61 belong"),
     "no table": (lambda f: "\0\1\2", [], "no known format"),
-    "a level that is not kept": (text_of, ["--interval", "0.7"], "interval 0.7: is not kept; choose from 0.5, 0.8"),
+    "a level that is not available": (
+        text_of,
+        ["--interval", "0.7"],
+        "interval 0.7: is not available; choose from 0.5",
+    ),
     "a share of landmarks": (text_of, ["--max-missing", "1.5"], "max_missing is a share of the landmarks"),
     "too many devices": (text_of, ["--devices", "100"], "100 devices asked for"),
 }
@@ -252,7 +256,7 @@ def test_inputs_that_are_not_there(model_files, tmp_path, refused):
         (tmp_path / "none.gct", model_files / "model", "none.gct"),
         (tmp_path, model_files / "model", str(tmp_path)),
         (model_files / "plate.gct", tmp_path / "none", "none: there is no such directory"),
-        (model_files / "plate.gct", model_files, "is no model directory"),
+        (model_files / "plate.gct", model_files, "is not a model directory"),
     ):
         assert named in refused(partial(dgex, "predict", table, "-m", model, "-o", output))
     assert names_in(tmp_path) == []

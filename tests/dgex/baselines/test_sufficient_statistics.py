@@ -4,7 +4,8 @@ import jax
 import numpy as np
 import pytest
 
-from dgex import parallel, products
+from dgex import parallel
+from dgex.baselines import sufficient_statistics
 from dgex.batches import Samples
 from dgex.errors import DgexError
 
@@ -40,21 +41,21 @@ def check(found, x, y, rtol=1e-13):
 @pytest.mark.parametrize("devices", [1, 3, 4])
 @pytest.mark.parametrize("block", [1000, 40])  # resident; streamed in several blocks, the last one uneven
 def test_sums_are_those_of_numpy(monkeypatch, devices, block):
-    monkeypatch.setattr(products, "BATCH", 13)
+    monkeypatch.setattr(sufficient_statistics, "BATCH", 13)
     x, y = draw(101)
-    check(products.products(Samples(x, y, parallel.devices(devices), block)), x, y)
+    check(sufficient_statistics.products(Samples(x, y, parallel.devices(devices), block)), x, y)
 
 
 @pytest.mark.parametrize("samples", [1, 2])
 def test_fewer_samples_than_devices(samples):
     x, y = draw(samples)
-    check(products.products(Samples(x, y, parallel.devices(4), 10)), x, y)
+    check(sufficient_statistics.products(Samples(x, y, parallel.devices(4), 10)), x, y)
 
 
 def test_float64_stays_inside():
     x, y = draw(3)
     samples = Samples(x, y, parallel.devices(1), 10)
-    products.products(samples)
+    sufficient_statistics.products(samples)
     assert not jax.config.jax_enable_x64
     assert {part.dtype for part in samples._resident} == {np.dtype(np.float32)}
 
@@ -64,14 +65,15 @@ def test_values_far_from_zero_keep_their_covariance():
     rng = np.random.default_rng(1)
     x = (12 + 1e-3 * rng.normal(size=(3000, LANDMARKS))).astype("f4")
     y = (12 + 1e-3 * rng.normal(size=(3000, TARGETS))).astype("f4")
-    found = products.products(Samples(x, y, parallel.devices(2), 5000))
+    found = sufficient_statistics.products(Samples(x, y, parallel.devices(2), 5000))
     np.testing.assert_allclose(found.centred_gram / 3000, np.cov(x.T.astype("f8"), ddof=0), rtol=1e-6, atol=1e-12)
 
 
 def test_results_add_up_in_float64():
     x, y = draw(101)
     parts = [
-        products.products(Samples(x[rows], y[rows], parallel.devices(2), 1000)) for rows in (slice(40), slice(40, None))
+        sufficient_statistics.products(Samples(x[rows], y[rows], parallel.devices(2), 1000))
+        for rows in (slice(40), slice(40, None))
     ]
     check(parts[0] + parts[1], x, y)
 
@@ -82,4 +84,4 @@ def test_float64_samples_are_refused(wide):
     values = {"landmark": x, "target": y}
     values[wide] = values[wide].astype("f8")
     with pytest.raises(DgexError, match="^samples are float64; give them as float32$"):
-        products.products(Samples(**values, devices=parallel.devices(1), block=10))
+        sufficient_statistics.products(Samples(**values, devices=parallel.devices(1), block=10))

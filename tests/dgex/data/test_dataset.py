@@ -13,13 +13,12 @@ from dgex.data.dataset import (
     SPLITS,
     Dataset,
     Missing,
-    create_dataset,
     read_dataset,
     read_provenance,
     read_reference,
     sha256_of,
-    write_dataset,
 )
+from dgex.data.dataset_writing import create_dataset, write_dataset
 from dgex.data.genes import Genes
 from dgex.data.normalization import fit_scaler
 from dgex.errors import DgexError

@@ -1,7 +1,6 @@
 """Which rows are the landmarks, on real tables and on small ones made for each rule; averages against pandas."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -15,7 +14,7 @@ from dgex.formats.expression import in_memory
 from dgex.formats.opening import open_expression
 
 NAN = np.nan
-PATH = Path("table.csv")
+PATH = "table.csv"
 PLATE = "l1000/LJP009_A375_24H_X1_B20_QNORM_n371x978.gct.gz"
 COMPENDIUM = "geo/geo_compendium_n704x16687.gctx"
 RNA_SEQ = "geo/rnaseq_cohorts_n661x10018.gctx"

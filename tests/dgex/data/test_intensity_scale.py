@@ -1,7 +1,5 @@
 """Scales told from values: of real studies, and of values made to one scale."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -9,11 +7,11 @@ from dgex.data.intensity_scale import (
     MixedScalesError,
     NoIntensitiesError,
     _mean_correlation,
-    check_reach,
+    check_value_ranges,
     intensity_scale,
     log2_of_linear,
-    reach_of,
     scale_of,
+    value_ranges,
 )
 from dgex.errors import DgexError
 from dgex.formats.gct import open_gct
@@ -106,7 +104,7 @@ def test_what_is_on_no_one_scale(values, said, kind):
     """Those that are on no scale of intensities can be told from the rest, for they may be z-scores."""
     ids = [f"s{row}" for row in range(20)]
     with pytest.raises(DgexError, match=f"^table.csv: .*{said}") as refusal:
-        intensity_scale(Path("table.csv"), ids, reach_of(values), lambda rows: values[rows])
+        intensity_scale("table.csv", ids, value_ranges(values), lambda rows: values[rows])
     assert refusal.type is kind
 
 
@@ -115,7 +113,7 @@ COUNTS = RNG.poisson(2 ** (LEVELS - 6), (20, 500)).astype(np.float32)
 
 def scale_in(values) -> str:
     ids = [f"s{row}" for row in range(len(values))]
-    return intensity_scale(Path("table.csv"), ids, reach_of(values), lambda rows: values[rows])
+    return intensity_scale("table.csv", ids, value_ranges(values), lambda rows: values[rows])
 
 
 def test_whole_numbers_are_counts_however_small():
@@ -150,15 +148,15 @@ def test_counts_are_not_negative():
 )
 def test_what_no_measurement_on_a_scale_has(scale, value, said):
     values = np.array([[1, 2, 3], [0, 2, value], [np.nan] * 3], np.float32)
-    check_reach(Path("table.csv"), ["s0"], reach_of(values[:1]), scale)
-    check_reach(Path("table.csv"), ["s2"], reach_of(values[2:]), scale)
+    check_value_ranges("table.csv", ["s0"], value_ranges(values[:1]), scale)
+    check_value_ranges("table.csv", ["s2"], value_ranges(values[2:]), scale)
     with pytest.raises(DgexError, match=f"^table.csv: the profile s1 {said}"):
-        check_reach(Path("table.csv"), ["s0", "s1", "s2"], reach_of(values), scale)
+        check_value_ranges("table.csv", ["s0", "s1", "s2"], value_ranges(values), scale)
 
 
-def test_reach():
+def test_value_ranges():
     values = np.array([[1, np.nan, 3], [0.5, -2, 7], [np.nan] * 3], np.float32)
-    np.testing.assert_array_equal(reach_of(values), [[1, 3, 1], [-2, 7, 0], [np.inf, -np.inf, 1]])
+    np.testing.assert_array_equal(value_ranges(values), [[1, 3, 1], [-2, 7, 0], [np.inf, -np.inf, 1]])
 
 
 def test_mean_correlation_is_that_of_all_pairs():

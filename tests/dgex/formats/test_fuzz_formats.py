@@ -20,7 +20,7 @@ import pytest
 from scipy import sparse
 
 import dgex
-from dgex.data.dataset import write_dataset
+from dgex.data.dataset_writing import write_dataset
 from dgex.formats.expression import in_memory
 from dgex.formats.writing import write_expression
 

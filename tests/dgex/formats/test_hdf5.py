@@ -13,7 +13,8 @@ import numpy as np
 import pandas
 import pytest
 
-from dgex.data.dataset import read_dataset, write_dataset
+from dgex.data.dataset import read_dataset
+from dgex.data.dataset_writing import write_dataset
 from dgex.formats import hdf5
 from dgex.formats.expression import in_memory
 from dgex.formats.hdf5 import create_hdf5

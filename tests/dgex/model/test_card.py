@@ -113,7 +113,7 @@ def test_how_well_inferred_genes_did_on_test(small_model, shares, said):
     assert said in changed(small_model, lambda made: made["scores"]["test"].update(well_inferred=shares))
 
 
-NEW, OLD = "The network saw none of the 2 test studies.", "**The test profiles are not of new studies**"
+NEW, OLD = "The network was trained on none of the 2 test studies.", "**The test profiles are not of new studies**"
 
 
 @pytest.mark.parametrize(

@@ -215,9 +215,9 @@ def test_a_loop_of_links(folder):
 
 def test_what_is_no_model_directory(tmp_path):
     refuses(tmp_path / "none", "there is no such directory; make a model with `dgex train`")
-    refuses(tmp_path, "is no model directory, it has no SHA256SUMS")
+    refuses(tmp_path, "is not a model directory, it has no SHA256SUMS")
     (tmp_path / "file").write_text("text")
-    refuses(tmp_path / "file", "is no model directory")
+    refuses(tmp_path / "file", "is not a model directory")
 
 
 def test_the_first_schema_is_still_read(folder, small_model):
@@ -231,7 +231,7 @@ def test_the_first_schema_is_still_read(folder, small_model):
 
 def test_another_schema_version(folder):
     changed_header(folder, lambda header: header.update(schema_version=3))
-    refuses(folder, "has schema version 3, this is dgex for 2; fetch or make the model again")
+    refuses(folder, "has schema version 3, this dgex reads up to 2; fetch or make the model again")
 
 
 @pytest.mark.parametrize(
@@ -270,10 +270,10 @@ def test_a_header_that_is_no_json_object(folder, text):
         (lambda arrays: arrays.pop("outputs/bias"), "does not hold the network"),
         (lambda arrays: arrays.update({"outputs/bias": np.zeros(59, np.float32)}), "does not hold the network"),
         (lambda arrays: arrays.update({"H0/kernel": np.zeros((16, 24), np.float32)}), "does not hold the network"),
-        (lambda arrays: arrays["H0/kernel"].fill(np.nan), "H0/kernel is not of finite float32"),
-        (lambda arrays: arrays["outputs/bias"].__setitem__(3, np.inf), "outputs/bias is not of finite float32"),
-        (lambda arrays: arrays.update({"outputs/bias": np.zeros(60)}), "outputs/bias is not of finite float32"),
-        (lambda arrays: arrays.update({"outputs/bias": np.zeros(60, np.int32)}), "outputs/bias is not of finite"),
+        (lambda arrays: arrays["H0/kernel"].fill(np.nan), "H0/kernel does not hold finite float32"),
+        (lambda arrays: arrays["outputs/bias"].__setitem__(3, np.inf), "outputs/bias does not hold finite float32"),
+        (lambda arrays: arrays.update({"outputs/bias": np.zeros(60)}), "outputs/bias does not hold finite float32"),
+        (lambda arrays: arrays.update({"outputs/bias": np.zeros(60, np.int32)}), "outputs/bias does not hold finite"),
     ],
 )
 def test_other_weights(folder, change, said):
@@ -374,7 +374,7 @@ def test_a_model_is_not_written_over(small_model, saved, tmp_path):
     (tmp_path / "empty").mkdir()
     for path in (saved, tmp_path / "file", tmp_path / "empty"):
         for write in (check_new, lambda path: save_model(path, small_model)):
-            with pytest.raises(DgexError, match="is there already; choose another folder"):
+            with pytest.raises(DgexError, match="exists already; choose another folder"):
                 write(path)
     assert {path.name: path.read_bytes() for path in saved.iterdir()} == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "file"]
@@ -446,7 +446,7 @@ def test_texts_of_gigabytes_are_not_read(folder, name):
         ),
         (
             lambda arrays: (arrays["factors/loadings"].fill(9e3), arrays["factors/noise"].fill(1e-6)),
-            "the factors are none of z-scores",
+            "the factors do not fit z-scores",
         ),
         (
             lambda arrays: arrays["landmark/mean"].fill(-1e38),

@@ -44,7 +44,7 @@ def with_values(table: Expression, values: np.ndarray, **changes) -> Expression:
 
 
 def evaluate(model: Model, table: Expression, **request):
-    return evaluate_table(model, Path("it.gctx"), table, Request(**request), parallel.devices(1), Path("/tmp"))
+    return evaluate_table(model, "it.gctx", table, Request(**request), parallel.devices(1), Path("/tmp"))
 
 
 def truth_of(model: Model, table: Expression) -> np.ndarray:
@@ -227,7 +227,7 @@ def test_the_real_compendium_has_the_scores_of_its_card(shared, tmp_path):
 
     model, path = load_model(), shared / "data" / "geo" / "geo_compendium_n704x16687.gctx"
     with open_expression(path) as table:
-        scores = evaluate_table(model, path, table, Request(), parallel.devices(), tmp_path).scores
+        scores = evaluate_table(model, str(path), table, Request(), parallel.devices(), tmp_path).scores
     for split in ("validation", "test"):
         card = model.provenance["scores"][split]["network"]["zscore_mae"]
         assert scores[split]["network"]["zscore_mae"] == pytest.approx(card, abs=2e-3)

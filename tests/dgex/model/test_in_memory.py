@@ -39,7 +39,7 @@ def genes(small_model) -> tuple[str, ...]:
 def whole(small_model, landmark, genes, tmp_path_factory):
     """The same by ``dgex.model.prediction``, which has tests of its own."""
     table, folder = in_memory(landmark, genes, [f"s{row}" for row in range(9)]), tmp_path_factory.mktemp("scratch")
-    with predict_table(small_model, folder, table, Request(interval=0.9), parallel.devices(1), folder) as prediction:
+    with predict_table(small_model, "it", table, Request(interval=0.9), parallel.devices(1), folder) as prediction:
         return prediction.expression, prediction.expression.load()
 
 

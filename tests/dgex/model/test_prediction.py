@@ -24,7 +24,7 @@ from dgex.model.reliability import Reliability
 from dgex.networks import NetworkConfig, init_params
 
 NAN = np.nan
-NAME = Path("plate.gct")
+NAME = "plate.gct"
 PLATE = "l1000/LJP009_A375_24H_X1_B20_QNORM_n371x978.gct.gz"
 TOLD = ("distance", "out_of_range", "landmarks_imputed")
 
@@ -234,7 +234,7 @@ def test_a_missing_landmark_is_filled_in_and_told(small_model, table, landmark):
     # Nobody measured how far off an imputed value is.
     assert np.isnan(told.row_metadata["interval_90_half_width"]).tolist() == [True] * 24 + [False] * 52
     assert prediction.match.missing == ("MADEUP3 (ENSG90000000003)", "MADEUP20 (ENSG90000000020)")
-    assert prediction.warnings()[0].startswith("60 of 60 profiles lack landmarks (up to 2), which were filled in")
+    assert prediction.warnings()[0].startswith("60 of 60 profiles lack landmarks (up to 2), which were imputed")
 
 
 def test_gaps_of_single_profiles_are_filled_in_and_told(small_model, landmark):
@@ -315,7 +315,7 @@ def test_what_is_said_of_each_row(small_model, scale, all_targets):
 
 
 def test_an_interval_that_the_model_lacks(small_model, table):
-    with pytest.raises(DgexError, match="interval 0.7: is not kept; choose from 0.5, 0.8, 0.9, 0.95"):
+    with pytest.raises(DgexError, match="interval 0.7: is not available; choose from 0.5, 0.8, 0.9, 0.95"):
         values_of(small_model, table, interval=0.7)
 
 
@@ -364,7 +364,7 @@ def test_nothing_to_warn_of(small_model, landmark):
             "its values reach .* counts or linear, not log2; say --input-s",
         ),
         (lambda x: x - x.mean(axis=0), {}, "centred gene by gene.*for z-scores of each gene, say --input-scale zscore"),
-        (lambda x: x, {"input_scale": "zscore"}, "0% of its values are negative, so they are no z-scores"),
+        (lambda x: x, {"input_scale": "zscore"}, "0% of its values are negative, so they are not z-scores"),
         (lambda x: np.where(np.arange(60)[:, None] == 7, 0, x), {}, "the profile s7 has one value throughout"),
         (lambda x: np.zeros_like(x), {}, "every profile has one value throughout"),
         (lambda x: np.full_like(x, NAN), {}, "has no value of any gene"),

@@ -192,7 +192,7 @@ def test_half_width_of_a_level():
 
 @pytest.mark.parametrize("level", [0.7, 0.0, 1.0, 90, -0.5, NAN])
 def test_other_levels_are_refused(level):
-    with pytest.raises(DgexError, match=r"is not kept; choose from 0.5, 0.8, 0.9, 0.95$"):
+    with pytest.raises(DgexError, match=r"is not available; choose from 0.5, 0.8, 0.9, 0.95$"):
         reliability().half_width_at(level)
 
 
