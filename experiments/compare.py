@@ -47,7 +47,7 @@ from experiments.report.figures import gene_errors, learning_curves, taaf_parame
 from experiments.report.sections import Section
 from experiments.report.sentences import ends, signed
 from experiments.trials.heldout import gene_scores
-from experiments.trials.models import Model
+from experiments.trials.models import ModelSpec
 from experiments.trials.sources import Source, single_source
 from experiments.trials.trial import Trial
 
@@ -131,7 +131,7 @@ def main(
     print(f"report: {output / 'report.html'}")
 
 
-def networks(protocol: str, matmul_precision: Precision) -> list[Model]:
+def networks(protocol: str, matmul_precision: Precision) -> list[ModelSpec]:
     """Lists the networks compared, of the size that goes with the protocol."""
     _, init = named_protocol(protocol, LAYERS)
     size = {**SIZES.get(protocol, {}), "init": init, "matmul_precision": matmul_precision}
@@ -206,7 +206,7 @@ def scores_of_all(by_model: Mapping[str, Run], source: Source) -> dict[str, Any]
 
 def test_scores(run: Run) -> dict[str, Any]:
     """Gives the means over all target genes, and over those that are no landmark genes too, on the test samples."""
-    every = [(gene_scores(one.sums), one.sd, one.overlap) for (one,) in zip(*run.scores("test"), strict=True)]
+    every = [(gene_scores(one.sums), one.sd, one.overlap) for (one,) in zip(*run.held_out_errors("test"), strict=True)]
     whole = [summarize(scores, sd) for scores, sd, _ in every]
     without = [summarize(scores, sd, ~overlap) for scores, sd, overlap in every]
     return {
@@ -239,7 +239,7 @@ def write_genes(path: Path, by_model: Mapping[str, Run], source: Source) -> None
     genes = reference.target_genes
     errors = {}
     for name, run in by_model.items():
-        (column := np.full(len(genes), np.nan))[run.scores("test")[0][0].measured] = run.of_genes("test").mae
+        (column := np.full(len(genes), np.nan))[run.held_out_errors("test")[0][0].measured] = run.per_gene("test").mae
         errors[f"{name}_test_zscore_mae"] = column
     with replacing(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")

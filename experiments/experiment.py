@@ -13,13 +13,13 @@ from dgex.files.atomic import check_writable
 from dgex.files.run_directory import claim
 from experiments.analysis.evidence import Evidence, Run, runs
 from experiments.report.sections import Section
-from experiments.trials.models import Model
+from experiments.trials.models import ModelSpec
 from experiments.trials.schedule import run_all
 from experiments.trials.sources import Source
 from experiments.trials.trial import Trial
 
 # What the networks stand beside.
-BASELINE_MODELS = (Model("mean", "mean predictor"), Model("ridge", "ridge regression"))
+BASELINE_MODELS = (ModelSpec("mean", "mean predictor"), ModelSpec("ridge", "ridge regression"))
 
 # The options that these experiments share.
 Epochs = Annotated[int | None, typer.Option(min=1, help="Instead of the protocol's number.", show_default=False)]

@@ -45,7 +45,7 @@ from experiments.report.sections import Cell, Figure, Section, Table
 from experiments.report.sentences import data_line, verdict
 from experiments.report.tables import comparison_table, error_table
 from experiments.trials.estimate import announce, estimate
-from experiments.trials.models import Model
+from experiments.trials.models import ModelSpec
 from experiments.trials.sources import Source, single_source
 from experiments.trials.trial import Trial
 
@@ -198,7 +198,7 @@ def estimate_and_train(
         print(f"report: {output / 'report.html'}")
 
 
-def activation_networks(units: int) -> list[Model]:
+def activation_networks(units: int) -> list[ModelSpec]:
     """Lists the study's networks, at the papers' size."""
     size = {"hidden": (units,) * DEPTH, "dropout": DROPOUT}
     return [
@@ -208,10 +208,10 @@ def activation_networks(units: int) -> list[Model]:
     ]
 
 
-def grid_networks() -> list[Model]:
+def grid_networks() -> list[ModelSpec]:
     """Lists the networks, those with the published dropout first, and then small ones before large ones."""
     return [
-        Model(
+        ModelSpec(
             f"dgex-{layers}x{units}{suffix}",
             f"{layers} × {units:,}, dropout {_percent(dropout)}",
             {

@@ -10,8 +10,8 @@ import numpy as np
 from dgex.errors import DgexError
 from dgex.metrics import GeneScores
 from experiments.analysis.statistics import Errors, PairedComparison, compare, correct
-from experiments.trials.heldout import MEASURES, Scores, gene_scores
-from experiments.trials.models import Model
+from experiments.trials.heldout import MEASURES, HeldOutErrors, gene_scores
+from experiments.trials.models import ModelSpec
 from experiments.trials.sources import Source
 from experiments.trials.trial import Outcome, Trial, read
 
@@ -41,13 +41,13 @@ class Evidence:
 class Run:
     """One model on several sources: outcomes ``[sources][seeds]``, of a baseline with one seed."""
 
-    model: Model
+    model: ModelSpec
     sources: tuple[str, ...]
     outcomes: tuple[tuple[Outcome, ...], ...]
 
-    def scores(self, held: str) -> list[list[Scores]]:
+    def held_out_errors(self, held_out: str) -> list[list[HeldOutErrors]]:
         """The scores on a held-out set, ``[sources][seeds]``."""
-        return [[outcome.scores[held] for outcome in seeds] for seeds in self.outcomes]
+        return [[outcome.held_out_errors[held] for outcome in seeds] for seeds in self.outcomes]
 
     @property
     def validation_mae(self) -> float:
@@ -55,11 +55,11 @@ class Run:
         return float(np.mean([[outcome.validation_mae for outcome in seeds] for seeds in self.outcomes]))
 
     def of_genes(self, held: str) -> GeneScores:
-        """Scores of every gene: errors over all samples, correlation within a source's, mean over sources and seeds.
+        """HeldOutErrors of every gene: errors over all samples, correlation within a source's, mean over sources and seeds.
 
         z-scores of different sources have different zeros, so their predictions are not correlated together.
         """
-        scores = self.scores(held)
+        scores = self.held_out_errors(held)
         by_seed = [gene_scores(np.sum([one.sums for one in seed], axis=0)) for seed in zip(*scores, strict=True)]
         apart = [gene_scores(one.sums).pearson for seeds in scores for one in seeds]
         mean = {name: np.mean([vars(one)[name] for one in by_seed], axis=0) for name in vars(by_seed[0])}
@@ -90,7 +90,7 @@ def errors(run: Run, held: str, measure: str = "z-score MAE") -> Errors:
       held: "test", or the name of a cohort.
       measure: one of ``experiments.trials.heldout.MEASURES``.
     """
-    scores = run.scores(held)
+    scores = run.held_out_errors(held)
     if held != "test" and any((one.measured != scores[0][0].measured).any() for seeds in scores for one in seeds):
         raise DgexError(f"{held}: is scored on other genes in one split than in another; prepare all files again")
     row = MEASURES.index(measure)
@@ -123,6 +123,6 @@ def by_study(of: Errors) -> dict[str, float]:
     return {str(name): float(sample[study == name].mean()) for name in np.unique(study)}
 
 
-def _genes(scores: Scores, measure: str) -> np.ndarray:
+def _genes(scores: HeldOutErrors, measure: str) -> np.ndarray:
     gene = scores.gene * scores.sd if measure.startswith("log2") else scores.gene
     return gene[:, ~scores.overlap] if measure.endswith("without overlap") else gene

@@ -20,7 +20,7 @@ from experiments.report.figures import interval_rows
 from experiments.report.sections import Cell, Figure, Section, Table
 from experiments.report.sentences import chosen_in_each, data_line, verdict
 from experiments.report.tables import comparison_table, error_table
-from experiments.trials.models import Model
+from experiments.trials.models import ModelSpec
 from experiments.trials.plan import Plan
 from experiments.trials.sources import Source, Sources
 from experiments.trials.trial import Trial
@@ -39,44 +39,44 @@ def subset_label(learn: Sequence[str]) -> str:
     )
 
 
-PLAIN = Model("sigmoid", "sigmoid", _SIGMOID)
-TAAF = Model("taaf", "TAAF", _TAAF)
+PLAIN = ModelSpec("sigmoid", "sigmoid", _SIGMOID)
+TAAF = ModelSpec("taaf", "TAAF", _TAAF)
 
 # Without the empty subset, which is the plain sigmoid network, and the full one, which is TAAF. Without a learnt beta,
 # gamma is what the bias of the layer is where gamma is not learnt: the same network with it and without, by the same
 # bits. So those four pairs of subsets are trained once.
 SUBSETS = tuple(
-    Model(f"taaf-{'-'.join(learn)}", subset_label(learn), {**_TAAF, "learn": learn})
+    ModelSpec(f"taaf-{'-'.join(learn)}", subset_label(learn), {**_TAAF, "learn": learn})
     for number in (1, 2, 3)
     for learn in combinations(PARAMETERS, number)
     if "beta" in learn or "gamma" not in learn
 )
 SHARES = (
-    Model("taaf-layer", "one TAAF a layer", {**_TAAF, "share": "layer"}),
-    Model("taaf-network", "one TAAF for the network", {**_TAAF, "share": "network"}),
+    ModelSpec("taaf-layer", "one TAAF a layer", {**_TAAF, "share": "layer"}),
+    ModelSpec("taaf-network", "one TAAF for the network", {**_TAAF, "share": "network"}),
 )
 OUTPUTS = (
-    Model("taaf_output", "TAAF, output too, range 0 to 1 at first (paper)", _OUTPUT),
-    Model("taaf_output-90", "TAAF, output too, 90 % of the targets in range at first", _OUTPUT, 0.9),
-    Model("taaf_output_wide", "TAAF, output too, 99.9 %", _OUTPUT, 0.999),
-    Model("taaf_output-all", "TAAF, output too, all", _OUTPUT, 1.0),
+    ModelSpec("taaf_output", "TAAF, output too, range 0 to 1 at first (paper)", _OUTPUT),
+    ModelSpec("taaf_output-90", "TAAF, output too, 90 % of the targets in range at first", _OUTPUT, 0.9),
+    ModelSpec("taaf_output_wide", "TAAF, output too, 99.9 %", _OUTPUT, 0.999),
+    ModelSpec("taaf_output-all", "TAAF, output too, all", _OUTPUT, 1.0),
 )
 OF_BASES = ("tanh", "relu", "silu", "elu", "softplus", "linear")
 BASE_PAIRS = tuple(
     (
-        Model(base, base, {**SIZE, "activation": base}),
-        Model(f"taaf-of-{base}", f"TAAF of {base}", {**SIZE, "activation": base, "taaf": "hidden"}),
+        ModelSpec(base, base, {**SIZE, "activation": base}),
+        ModelSpec(f"taaf-of-{base}", f"TAAF of {base}", {**SIZE, "activation": base, "taaf": "hidden"}),
     )
     for base in OF_BASES
 )
 RIVAL_MODELS = (
-    Model("prelu", "PReLU", {**SIZE, "activation": "prelu"}),
-    Model("srelu", "SReLU", {**SIZE, "activation": "srelu"}),
-    Model("swish", "swish, learnt slope", {**SIZE, "activation": "swish"}),
-    Model("abu-layer", "ABU, one a layer (paper)", {**SIZE, "activation": "abu", "share": "layer"}),
-    Model("abu", "ABU, one a unit", {**SIZE, "activation": "abu"}),
-    Model("pau-layer", "PAU, one a layer (paper)", {**SIZE, "activation": "pau", "share": "layer"}),
-    Model("pau", "PAU, one a unit", {**SIZE, "activation": "pau"}),
+    ModelSpec("prelu", "PReLU", {**SIZE, "activation": "prelu"}),
+    ModelSpec("srelu", "SReLU", {**SIZE, "activation": "srelu"}),
+    ModelSpec("swish", "swish, learnt slope", {**SIZE, "activation": "swish"}),
+    ModelSpec("abu-layer", "ABU, one a layer (paper)", {**SIZE, "activation": "abu", "share": "layer"}),
+    ModelSpec("abu", "ABU, one a unit", {**SIZE, "activation": "abu"}),
+    ModelSpec("pau-layer", "PAU, one a layer (paper)", {**SIZE, "activation": "pau", "share": "layer"}),
+    ModelSpec("pau", "PAU, one a unit", {**SIZE, "activation": "pau"}),
 )
 MODELS = (
     PLAIN,
@@ -88,7 +88,7 @@ MODELS = (
     *RIVAL_MODELS,
 )
 # Beside them, on the same targets; the lasso, which takes minutes on all of them, only here.
-BASELINE_MODELS = (Model("ridge", "ridge regression"), Model("lasso", "lasso regression"))
+BASELINE_MODELS = (ModelSpec("ridge", "ridge regression"), ModelSpec("lasso", "lasso regression"))
 
 
 def used(sources: Sources, plan: Plan) -> tuple[Source, ...]:

@@ -17,8 +17,8 @@ from experiments.report.comparison import comparison_section
 from experiments.report.figures import gene_errors, study_errors, taaf_parameters
 from experiments.report.sections import Section
 from experiments.report.tables import gene_table
-from experiments.trials.loading import part
-from experiments.trials.models import Model
+from experiments.trials.loading import random_subset
+from experiments.trials.models import ModelSpec
 from experiments.trials.plan import Plan
 from experiments.trials.sources import Source, Sources
 from experiments.trials.trial import Trial
@@ -27,18 +27,18 @@ from experiments.trials.trial import Trial
 SIZE: Mapping[str, Any] = {"hidden": (300, 300), "dropout": 0.25}
 
 BASELINE_MODELS = (
-    Model("mean", "mean predictor"),
-    Model("nearest_samples", "nearest samples"),
-    Model("nearest_genes", "nearest genes (KNN-GE)"),
-    Model("least_squares", "linear regression"),
-    Model("ridge", "ridge regression"),
+    ModelSpec("mean", "mean predictor"),
+    ModelSpec("nearest_samples", "nearest samples"),
+    ModelSpec("nearest_genes", "nearest genes (KNN-GE)"),
+    ModelSpec("least_squares", "linear regression"),
+    ModelSpec("ridge", "ridge regression"),
 )
 NETWORK_MODELS = (
-    Model("tanh", "tanh", {**SIZE, "activation": "tanh"}),
-    Model("sigmoid", "sigmoid", {**SIZE, "activation": "sigmoid"}),
-    Model("taaf", "TAAF", {**SIZE, "activation": "sigmoid", "taaf": "hidden"}),
-    Model("taaf_output", "TAAF, output too", {**SIZE, "activation": "sigmoid", "taaf": "all"}),
-    Model("taaf_output_wide", "TAAF, output too, wide start", {**SIZE, "activation": "sigmoid", "taaf": "all"}, 0.999),
+    ModelSpec("tanh", "tanh", {**SIZE, "activation": "tanh"}),
+    ModelSpec("sigmoid", "sigmoid", {**SIZE, "activation": "sigmoid"}),
+    ModelSpec("taaf", "TAAF", {**SIZE, "activation": "sigmoid", "taaf": "hidden"}),
+    ModelSpec("taaf_output", "TAAF, output too", {**SIZE, "activation": "sigmoid", "taaf": "all"}),
+    ModelSpec("taaf_output_wide", "TAAF, output too, wide start", {**SIZE, "activation": "sigmoid", "taaf": "all"}, 0.999),
 )
 
 
@@ -112,7 +112,7 @@ def _section(
     name: str, question: str, split: str, by_model: dict[str, Run], sources: Sequence[Source], plan: Plan
 ) -> Section:
     reference = read_reference(sources[0].path)
-    columns = part(len(reference.target_genes), plan.targets)
+    columns = random_subset(len(reference.target_genes), plan.targets)
     shown = [by_model[model] for model in ("ridge", "tanh", "sigmoid", "taaf", "taaf_output_wide")]
     return comparison_section(
         name,

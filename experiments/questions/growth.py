@@ -18,20 +18,20 @@ from experiments.analysis.statistics import PairedComparison
 from experiments.questions.activations import NETWORK_MODELS, SIZE
 from experiments.report.sections import Cell, Figure, Section, Table
 from experiments.report.sentences import data_line, ends, signed
-from experiments.trials.models import Model
+from experiments.trials.models import ModelSpec
 from experiments.trials.plan import Plan
 from experiments.trials.sources import Source, Sources
 from experiments.trials.trial import Trial
 
-RIDGE = Model("ridge", "ridge regression")
+RIDGE = ModelSpec("ridge", "ridge regression")
 NETWORKS = tuple(model for model in NETWORK_MODELS if model.name in ("sigmoid", "taaf"))
 USUAL_WIDTH = SIZE["hidden"][0]
 
 
-def wide(model: Model, width: int) -> Model:
+def wide(model: ModelSpec, width: int) -> ModelSpec:
     """The network with two hidden layers of another width."""
     assert model.network is not None
-    return Model(f"{model.name}-{width}", model.label, {**model.network, "hidden": (width, width)})
+    return ModelSpec(f"{model.name}-{width}", model.label, {**model.network, "hidden": (width, width)})
 
 
 def trials(sources: Sources, plan: Plan) -> list[Trial]:

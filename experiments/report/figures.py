@@ -95,7 +95,7 @@ def study_errors(name: str, runs: Sequence[Run], held: str, what: str) -> Figure
 
 def gene_errors(name: str, first: Run, second: Run) -> Figure:
     """Draws every gene's test error by one model against that by another, which is on the x axis."""
-    y, x = (run.of_genes("test").mae for run in (first, second))
+    y, x = (run.per_gene("test").mae for run in (first, second))
     return Figure(
         name,
         "scatter",

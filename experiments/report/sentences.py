@@ -46,7 +46,7 @@ def chosen_in_each(runs: Sequence[Run]) -> str:
     ]
     tested = np.concatenate(
         [
-            np.mean([outcome.scores["test"].sample[0] for outcome in run.outcomes[source]], axis=0)
+            np.mean([outcome.held_out_errors["test"].sample[0] for outcome in run.outcomes[source]], axis=0)
             for source, run in enumerate(best)
         ]
     )

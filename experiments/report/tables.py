@@ -25,7 +25,7 @@ def error_table(name: str, caption: str, runs: Sequence[Run], held: str = "test"
     rows: list[list[Cell]] = []
     for run in runs:
         of = [errors(run, held, measure).sample.mean(1) for measure in MEASURES]
-        genes = run.of_genes(held)
+        genes = run.per_gene(held)
         rows.append(
             [
                 run.model.label,
@@ -110,7 +110,7 @@ def gene_table(
       first, second: names of models.
     """
     genes = reference.target_genes.take(columns)
-    mae = {model: run.of_genes("test").mae for model, run in runs.items()}
+    mae = {model: run.per_gene("test").mae for model, run in runs.items()}
     gain = mae[first] - mae[second]
     labels = {model: run.model.label for model, run in runs.items()}
     rows: list[list[Cell]] = [

@@ -178,7 +178,7 @@ def test_networks_at_paper_size() -> None:
         "taaf": NetworkConfig(**size, activation="sigmoid", taaf="hidden"),
         "taaf_output_wide": NetworkConfig(**size, activation="sigmoid", taaf="all"),
     }
-    assert [model.reach_share for model in full_size.activation_networks(6000)] == [None, None, None, 0.999]
+    assert [model.covered_fraction for model in full_size.activation_networks(6000)] == [None, None, None, 0.999]
 
 
 def test_protocol_of_activations() -> None:

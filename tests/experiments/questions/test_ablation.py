@@ -47,7 +47,7 @@ def section(evidence: Evidence, sources: Sources, tiny) -> Section:
 
 
 def test_every_variant_is_a_network_of_its_own() -> None:
-    configs = [NetworkConfig(20, 30, **model.network, output_reach=model.reach_share) for model in MODELS]
+    configs = [NetworkConfig(20, 30, **model.network, output_reach=model.covered_fraction) for model in MODELS]
     assert len(set(configs)) == len({model.name for model in MODELS}) == len(MODELS)
 
 

@@ -14,13 +14,13 @@ from experiments.report.sections import Table
 from experiments.report.sentences import chosen_in_each, data_line, ends, signed, verdict
 from experiments.report.tables import comparison_table, error_table
 from experiments.trials.heldout import MEASURES
-from experiments.trials.models import Model
+from experiments.trials.models import ModelSpec
 from experiments.trials.sources import Sources
 from experiments.trials.trial import Trial
 
-GOOD = Model("good", "good net", {"activation": "tanh"})
-BAD = Model("bad", "bad net", {"activation": "tanh"})
-RIDGE = Model("ridge", "ridge regression")
+GOOD = ModelSpec("good", "good net", {"activation": "tanh"})
+BAD = ModelSpec("bad", "bad net", {"activation": "tanh"})
+RIDGE = ModelSpec("ridge", "ridge regression")
 ERROR = {"good": 0.4, "bad": 0.5, "ridge": 0.45}
 
 
@@ -197,12 +197,12 @@ def chosen(label: str, seeded: bool, validation: list[list[float]], test: list[l
     """A run of validation errors ``[sources][seeds]`` and test errors ``[sources][seeds][samples]``."""
     outcomes = tuple(
         tuple(
-            SimpleNamespace(validation_mae=mae, scores={"test": SimpleNamespace(sample=np.array([samples, samples]))})
+            SimpleNamespace(validation_mae=mae, held_out_errors={"test": SimpleNamespace(sample=np.array([samples, samples]))})
             for mae, samples in zip(*of, strict=True)
         )
         for of in zip(validation, test, strict=True)
     )
-    model = Model(label, label, {"activation": "tanh"} if seeded else None)
+    model = ModelSpec(label, label, {"activation": "tanh"} if seeded else None)
     return Run(model, tuple(f"fold-{number}" for number in range(len(outcomes))), outcomes)
 
 
