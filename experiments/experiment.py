@@ -89,7 +89,7 @@ def carry_out(
             [section],
             {source.path.name: source.identity},
             [trial.protocol for trial in experiment.trials if trial.protocol],
-            evidence.made,
+            evidence.origins,
             devices,
             work=dict(experiment.work),
             **experiment.kept(by_model),

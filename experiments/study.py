@@ -107,7 +107,7 @@ def main(
                 in_order,
                 {each.path.name: each.identity for each in sources},
                 [plan.protocol],
-                evidence.made,
+                evidence.origins,
                 over,
                 plan=asdict(plan),
             ),

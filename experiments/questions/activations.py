@@ -38,7 +38,9 @@ NETWORK_MODELS = (
     ModelSpec("sigmoid", "sigmoid", {**SIZE, "activation": "sigmoid"}),
     ModelSpec("taaf", "TAAF", {**SIZE, "activation": "sigmoid", "taaf": "hidden"}),
     ModelSpec("taaf_output", "TAAF, output too", {**SIZE, "activation": "sigmoid", "taaf": "all"}),
-    ModelSpec("taaf_output_wide", "TAAF, output too, wide start", {**SIZE, "activation": "sigmoid", "taaf": "all"}, 0.999),
+    ModelSpec(
+        "taaf_output_wide", "TAAF, output too, wide start", {**SIZE, "activation": "sigmoid", "taaf": "all"}, 0.999
+    ),
 )
 
 

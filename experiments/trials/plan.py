@@ -29,8 +29,8 @@ class Plan:
 
 
 # With 200 epochs the whole study takes a night at most; the table of errors says how many networks are still improving
-# at the end. A thousand targets cost a third of the time of all targets, and leave the hidden layers, which the ablation
-# is about, as they are.
+# at the end. A thousand targets take a third of the time of all targets, and leave the hidden layers, which the
+# ablation is about, as they are.
 FULL = Plan(
     protocol=replace(QUICK, epochs=200),
     seeds=(0, 1, 2),

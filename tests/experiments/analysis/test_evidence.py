@@ -185,10 +185,10 @@ def test_on_what_the_outcomes_were_made_is_counted(sources: Sources, plant, tmp_
     asked = [Trial("fold-1", NETWORK, None, seed, 4) for seed in range(3)]
     plant(tmp_path, asked, sources, lambda trial, held, study: 0.5)
     evidence = Evidence(tmp_path, sources)
-    assert evidence.made == {}
+    assert evidence.origins == {}
     runs(evidence, asked[:2])
     runs(evidence, asked[:2])
-    assert evidence.made == {"1 x abacus": 2}
+    assert evidence.origins == {"1 x abacus": 2}
 
 
 def test_outcomes_of_other_data_are_refused(sources: Sources, plant, tmp_path: Path) -> None:

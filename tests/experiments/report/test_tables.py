@@ -197,7 +197,9 @@ def chosen(label: str, seeded: bool, validation: list[list[float]], test: list[l
     """A run of validation errors ``[sources][seeds]`` and test errors ``[sources][seeds][samples]``."""
     outcomes = tuple(
         tuple(
-            SimpleNamespace(validation_mae=mae, held_out_errors={"test": SimpleNamespace(sample=np.array([samples, samples]))})
+            SimpleNamespace(
+                validation_mae=mae, held_out_errors={"test": SimpleNamespace(sample=np.array([samples, samples]))}
+            )
             for mae, samples in zip(*of, strict=True)
         )
         for of in zip(validation, test, strict=True)

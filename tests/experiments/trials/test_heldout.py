@@ -1,4 +1,4 @@
-"""HeldOutErrors of held-out samples against numpy in float64 on the same predictions."""
+"""Errors on held-out samples against numpy in float64 on the same predictions."""
 
 from dataclasses import replace
 
@@ -44,7 +44,9 @@ def pair(held: HeldOut) -> tuple[np.ndarray, np.ndarray]:
     return predicted[:, MEASURED], held.target[:, MEASURED].astype(float)
 
 
-def test_samples_errors_in_every_measure(held: HeldOut, scores: HeldOutErrors, pair: tuple[np.ndarray, np.ndarray]) -> None:
+def test_samples_errors_in_every_measure(
+    held: HeldOut, scores: HeldOutErrors, pair: tuple[np.ndarray, np.ndarray]
+) -> None:
     error, sd = np.abs(pair[0] - pair[1]), held.sd[MEASURED].astype(float)
     alone = ~held.overlap[MEASURED]
     expected = {

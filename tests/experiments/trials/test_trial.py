@@ -53,7 +53,9 @@ def same(a: Outcome, b: Outcome) -> None:
     assert a.held_out_errors.keys() == b.held_out_errors.keys() and a.taaf.keys() == b.taaf.keys()
     for held, scores in a.held_out_errors.items():
         for name, values in vars(scores).items():
-            np.testing.assert_array_equal(values, getattr(b.held_out_errors[held], name), err_msg=f"{held} {name}", strict=True)
+            np.testing.assert_array_equal(
+                values, getattr(b.held_out_errors[held], name), err_msg=f"{held} {name}", strict=True
+            )
     for name, values in a.taaf.items():
         np.testing.assert_array_equal(values, b.taaf[name])
     np.testing.assert_array_equal(a.curve, b.curve)
