@@ -134,9 +134,9 @@ def compare_all(
     return correct([compare(by_model[a], by_model[b]) for a, b in pairs])
 
 
-def by_study(errors: Errors) -> dict[str, float]:
+def by_study(model_errors: Errors) -> dict[str, float]:
     """Averages the errors over every study's samples and the seeds."""
-    sample, study = errors.sample.mean(0), np.asarray(errors.study)
+    sample, study = model_errors.sample.mean(0), np.asarray(model_errors.study)
     return {str(name): float(sample[study == name].mean()) for name in np.unique(study)}
 
 

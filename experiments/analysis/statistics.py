@@ -113,7 +113,7 @@ class PairedComparison:
         weighted by their sizes, and seeds. Being a mean over studies and seeds, it has an interval as the difference
         has.
       genes_lower_once_interval: 95 % interval of ``genes_lower_once``.
-      p_studies: p-value of Wilcoxon's signed-rank test of the studies' differences, which ``study_difference`` averages.
+      p_studies: p-value of Wilcoxon's signed-rank test of the differences that ``study_difference`` averages.
       p_seeds: p-value of the same test of the seeds' differences, each averaged over all samples. It is evidence about
         other seeds on the same samples, and not about other studies.
       p_holm: ``p_studies`` corrected for the number of comparisons (``correct``); None until then.

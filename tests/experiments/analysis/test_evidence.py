@@ -128,7 +128,7 @@ def test_cohorts_of_other_genes_are_not_put_together() -> None:
     other = replace(first.held_out_errors["rna"], measured=np.arange(GENES) > 0)
     spoilt = (replace(first, held_out_errors={**first.held_out_errors, "rna": other}), *rest)
     run = replace(run, outcomes=(*run.outcomes[:2], spoilt))
-    with pytest.raises(DgexError, match="^rna: is scored on other genes in one split than in another; prepare all"):
+    with pytest.raises(DgexError, match="^rna: is scored on different genes in different splits; prepare all"):
         errors(run, "rna")
     assert errors(run, "test").sample.shape == (3, 10)
 
