@@ -52,7 +52,7 @@ from experiments.trials.trial import Trial
 LAYERS = (1, 2, 3)
 UNITS = (3000, 6000, 9000)
 DROPOUT = 0.1  # dropout rate of the published numbers
-# Dropout rates by the ending of a network's name; the names are those of the same networks in ``dgex.networks.PRESETS``.
+# Dropout rates by the ending of a network's name. ``dgex.networks.PRESETS`` has the same networks by the same names.
 DROPOUTS = {"": DROPOUT, "-dropout0": 0.0, "-dropout25": 0.25}
 
 # Test z-score MAE on D-GEX's GEO profiles with dropout 10 %, by layers and units (Chen et al. 2016).

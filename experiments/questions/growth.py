@@ -216,7 +216,7 @@ def _width_table(widths: Mapping[int, Mapping[str, Run]]) -> Table:
 
 
 def _overtaking(comparisons: Mapping[int, Sequence[PairedComparison]]) -> str:
-    """Says with how many profiles a network has a lower or higher error than ridge regression, as the intervals show."""
+    """Says with how many profiles a network has a lower or higher error than ridge regression by both intervals."""
     sentences = []
     largest = max(comparisons)
     for position in (0, 1):

@@ -52,8 +52,8 @@ def sections(evidence: Evidence, sources: Sources, plan: Plan) -> list[Section]:
                 "errors averaged over them.",
                 answer=[
                     *(verdict(comparisons[PAIRS.index(pair)]) for pair in (PAIRS[0], PAIRS[1], PAIRS[3], PAIRS[5])),
-                    f"Without the targets that are landmark genes too, and so equal to an input on RNA-seq, the z-score "
-                    f"MAE is {ridge_mae:.4f} for ridge regression and {tanh_mae:.4f} for tanh.",
+                    f"Without the targets that are landmark genes too, and so equal to an input on RNA-seq, the "
+                    f"z-score MAE is {ridge_mae:.4f} for ridge regression and {tanh_mae:.4f} for tanh.",
                 ],
                 caveats=[
                     "Z-scores use the means and SDs of the training arrays. A gene whose RNA-seq level is shifted has "

@@ -56,10 +56,10 @@ def chosen_in_each(runs: Sequence[Run]) -> str:
             f"is {tested.mean():.4f}."
         )
     counted = Counter(run.model.label for run in best).most_common()
-    labels = ", ".join(f"{label} ({number} of {len(best)} folds)" for label, number in counted)
+    labels = ", ".join(f"{label} ({number} of {len(best)})" for label, number in counted)
     return (
-        f"Of all {len(runs)} models, the one with the lowest validation error is, fold by fold, {labels}; together these "
-        f"have a test z-score MAE of {tested.mean():.4f}."
+        f"Of all {len(runs)} models, the one with the lowest validation error is, fold by fold, {labels}; together "
+        f"these have a test z-score MAE of {tested.mean():.4f}."
     )
 
 

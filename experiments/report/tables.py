@@ -1,4 +1,4 @@
-"""Tables of reports that several experiments use, as plain data: errors of models, their differences, errors of genes."""
+"""Tables of reports that several experiments use: errors of models, their differences, errors of genes."""
 
 from collections.abc import Mapping, Sequence
 

@@ -86,8 +86,8 @@ def test_section(section: Section) -> None:
     assert bases == "0 of 6 base functions have a lower error with a TAAF, according to both intervals."
     assert rivals == "0 of 7 rival activations have a lower error than TAAF, according to both intervals."
     assert best == (
-        f"Of all {len(MODELS)} models, the one with the lowest validation error is, fold by fold, {ALPHA} (5 of 5 "
-        "folds); together these have a test z-score MAE of 0.4520."
+        f"Of all {len(MODELS)} models, the one with the lowest validation error is, fold by fold, {ALPHA} (5 of 5); "
+        "together these have a test z-score MAE of 0.4520."
     )
     assert not any("by sample" in caveat for caveat in section.caveats)
     assert section.caveats[0].startswith(f"{len(CONTRASTS)} comparisons")

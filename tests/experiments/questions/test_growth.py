@@ -58,7 +58,8 @@ def test_answer(section: Section) -> None:
     by_study, by_sample, width = section.answer
     assert by_study.startswith(
         "Studies left out: sigmoid has a lower error than ridge regression with 85 profiles, no shown difference from "
-        "ridge regression with 40 profiles, a higher error than ridge regression with 20 profiles (with 85: −0.0400 [−0.0"
+        "ridge regression with 40 profiles, a higher error than ridge regression with 20 profiles "
+        "(with 85: −0.0400 [−0.0"
     )
     assert "; TAAF has a lower error than ridge regression with 20, 40, 85 profiles (with 85: −0.0500 [−0.0" in by_study
     changes = "−0.2100 (sigmoid), −0.1300 (TAAF), −0.1000 (ridge regression)"

@@ -185,7 +185,8 @@ def test_verdicts(comparisons: list[PairedComparison]) -> None:
     )
     assert verdict(higher) == (
         "bad net has a higher error than ridge regression: +0.0130 z-score MAE [+0.0040, +0.0200], and +0.0100 "
-        "[+3e−05, +0.0300] with every study counted once. The error is 3.2 % higher; it is lower in 12.5 % of the genes."
+        "[+3e−05, +0.0300] with every study counted once. The error is 3.2 % higher; it is lower in 12.5 % of the "
+        "genes."
     )
     neither = replace(lower, study_interval=(-0.018, 0.002))
     assert verdict(neither) == (
@@ -214,8 +215,8 @@ def test_chosen_in_each() -> None:
     b = chosen("b", False, [[0.45], [0.5], [0.3]], [[[99, 99]], [[11, 11, 11]], [[99]]])
     # Samples, not sources, count alike: ((1 + 3) / 2 + (2 + 4) / 2 + 3 * 11 + (6 + 8) / 2) / 6.
     assert chosen_in_each([a, b]) == (
-        "Of all 2 models, the one with the lowest validation error is, fold by fold, a (2 of 3 folds), b (1 of 3 "
-        "folds); together these have a test z-score MAE of 7.5000."
+        "Of all 2 models, the one with the lowest validation error is, fold by fold, a (2 of 3), b (1 of 3); "
+        "together these have a test z-score MAE of 7.5000."
     )
 
 
