@@ -145,9 +145,9 @@ class PairedComparison:
 
     @property
     def shown(self) -> str | None:
-        """Tells whether a's error is "lower" or "higher" according to both intervals; None if they do not agree so.
+        """Tells whether a's error is "lower" or "higher" by both intervals, for the next sample and the next study.
 
-        The two intervals are those of the next sample and of the next study.
+        It is None where an interval holds zero, where the two disagree, and where there are no intervals.
         """
         if self.interval is None or self.study_interval is None:
             return None

@@ -73,7 +73,7 @@ CAVEATS = (
     "interval here covers that.",
     "Optimiser, learning rate and epochs were chosen on validation errors of tanh and sigmoid networks on the GEO "
     "compendium; where the best epoch is among the last ones, longer training might lower the error.",
-    "Studies of one laboratory can be in two folds, since studies are left out, not laboratories. In some folds the "
+    "Studies of one laboratory can be in two folds, since studies are left out, not whole projects. In some folds the "
     "test split or the validation split, which chooses the epoch, is a single study.",
     "Values that a test study did not measure are not scored. From values that a training study did not measure, "
     "networks learn nothing, and linear baselines use the training mean in their place.",

@@ -1,4 +1,4 @@
-"""Tests networks trained on microarrays on RNA-seq cohorts, quantile-normalised onto the training arrays.
+"""Tests models trained on microarrays on RNA-seq cohorts, quantile-normalised onto the training arrays.
 
     python -m experiments.study --only platforms --data DIR -o results/study
 
