@@ -1,21 +1,22 @@
-"""The TAAF-D-GEX repository's own example, rerun: its four data files, two networks, 600 epochs, its table.
+"""Reruns the example of the TAAF-D-GEX repository: four data files, two networks, 600 epochs, and its table.
 
     python -m experiments.compare --authors-example example_data -o results/NAME
 
 The folder is the original's ``example_data/``: landmark (lm) and target (tg) tables, train and test, as pandas wrote
 them. The original has no validation set. It takes the minimum over epochs of the error *on the test set*, which is
-optimistic; so is the table printed here, and it says so. Its classical network has sigmoid hidden layers and a linear
-output; its TAAF network has TAAFs on the hidden and on the output layer, two changes at once.
+optimistic; so is the table printed here, as its caption says. Its classical network has sigmoid hidden layers and a
+linear output; its TAAF network has TAAFs on the hidden layers and on the output layer, which are two changes at once.
 
-One difference is left: the original gives both its dropout layers one seed, so that the same 300 units are dropped in
-both; here the masks are independent. Run side by side, that changes the error in training by 1 to 2 %, and on the test
-set by 0.5 %.
+One difference remains: the original gives both dropout layers the same seed, so that the same units are dropped in
+both layers of 300; here the masks are independent. In runs of both, that changes the training error by 1 to 2 % and the
+test error by 0.5 %.
 
 ``models/taaf_output`` and ``models/sigmoid`` in the results folder are model directories for ``dgex predict -m``. Their
-genes have the names of the files' columns, and their values the scale of the files; ``NOTE`` says what follows.
+gene identifiers are the names of the files' columns, and their values are on the scale of the files; ``NOTE`` explains
+the consequences.
 
-Cost on 2 CPU cores: 1.0 to 1.2 ms a step of 64 samples (``python -m benchmarks.train_step``), and the test set once an
-epoch.
+Cost on 2 CPU cores: 1.0 to 1.2 ms a step of 64 samples (``python -m benchmarks.train_step``), and an evaluation of the
+test set in every epoch.
 """
 
 import hashlib
@@ -56,9 +57,9 @@ PUBLISHED = {
     "taaf_output": {"train": 0.17866, "test": 0.19068},
     "sigmoid": {"train": 0.19045, "test": 0.20115},
 }
-# What the training log calls the samples, of which it was given the test set as validation.
-SAID = {"train": "train", "test": "validation"}
-# The published numbers' files, as git names them in that repository.
+# The samples' names in the training log: the test set takes the place of validation samples.
+LOG_NAMES = {"train": "train", "test": "validation"}
+# Git blob ids of the files that the published numbers were computed from.
 BLOBS = {
     ("lm", "train"): "55bb93ce0514c8cd8d84556508504017b62548d8",
     ("lm", "test"): "58e47ff8ddfbf7ced27aaf194aa8a55d5fea81b4",
@@ -69,10 +70,10 @@ SEED = 42
 RIDGE_PENALTY = 1.0  # fixed: there is no validation set to choose it on
 
 NOTE = (
-    "This network was trained on the values of the TAAF-D-GEX repository's example files as they stand; standardising, "
-    "fitted to the training samples, was put into its first and last layer afterwards. What is called log2 is the "
-    "scale of the files. Genes are known by the names of the files' columns and by no other. There is no validation "
-    "set: the test samples chose the epoch, calibrated the intervals and were scored, so all of these are too "
+    "This network was trained on the values of the TAAF-D-GEX repository's example files as they are; standardisation, "
+    "fitted to the training samples, was built into its first and last layer afterwards. What is called log2 is the "
+    "scale of the files. Gene identifiers are the names of the files' columns only. There is no validation set: the "
+    "test samples chose the epoch, calibrated the prediction intervals and were scored, so all of these are too "
     "favourable."
 )
 
@@ -87,24 +88,24 @@ def run(
     resume: bool = False,
     tensorboard: bool = False,
 ) -> dict[str, Any]:
-    """Trains both networks as the original does and prints its table beside the published figures.
+    """Trains both networks as the original does, and prints their errors beside the published ones.
 
     Args:
-      folder: with the four files ``ddf_{lm,tg}_dataset_small_example_{train,test}.h5``.
-      output: gets results.json, the report, models/ and runs/.
-      devices: to train on.
-      epochs: instead of the original's 600.
-      matmul_precision: as in ``NetworkConfig``.
+      folder: folder of the four files ``ddf_{lm,tg}_dataset_small_example_{train,test}.h5``.
+      output: folder for results.json, the report, models/ and runs/.
+      devices: the devices to train on.
+      epochs: number of epochs, instead of the original's 600.
+      matmul_precision: precision of float32 matrix products, as in ``NetworkConfig``.
       resume: whether to continue what ``output`` holds.
       tensorboard: whether to write event files too.
 
     Returns:
-      What results.json holds.
+      The contents of results.json.
 
     Raises:
       DgexError: a file is missing, not what pandas wrote or not finite, or the four do not fit together.
     """
-    from experiments.report.page import results, write_report
+    from experiments.report.page import gather_results, write_report
 
     files = {(kind, split): folder / f"ddf_{kind}_dataset_small_example_{split}.h5" for kind, split in BLOBS}
     values, genes = read_files(files)
@@ -130,20 +131,22 @@ def run(
             model = model_of(config, fitted, protocol, genes, train, test, data)
             save_model(output / "models" / name, model)
 
-    # ``fit`` calls what chooses the epoch validation; here that is the test set, as in the original.
+    # ``fit`` calls the samples that choose the epoch validation; here that is the test set, as in the original.
     minima = {
-        name: {split: min(getattr(row, f"{said}_mae") for row in fitted.log) for split, said in SAID.items()}
+        name: {
+            split: min(getattr(row, f"{log_name}_mae") for row in fitted.log) for split, log_name in LOG_NAMES.items()
+        }
         for name, fitted in fits.items()
     }
-    others = [path.name for key, path in files.items() if git_blob(path) != BLOBS[key]]
+    changed = [path.name for key, path in files.items() if git_blob(path) != BLOBS[key]]
     tested = (
         f"{len(train):,} training and {len(test):,} test samples, {len(genes['lm']):,} landmark and "
         f"{len(genes['tg']):,} target genes, seed {SEED}"
     )
-    found = results(
+    results = gather_results(
         "compare",
         "The example of the TAAF-D-GEX repository",
-        [section(minima, baselines, fits, others, tested)],
+        [section(minima, baselines, fits, changed, tested)],
         data,
         [protocol],
         {f"{len(devices)} x {devices[0].device_kind}": len(fits)},
@@ -155,13 +158,19 @@ def run(
         published=PUBLISHED,
         baselines_test_mae=baselines,
     )
-    write_report(output, found)
+    write_report(output, results)
     Console(highlight=False, markup=False).print((output / "results.md").read_text(encoding="utf-8"), soft_wrap=True)
-    return found
+    return results
 
 
 def read_files(files: Mapping[tuple[str, str], Path]) -> tuple[dict[tuple[str, str], np.ndarray], dict[str, list[str]]]:
-    """Reads the four tables: values f4 ``[samples, genes]`` by kind and split, and column names by kind.
+    """Reads the four tables.
+
+    Args:
+      files: paths by kind ("lm", "tg") and split ("train", "test").
+
+    Returns:
+      Values f4 ``[samples, genes]`` by kind and split, and column names by kind.
 
     Raises:
       DgexError: a file cannot be read, holds values that are not finite, or does not fit the others.
@@ -182,7 +191,7 @@ def read_files(files: Mapping[tuple[str, str], Path]) -> tuple[dict[tuple[str, s
 
 
 def git_blob(path: Path) -> str:
-    """Names a file's content as git does: the SHA-1 of "blob SIZE", a zero byte and the content, in hexadecimal."""
+    """Computes a file's git blob id: the SHA-1 of "blob SIZE", a zero byte and the content, in hexadecimal."""
     content = path.read_bytes()
     return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
 
@@ -190,16 +199,16 @@ def git_blob(path: Path) -> str:
 def train_one(
     name: str, config: NetworkConfig, protocol: Protocol, train: Samples, test: Samples, folder: Path, events: bool
 ) -> Fit:
-    """Fits one of the networks, with a progress bar; continues what ``folder`` holds."""
-    run = folder / f"seed-{SEED}"
-    with progress("{task.fields[status]}") as bar, event_file(run / "events" if events else None) as write_event:
+    """Trains one of the networks, with a progress bar; continues what ``folder`` holds."""
+    directory = folder / f"seed-{SEED}"
+    with progress("{task.fields[status]}") as bar, event_file(directory / "events" if events else None) as write_event:
         task = bar.add_task(TITLES[name], total=protocol.epochs, status="")
 
         def on_epoch(row: Epoch, seconds: float) -> None:
             write_event(row)
             bar.update(task, completed=row.epoch, status=f"test {row.validation_mae:.5f}")
 
-        return fit(config, protocol, train, test, SEED, run, resume=True, on_epoch=on_epoch)
+        return fit(config, protocol, train, test, SEED, directory, resume=True, on_epoch=on_epoch)
 
 
 def model_of(
@@ -214,9 +223,12 @@ def model_of(
     """Makes a model of a trained network, whose genes and scale are those of the files (``NOTE``).
 
     Args:
-      config, fitted, protocol: the network and its training.
+      config: configuration of the network.
+      fitted: the trained network.
+      protocol: how it was trained.
       genes: column names by kind.
-      train, test: samples on the scale of the files.
+      train: training samples on the scale of the files.
+      test: test samples on the scale of the files.
       data: "sha256" by name of the file.
     """
     landmark_genes, target_genes = (
@@ -224,11 +236,11 @@ def model_of(
     )
     landmark, target = fit_scaler(train.landmark), fit_scaler(train.target)
     reference = Reference(landmark_genes, target_genes, landmark, target, fit_quantiles(train.landmark))
-    parts = {"train": train, "validation": test, "test": test}
-    landmarks = {split: standardize(part.landmark, landmark) for split, part in parts.items()}
-    targets = {split: standardize(part.target, target) for split, part in parts.items()}
+    splits = {"train": train, "validation": test, "test": test}
+    landmarks = {split: standardize(samples.landmark, landmark) for split, samples in splits.items()}
+    targets = {split: standardize(samples.target, target) for split, samples in splits.items()}
     params = with_standardisation(jax.device_get(fitted.params), landmark, target)
-    unknown = dict.fromkeys(parts, [""] * len(test))
+    no_studies = dict.fromkeys(splits, [""] * len(test))
     first, *_ = data
     provenance = {
         "data": {
@@ -236,7 +248,7 @@ def model_of(
             "sha256": data[first]["sha256"],
             "command": "python -m experiments.compare --authors-example",
             "sources": {name: identity["sha256"] for name, identity in data.items()},
-            "splits": {split: {"profiles": len(part), "studies": []} for split, part in parts.items()},
+            "splits": {split: {"profiles": len(samples), "studies": []} for split, samples in splits.items()},
         },
         "protocol": asdict(protocol),
         "seed": SEED,
@@ -245,19 +257,20 @@ def model_of(
     }
     sums = products(place(landmarks["train"], targets["train"], train.devices))
     by_ridge = ridge(sums, RIDGE_PENALTY).as_network()
-    return assess(config, params, reference, None, landmarks, targets, unknown, by_ridge, provenance, train.devices)
+    return assess(config, params, reference, None, landmarks, targets, no_studies, by_ridge, provenance, train.devices)
 
 
 def with_standardisation(params: Params, landmark: Scaler, target: Scaler) -> Params:
-    """Turns a network of raw values into one of z-scores, with the same predictions up to rounding.
+    """Converts a network of raw values to one of z-scores, with the same predictions up to rounding.
 
-    With x = SD z + mean, the first layer's kernel takes the SDs and its shift (the bias, or a TAAF's gamma, which beta
-    does not scale) the means; the output is (y - mean) / SD, which a linear layer's kernel and bias take, or a TAAF's
-    alpha and delta.
+    Landmarks are x = SD z + mean: the SDs go into the first layer's kernel, the means into its shift (the bias, or a
+    TAAF's gamma, which beta does not scale). The output becomes (y - mean) / SD, which goes into a linear layer's
+    kernel and bias, or into a TAAF's alpha and delta.
 
     Args:
-      params: of one of ``NETWORKS``, f4.
-      landmark, target: the scalers to put in.
+      params: parameters of one of ``NETWORKS``, f4.
+      landmark: scaler of the landmarks to build in.
+      target: scaler of the targets to build in.
     """
     exact = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), params)
     first = exact["H0"]
@@ -279,27 +292,28 @@ def section(
     minima: Mapping[str, Mapping[str, float]],
     baselines: Mapping[str, float],
     fits: Mapping[str, Fit],
-    others: Sequence[str],
+    changed: Sequence[str],
     tested: str,
 ) -> Section:
-    """Makes the report's section: the original's table, beside the published figures.
+    """Makes the report's section: the original's table, here and as published.
 
     Args:
       minima: minimum over epochs of the MAE, by network and split.
-      baselines: test MAE by name.
-      fits: by network.
-      others: names of files that are not the authors'.
-      tested: on how many samples and genes.
+      baselines: test MAE of the baselines by name.
+      fits: trained networks by name.
+      changed: names of files that differ from the authors'.
+      tested: numbers of samples and genes, in words.
     """
-    strangers = (
-        f"{', '.join(others)}: not the authors' files (other git blob ids); the published figures are no comparison."
+    not_comparable = (
+        f"{', '.join(changed)}: not the authors' files (the git blob ids differ), so the published numbers cannot be "
+        "compared."
     )
     rows: list[list[Cell]] = [
         [
             TITLES[name],
-            *(text for split in SAID for text in (f"{found[split]:.5f}", f"{PUBLISHED[name][split]:.5f}")),
+            *(text for split in LOG_NAMES for text in (f"{errors[split]:.5f}", f"{PUBLISHED[name][split]:.5f}")),
         ]
-        for name, found in minima.items()
+        for name, errors in minima.items()
     ]
     curves = {
         TITLES[name]: np.array([[[row.train_mae for row in fit.log], [row.validation_mae for row in fit.log]]])
@@ -307,16 +321,17 @@ def section(
     }
     return Section(
         name="authors-example",
-        question="Does the example of the TAAF-D-GEX repository come out as published?",
+        question="Does the example of the TAAF-D-GEX repository give the published errors?",
         data=f"{tested}.",
         answer=[
-            *(f"{TITLES[name]}: minimum test MAE {found['test']:.5f}." for name, found in minima.items()),
-            f"Test MAE of ridge regression {baselines['ridge']:.5f}, of the mean predictor {baselines['mean']:.5f}.",
+            *(f"{TITLES[name]}: minimum test MAE {errors['test']:.5f}." for name, errors in minima.items()),
+            f"The test MAE is {baselines['ridge']:.5f} for ridge regression and {baselines['mean']:.5f} for the mean "
+            "predictor.",
         ],
         caveats=[
-            *([strangers] if others else []),
-            "The test set chose the epoch, as in the original README: optimistic.",
-            "The networks differ in two things, TAAFs on the hidden layers and on the output layer.",
+            *([not_comparable] if changed else []),
+            "The test set chose the epoch, as in the original README, so the errors are optimistic.",
+            "The networks differ in two things: TAAFs on the hidden layers and on the output layer.",
         ],
         tables=[
             Table(

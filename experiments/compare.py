@@ -1,15 +1,15 @@
-"""tanh, sigmoid and TAAF networks on one data set: which infers the target genes best?
+"""Compares tanh, sigmoid and TAAF networks on one data set.
 
     python -m experiments.compare --data prepared.h5 --protocol quick --seeds 3 -o results/NAME
 
-Trains every network of ``NETWORKS`` from every seed, beside the mean predictor and ridge regression, and ends with a
-table, and with paired differences and their intervals where the test split has five studies. The folder gets
-results.json (docs/results-format.md), results.md, genes.csv, report.html, tables/, figures/ and trials/. Training sees
-the training split, validation chooses the epoch, and the test split is scored when that is done.
+It trains every network of ``NETWORKS`` from every seed, fits the mean predictor and ridge regression, and prints a
+table, with paired differences and, where the test split has five studies, their intervals. The folder gets results.json
+(docs/results-format.md), results.md, genes.csv, report.html, tables/, figures/ and trials/. The networks are trained on
+the training split, the validation split chooses the epoch, and the test split is scored only then.
 
 Cost on 2 CPU cores, protocol quick, 3 seeds: about 2 minutes on the simulated data set (200 landmarks, 1,000 targets,
-1,530 training samples), about 6 on the GEO compendium (943 landmarks, 9,520 targets, 563 training samples). What comes
-out on the compendium is in the README.
+1,530 training samples), about 6 on the GEO compendium (943 landmarks, 9,520 targets, 563 training samples). The README
+has the results on the compendium.
 
     python -m experiments.compare --authors-example example_data -o results/NAME
 
@@ -47,29 +47,29 @@ from experiments.report.figures import gene_errors, learning_curves, taaf_parame
 from experiments.report.sections import Section
 from experiments.report.sentences import ends, signed
 from experiments.trials.heldout import gene_scores
-from experiments.trials.models import Model
+from experiments.trials.models import ModelSpec
 from experiments.trials.sources import Source, single_source
 from experiments.trials.trial import Trial
 
-# The original's tanh, the sigmoid that replaced it, and TAAF of that sigmoid on the hidden layers alone and on the
-# output layer too. Going from "sigmoid" to "taaf" changes one thing.
+# D-GEX's tanh, the sigmoid of the TAAF paper, and TAAF of this sigmoid on the hidden layers alone and on the output
+# layer too. "sigmoid" and "taaf" differ in one thing only.
 NETWORKS = ("tanh", "sigmoid", "taaf", "taaf_output")
-# The size that goes with D-GEX's protocol; that of the others is the study's. All have several hidden layers.
-LAYERS = 2
+LAYERS = 2  # named_protocol tells only one hidden layer from several, and all networks here have several
+# The size that goes with D-GEX's protocol; with other protocols it is that of the study.
 SIZES: Mapping[str, Mapping[str, Any]] = {"dgex": {"hidden": (3000, 3000, 3000), "dropout": 0.1}}
 
-# Decided beforehand, so that p-values can be corrected for their number.
+# The pairs were decided before any outcome was known, so that p-values can be corrected for their number.
 PAIRS = (
     ("sigmoid", "tanh"), ("taaf", "sigmoid"), ("taaf", "tanh"), ("taaf_output", "taaf"), ("tanh", "ridge"),
     ("taaf", "ridge"),
 )  # fmt: skip
 SHOWN = (("taaf", "tanh"), ("taaf", "sigmoid"), ("tanh", "ridge"), ("taaf", "ridge"))
 CAVEATS = (
-    "The unit of replication is the study; genes of one sample are correlated and are described only. Fewer than five "
-    "test studies, or three seeds, give no interval.",
-    "One training set and one split: others could say otherwise, and no interval here covers that. The study "
-    "(experiments.study) leaves every study out once.",
-    "Errors without overlap leave out the targets that are landmark genes themselves.",
+    "The unit of replication is the study; genes of one sample are correlated, so percentages of genes are only "
+    "descriptive. With fewer than five test studies, or fewer than three seeds, there is no interval.",
+    "There is one training set and one split. Others could give another answer, and no interval here covers that. The "
+    "study (experiments.study) leaves every study out once.",
+    "Errors without overlap leave out the targets that are landmark genes too.",
 )
 
 app = console.command_line(help=__doc__.splitlines()[0])
@@ -87,11 +87,11 @@ def main(
         ),
     ] = None,
     protocol: Annotated[str, typer.Option(help=f"How to train: {', '.join(PROTOCOLS)}.")] = "quick",
-    seeds: Annotated[int, typer.Option(min=1, help="Runs of each network.")] = 3,
+    seeds: Annotated[int, typer.Option(min=1, help="Seeds of every network; intervals need three.")] = 3,
     epochs: Epochs = None,
     devices: Devices = None,
     matmul_precision: Annotated[
-        Precision, typer.Option(help="Of float32 products; matters on GPU and TPU.")
+        Precision, typer.Option(help="Precision of float32 matrix products; matters on GPU and TPU.")
     ] = "default",
     resume: Resume = False,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Also write event files beside the logs.")] = False,
@@ -108,21 +108,23 @@ def main(
         return
     assert data is not None
     source = single_source(data)
-    how, _ = named_protocol(protocol, LAYERS, epochs)
+    settings, _ = named_protocol(protocol, LAYERS, epochs)
     models = networks(protocol, matmul_precision)
     experiment = Experiment(
         name="compare",
         title="tanh, sigmoid and TAAF",
         work={
-            "experiment": "compare", "protocol": asdict(how), "seeds": seeds,
+            "experiment": "compare", "protocol": asdict(settings), "seeds": seeds,
             "networks": {model.name: dict(model.network or {}) for model in models},
         },
         trials=[
             *(Trial(source.name, model, None) for model in BASELINE_MODELS),
-            *(Trial(source.name, model, how, seed) for model in models for seed in range(seeds)),
+            *(Trial(source.name, model, settings, seed) for model in models for seed in range(seeds)),
         ],
         section=lambda by_model: section(by_model, source),
-        kept=lambda by_model: scores_of_all(by_model, source) | {"protocol": asdict(how), "seeds": list(range(seeds))},
+        more_results=lambda by_model: {
+            **scores_of_all(by_model, source), "protocol": asdict(settings), "seeds": list(range(seeds))
+        },
     )  # fmt: skip
     check(experiment, output, source, over, resume)
     by_model = carry_out(experiment, output, source, over, events=tensorboard)
@@ -131,8 +133,8 @@ def main(
     print(f"report: {output / 'report.html'}")
 
 
-def networks(protocol: str, matmul_precision: Precision) -> list[Model]:
-    """Lists the networks compared, of the size that goes with the protocol."""
+def networks(protocol: str, matmul_precision: Precision) -> list[ModelSpec]:
+    """Lists the networks to compare, of the size that goes with the protocol."""
     _, init = named_protocol(protocol, LAYERS)
     size = {**SIZES.get(protocol, {}), "init": init, "matmul_precision": matmul_precision}
     return [
@@ -143,13 +145,15 @@ def networks(protocol: str, matmul_precision: Precision) -> list[Model]:
 
 
 def section(by_model: dict[str, Run], source: Source) -> Section:
-    """Makes the report's one section."""
+    """Makes the report's section: the comparison, learning curves, and what the TAAFs have learnt."""
     shape = read_shape(source.path)
     trained_on, validated_on = (
         f"{shape.samples[split]:,} samples of {shape.studies[split]:,} studies" for split in ("train", "validation")
     )
-    curves = {run.model.label: np.array([one.curve for one in run.outcomes[0]]) for run in trained(by_model).values()}
-    adaptive = [by_model[name] for name in ("taaf", "taaf_output")]
+    curves = {
+        run.model.label: np.array([outcome.curve for outcome in run.outcomes[0]]) for run in trained(by_model).values()
+    }
+    taaf_runs = [by_model[name] for name in ("taaf", "taaf_output")]
     return comparison_section(
         "compare",
         "Which network infers the target genes best: tanh, sigmoid or TAAF?",
@@ -162,14 +166,14 @@ def section(by_model: dict[str, Run], source: Source) -> Section:
             learning_curves("learning-curves", curves),
             gene_errors("genes-tanh", by_model["taaf"], by_model["tanh"]),
             gene_errors("genes-sigmoid", by_model["taaf"], by_model["sigmoid"]),
-            *(taaf_parameters(f"{run.model.name}-parameters", run) for run in adaptive),
-            *(taaf_shapes(f"{run.model.name}-shapes", run) for run in adaptive),
+            *(taaf_parameters(f"{run.model.name}-parameters", run) for run in taaf_runs),
+            *(taaf_shapes(f"{run.model.name}-shapes", run) for run in taaf_runs),
         ],
     )
 
 
 def trained(by_model: Mapping[str, Run]) -> dict[str, Run]:
-    """Picks the networks."""
+    """Picks the runs of networks, which depend on a seed."""
     return {name: run for name, run in by_model.items() if run.model.seeded}
 
 
@@ -180,7 +184,7 @@ def scores_of_all(by_model: Mapping[str, Run], source: Source) -> dict[str, Any]
     for name, run in by_model.items():
         outcomes = run.outcomes[0]
         entry: dict[str, Any] = {
-            "validation": {"zscore_mae": over_seeds([one.validation_mae for one in outcomes])},
+            "validation": {"zscore_mae": over_seeds([outcome.validation_mae for outcome in outcomes])},
             "test": test_scores(run),
         }
         if run.model.network:
@@ -190,8 +194,8 @@ def scores_of_all(by_model: Mapping[str, Run], source: Source) -> dict[str, Any]
             entry |= {
                 "config": asdict(config),
                 "parameters": outcomes[0].parameters,
-                "best_epoch": over_seeds([one.best_epoch for one in outcomes]),
-                "taaf_parameters": [quartiles(one.taaf_layers) for one in outcomes],
+                "best_epoch": over_seeds([outcome.best_epoch for outcome in outcomes]),
+                "taaf_parameters": [quartiles(outcome.taaf_layers) for outcome in outcomes],
             }
         elif outcomes[0].chosen is not None:
             entry["penalty"] = outcomes[0].chosen
@@ -205,18 +209,19 @@ def scores_of_all(by_model: Mapping[str, Run], source: Source) -> dict[str, Any]
 
 
 def test_scores(run: Run) -> dict[str, Any]:
-    """Gives the means over all target genes, and over those that are no landmark genes too, on the test samples."""
-    every = [(gene_scores(one.sums), one.sd, one.overlap) for (one,) in zip(*run.scores("test"), strict=True)]
-    whole = [summarize(scores, sd) for scores, sd, _ in every]
-    without = [summarize(scores, sd, ~overlap) for scores, sd, overlap in every]
+    """Computes mean scores on the test samples, over all target genes and over those that are no landmark genes too."""
+    (errors,) = run.held_out_errors("test")  # there is one source
+    by_seed = [(gene_scores(each.sums), each.sd, each.overlap) for each in errors]
+    all_genes = [summarize(scores, sd) for scores, sd, _ in by_seed]
+    without_overlap = [summarize(scores, sd, ~overlap) for scores, sd, overlap in by_seed]
     return {
-        **{name: over_seeds([each[name] for each in whole]) for name in whole[0]},
-        "without_overlap": {name: over_seeds([each[name] for each in without]) for name in without[0]},
+        **{name: over_seeds([each[name] for each in all_genes]) for name in all_genes[0]},
+        "without_overlap": {name: over_seeds([each[name] for each in without_overlap]) for name in without_overlap[0]},
     }
 
 
 def over_seeds(values: Sequence[float | None]) -> dict[str, Any]:
-    """Turns a figure of every seed into {"mean", "sd", "seeds"}; the sample SD of a single one is null."""
+    """Computes {"mean", "sd", "seeds"} of the values of every seed; the sample SD of a single value is None."""
     known = np.array(values, np.float64)
     return {
         "mean": float(known.mean()),
@@ -226,7 +231,7 @@ def over_seeds(values: Sequence[float | None]) -> dict[str, Any]:
 
 
 def quartiles(layers: Mapping[str, Mapping[str, np.ndarray]]) -> dict[str, Any]:
-    """Gives minimum, quartiles and maximum over units of every layer's learnt parameters."""
+    """Computes minimum, quartiles and maximum over units of every layer's learnt parameters."""
     return {
         layer: {name: np.quantile(values, [0, 0.25, 0.5, 0.75, 1]).tolist() for name, values in learnt.items()}
         for layer, learnt in layers.items()
@@ -234,12 +239,12 @@ def quartiles(layers: Mapping[str, Mapping[str, np.ndarray]]) -> dict[str, Any]:
 
 
 def write_genes(path: Path, by_model: Mapping[str, Run], source: Source) -> None:
-    """Writes the test z-score MAE of every target by every model, mean over seeds."""
+    """Writes a CSV file of the test z-score MAE of every target by every model, mean over seeds."""
     reference = read_reference(source.path)
     genes = reference.target_genes
     errors = {}
     for name, run in by_model.items():
-        (column := np.full(len(genes), np.nan))[run.scores("test")[0][0].measured] = run.of_genes("test").mae
+        (column := np.full(len(genes), np.nan))[run.held_out_errors("test")[0][0].measured] = run.per_gene("test").mae
         errors[f"{name}_test_zscore_mae"] = column
     with replacing(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
@@ -247,7 +252,7 @@ def write_genes(path: Path, by_model: Mapping[str, Run], source: Source) -> None
         writer.writerows(zip(genes.ensembl, genes.symbol, reference.overlap.astype(int), *errors.values(), strict=True))
 
 
-# The terminal's columns; results.md has more.
+# The columns of the table on the terminal; results.md has more.
 COLUMNS = {
     "validation z-score MAE": ("validation", "zscore_mae"),
     "test z-score MAE": ("test", "zscore_mae"),
@@ -259,8 +264,8 @@ COLUMNS = {
 
 
 def print_results(by_model: Mapping[str, Run], scores: Mapping[str, Any]) -> None:
-    """Prints the models' errors, baselines first, means over seeds with their SD; and what the comparisons say."""
-    # Wide enough for the table: a narrower terminal wraps whole lines, which beats every cell cut in pieces.
+    """Prints the models' errors, baselines first, as means over seeds with their SD, and the paired differences."""
+    # The width is that of the table: a narrower terminal then wraps whole lines, which reads better than wrapped cells.
     screen = Console(width=max(136, shutil.get_terminal_size().columns), highlight=False)
     table = Table("network", show_edge=False)
     for heading in COLUMNS:
@@ -277,7 +282,7 @@ def print_results(by_model: Mapping[str, Run], scores: Mapping[str, Any]) -> Non
 
 
 def shown(figure: Mapping[str, Any]) -> str:
-    """``0.4012 ± 0.0010``; the mean alone where there is no SD, a dash where the mean is undefined."""
+    """Formats ``0.4012 ± 0.0010``; the mean alone where there is no SD, a dash where the mean is undefined."""
     if np.isnan(figure["mean"]):
         return "–"
     return f"{figure['mean']:.4f}" + (f" ± {figure['sd']:.4f}" if figure["sd"] is not None else "")

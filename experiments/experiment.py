@@ -1,4 +1,4 @@
-"""An experiment on one prepared file: its trials are run, and a report is written."""
+"""An experiment on one prepared file: runs its trials and writes a report."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,31 +13,34 @@ from dgex.files.atomic import check_writable
 from dgex.files.run_directory import claim
 from experiments.analysis.evidence import Evidence, Run, runs
 from experiments.report.sections import Section
-from experiments.trials.models import Model
+from experiments.trials.models import ModelSpec
 from experiments.trials.schedule import run_all
 from experiments.trials.sources import Source
 from experiments.trials.trial import Trial
 
-# What the networks stand beside.
-BASELINE_MODELS = (Model("mean", "mean predictor"), Model("ridge", "ridge regression"))
+# The baselines that the networks are compared with.
+BASELINE_MODELS = (ModelSpec("mean", "mean predictor"), ModelSpec("ridge", "ridge regression"))
 
-# The options that these experiments share.
-Epochs = Annotated[int | None, typer.Option(min=1, help="Instead of the protocol's number.", show_default=False)]
+# The options that these experiments have in common.
+Epochs = Annotated[
+    int | None, typer.Option(min=1, help="Number of epochs, instead of the protocol's.", show_default=False)
+]
 Devices = Annotated[int | None, typer.Option(help="How many devices to train on; all by default.", show_default=False)]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on with what the folder holds, if anything.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Continue what the folder holds, if anything.")]
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """What is asked of a prepared file.
+    """Specifies an experiment on a prepared file.
 
     Attributes:
-      name: of the module of ``experiments`` whose command it is.
-      title: of the report.
-      work: what is asked for, JSON's types; kept in results.json, and with the data it says whose the folder is.
-      trials: what to train.
-      section: what the trials' outcomes, by name of the model, say.
-      kept: what else results.json is to keep of them.
+      name: name of the module of ``experiments`` whose command it is.
+      title: title of the report.
+      work: the settings of the experiment, of JSON types. They are kept in results.json, and identify the folder
+        together with the data.
+      trials: the trials to run.
+      section: makes the section of the report from the trials' outcomes by name of the model.
+      more_results: makes further fields of results.json from the same outcomes.
     """
 
     name: str
@@ -45,11 +48,22 @@ class Experiment:
     work: Mapping[str, Any]
     trials: Sequence[Trial]
     section: Callable[[dict[str, Run]], Section]
-    kept: Callable[[dict[str, Run]], dict[str, Any]] = lambda by_model: {}
+    more_results: Callable[[dict[str, Run]], dict[str, Any]] = lambda by_model: {}
 
 
 def check(experiment: Experiment, output: Path, source: Source, devices: tuple[jax.Device, ...], resume: bool) -> None:
-    """Refuses, before any work, what cannot be carried out, and claims the folder; DgexError says why."""
+    """Checks before any work that the experiment can be carried out, and claims the run directory.
+
+    Args:
+      experiment: the experiment.
+      output: the folder for its results.
+      source: the prepared file.
+      devices: the devices to train on.
+      resume: whether to continue what the folder holds.
+
+    Raises:
+      DgexError: the devices do not suit a batch, or the folder cannot be written to or is that of another experiment.
+    """
     for trial in experiment.trials:
         if trial.protocol:
             check_devices(len(devices), trial.protocol.batch)
@@ -63,10 +77,10 @@ def carry_out(
     """Runs the trials that have no outcome yet, and writes the report.
 
     Args:
-      experiment: what to do.
-      output: where the results go.
+      experiment: the experiment.
+      output: the folder for its results.
       source: the prepared file.
-      devices: to train on.
+      devices: the devices to train on.
       events: whether to write TensorBoard event files.
 
     Returns:
@@ -75,7 +89,7 @@ def carry_out(
     Raises:
       DgexError: training fails.
     """
-    from experiments.report.page import results, write_report
+    from experiments.report.page import gather_results, write_report
 
     run_all(experiment.trials, [source], output, devices, events=events)
     evidence = Evidence(output, [source])
@@ -83,16 +97,16 @@ def carry_out(
     section = experiment.section(by_model)
     write_report(
         output,
-        results(
+        gather_results(
             experiment.name,
             f"{experiment.title} on {source.path.name}",
             [section],
             {source.path.name: source.identity},
             [trial.protocol for trial in experiment.trials if trial.protocol],
-            evidence.made,
+            evidence.origins,
             devices,
             work=dict(experiment.work),
-            **experiment.kept(by_model),
+            **experiment.more_results(by_model),
         ),
     )
     return by_model

@@ -1,28 +1,28 @@
-"""Networks at the size of the papers: D-GEX's grid, and tanh, sigmoid and TAAF with three layers of 3,000 units.
+"""Trains networks of the papers' size: D-GEX's grid, and tanh, sigmoid and TAAF with three layers of 3,000 units.
 
     python -m experiments.full_size grid --data full/prepared.h5 --estimate
     python -m experiments.full_size grid --data full/prepared.h5 -o results/grid
     python -m experiments.full_size activations --data full/prepared.h5 -o results/activations
 
-``grid`` trains one, two and three hidden layers of 3,000, 6,000 and 9,000 tanh units, with three shares of dropout, by
-the protocol ``dgex`` (``dgex.protocols``). ``activations`` trains tanh, sigmoid and TAAF networks from three seeds,
-with dropout 10 % and ``PROTOCOL``: the optimiser, rate and loss of the TAAF repository's example (Keras-2 Nadam, 5e-4,
-MAE), with D-GEX's batch of 200 and 200 epochs. The mean predictor and ridge regression stand beside both.
+``grid`` trains one, two and three hidden layers of 3,000, 6,000 and 9,000 tanh units, with three dropout rates, by the
+protocol ``dgex`` (``dgex.protocols``). ``activations`` trains tanh, sigmoid and TAAF networks from three seeds, with
+dropout 10 % and ``PROTOCOL``: the optimiser, learning rate and loss of the TAAF repository's example (Keras-2 Nadam,
+5e-4, MAE), with D-GEX's batch of 200 and 200 epochs. Both train the mean predictor and ridge regression too.
 
-What training takes is printed first, from some twenty real steps of every network; ``--estimate`` ends there. The
-folder gets report.html, results.json, tables/ and figures/. Stopped at any moment, it goes on with ``--resume``;
-further processes started so on the same folder share the work. On GPUs give each process one of its own
-(CUDA_VISIBLE_DEVICES=0, 1, ...): JAX takes most of a GPU's memory at once, whatever it needs, and a second process on
-that GPU would find too little.
+The command first prints the estimated time and memory, from some twenty real steps of every network; ``--estimate``
+stops there. The folder gets report.html, results.json, tables/ and figures/. Training can be stopped at any moment and
+continued with ``--resume``; further processes that are started so on the same folder share the work. On GPUs give each
+process a GPU of its own (CUDA_VISIBLE_DEVICES=0, 1, ...): JAX reserves most of a GPU's memory at once, whatever it
+needs, so that a second process on that GPU would have too little.
 
-Cost on D-GEX's data (88,807 training and 11,101 validation samples, 943 -> 9,520 genes), by its own estimate on 2 CPU
-cores: the grid about 12 days (one layer of 3,000 units takes 3 hours, three of 9,000 take 26), activations about two
-and a half. Not measured on a GPU.
+Cost on D-GEX's data (88,807 training and 11,101 validation samples, 943 -> 9,520 genes), as the command estimates it on
+2 CPU cores: about 12 days for the grid (one layer of 3,000 units takes 3 hours, three of 9,000 take 26), about two and
+a half for activations. It was not measured on a GPU.
 
-Chen et al. (Bioinformatics 2016) found test z-score MAEs from 0.3421 (one layer of 3,000 units, dropout 10 %) to 0.3204
-(three of 9,000), and 0.3784 by linear regression; see ``PUBLISHED``. Kunc and Klema (PLoS ONE 2021) found 0.1637 for
-their D-GEX and 0.1340 for TAAF, on a scale that is most likely log2 without standardising. Other data have other
-numbers.
+Chen et al. (Bioinformatics 2016) report test z-score MAEs from 0.3421 (one layer of 3,000 units, dropout 10 %) to
+0.3204 (three of 9,000), and 0.3784 for linear regression; see ``PUBLISHED``. Kunc and Klema (PLoS ONE 2021) report
+0.1637 for their D-GEX and 0.1340 for TAAF, on a scale that is most likely log2 without standardisation. Numbers on
+other data are different.
 """
 
 from dataclasses import replace
@@ -45,14 +45,14 @@ from experiments.report.sections import Cell, Figure, Section, Table
 from experiments.report.sentences import data_line, verdict
 from experiments.report.tables import comparison_table, error_table
 from experiments.trials.estimate import announce, estimate
-from experiments.trials.models import Model
+from experiments.trials.models import ModelSpec
 from experiments.trials.sources import Source, single_source
 from experiments.trials.trial import Trial
 
 LAYERS = (1, 2, 3)
 UNITS = (3000, 6000, 9000)
-DROPOUT = 0.1  # that of the published numbers
-# By the end of a network's name among ``dgex.networks.PRESETS``, which has the same networks.
+DROPOUT = 0.1  # dropout rate of the published numbers
+# Dropout rates by the ending of a network's name. ``dgex.networks.PRESETS`` has the same networks by the same names.
 DROPOUTS = {"": DROPOUT, "-dropout0": 0.0, "-dropout25": 0.25}
 
 # Test z-score MAE on D-GEX's GEO profiles with dropout 10 %, by layers and units (Chen et al. 2016).
@@ -64,19 +64,19 @@ PUBLISHED = {
 PUBLISHED_LINEAR_REGRESSION = 0.3784
 
 GRID_CAVEATS = (
-    "The published numbers are of D-GEX's own GEO profiles (88,807 for training), split by sample. Z-scores of other "
-    "profiles have other errors: what can be compared is how the error falls with layers and units, and the distance "
-    "to a linear model.",
-    "D-GEX trained two networks, each on one half of the targets; here one network has all of them, so that its hidden "
+    "The published numbers are of D-GEX's own GEO profiles (88,807 for training), split by sample. Errors on other "
+    "profiles are different: what can be compared is how the error falls with layers and units, and the difference "
+    "from a linear model.",
+    "D-GEX trained two networks, each on one half of the targets; here one network has all targets, so that its hidden "
     "layers get the gradients of both halves.",
-    "The network compared with ridge regression is the one with the lowest validation error; its test error was not "
-    "looked at to choose it. The other test errors are there to be read, not to choose from.",
+    "The network compared with ridge regression is the one with the lowest validation error; it was chosen without its "
+    "test error. The other test errors are for information, not to choose a network by.",
 )
 
 PROTOCOL = replace(EXAMPLE, batch=DGEX.batch, epochs=DGEX.epochs)
 DEPTH = 3
 NETWORKS = ("tanh", "sigmoid", "taaf", "taaf_output_wide")
-# Decided beforehand, so that p-values can be corrected for their number.
+# The pairs were decided before any outcome was known, so that p-values can be corrected for their number.
 PAIRS = (
     ("taaf", "sigmoid"),
     ("taaf", "tanh"),
@@ -87,16 +87,16 @@ PAIRS = (
     ("taaf_output_wide", "ridge"),
 )
 ACTIVATION_CAVEATS = (
-    "The unit of replication is the study; genes of one sample are correlated and are described only. Samples "
-    "that name no study give no interval.",
-    "One training set: another could say otherwise, and no interval here covers that.",
+    "The unit of replication is the study; genes of one sample are correlated, so percentages of genes are only "
+    "descriptive. Without the samples' studies there is no interval.",
+    "There is one training set. Another could give another answer, and no interval here covers that.",
     "The TAAF paper's errors (0.1637 for D-GEX, 0.1340 with TAAF) are on another scale, most likely log2 without "
-    "standardising, and of another protocol; they are not to be put beside z-score errors.",
+    "standardisation, and of another protocol; they cannot be compared with z-score errors.",
 )
 
 Data = Annotated[Path, typer.Option(help="A prepared data set (python -m data_prep prepare).")]
 Output = Annotated[Path | None, typer.Option("-o", "--output", help="Folder for the results.", show_default=False)]
-EstimateOnly = Annotated[bool, typer.Option("--estimate", help="Only print what training takes.")]
+EstimateOnly = Annotated[bool, typer.Option("--estimate", help="Only estimate the time and memory of training.")]
 
 app = console.command_line(help=__doc__.splitlines()[0])
 
@@ -105,7 +105,7 @@ app = console.command_line(help=__doc__.splitlines()[0])
 def grid(
     data: Data,
     output: Output = None,
-    seeds: Annotated[int, typer.Option(min=1, help="Of every network; intervals need three.")] = 1,
+    seeds: Annotated[int, typer.Option(min=1, help="Seeds of every network; intervals need three.")] = 1,
     epochs: Epochs = None,
     devices: Devices = None,
     resume: Resume = False,
@@ -136,8 +136,10 @@ def grid(
 def activations(
     data: Data,
     output: Output = None,
-    units: Annotated[int, typer.Option(min=1, help="Of every hidden layer; the papers': 3000, 6000, 9000.")] = 3000,
-    seeds: Annotated[int, typer.Option(min=1, help="Of every network; intervals need three.")] = 3,
+    units: Annotated[
+        int, typer.Option(min=1, help="Units of every hidden layer; the papers have 3000, 6000 and 9000.")
+    ] = 3000,
+    seeds: Annotated[int, typer.Option(min=1, help="Seeds of every network; intervals need three.")] = 3,
     epochs: Epochs = None,
     devices: Devices = None,
     resume: Resume = False,
@@ -171,7 +173,7 @@ def activations(
 
 
 def prepared_source(data: Path, output: Path | None, estimate_only: bool) -> Source:
-    """Looks at the prepared file, once all that does not depend on it is in order."""
+    """Checks the options and packages, and then the prepared file."""
     if output is None and not estimate_only:
         raise DgexError("give -o, a folder for the results, or --estimate")
     if not estimate_only:
@@ -187,7 +189,7 @@ def estimate_and_train(
     resume: bool,
     estimate_only: bool,
 ) -> None:
-    """Carries an experiment out, after it has said what that takes; with ``--resume`` that is known already."""
+    """Prints the estimated time and memory of an experiment, and carries it out; ``--resume`` skips the estimate."""
     if output is not None and not estimate_only:
         check(experiment, output, source, devices, resume)
     if estimate_only or not resume:
@@ -198,8 +200,8 @@ def estimate_and_train(
         print(f"report: {output / 'report.html'}")
 
 
-def activation_networks(units: int) -> list[Model]:
-    """Lists the study's networks, at the papers' size."""
+def activation_networks(units: int) -> list[ModelSpec]:
+    """Lists the networks of ``NETWORKS`` at the papers' size."""
     size = {"hidden": (units,) * DEPTH, "dropout": DROPOUT}
     return [
         replace(model, network={**model.network, **size})
@@ -208,10 +210,10 @@ def activation_networks(units: int) -> list[Model]:
     ]
 
 
-def grid_networks() -> list[Model]:
-    """Lists the networks, those with the published dropout first, and then small ones before large ones."""
+def grid_networks() -> list[ModelSpec]:
+    """Lists the networks of the grid, those with the published dropout rate first, and small ones before large ones."""
     return [
-        Model(
+        ModelSpec(
             f"dgex-{layers}x{units}{suffix}",
             f"{layers} × {units:,}, dropout {_percent(dropout)}",
             {
@@ -228,9 +230,9 @@ def grid_networks() -> list[Model]:
 
 
 def grid_section(by_model: dict[str, Run]) -> Section:
-    """Puts the grid's table beside the published one, and its best network against ridge regression."""
-    trained = [by_model[model.name] for model in grid_networks()]
-    best = min(trained, key=lambda run: run.validation_mae)
+    """Makes the section with D-GEX's table, here and as published, and the best network against ridge regression."""
+    networks = [by_model[model.name] for model in grid_networks()]
+    best = min(networks, key=lambda run: run.validation_mae)
     ridge, mean = by_model["ridge"], by_model["mean"]
     comparisons = compare_all(by_model, [(best.model.name, "ridge")])
     tested = data_line(by_model)
@@ -239,9 +241,9 @@ def grid_section(by_model: dict[str, Run]) -> Section:
         question="How does the error of D-GEX's networks fall with layers and units?",
         data=f"{tested}.",
         answer=[
-            f"Of {len(trained)} networks {best.model.label} has the lowest validation error. Its test z-score MAE is "
-            f"{_test_mae(best):.4f}, that of ridge regression {_test_mae(ridge):.4f} and of the mean predictor "
-            f"{_test_mae(mean):.4f}.",
+            f"Of {len(networks)} networks, {best.model.label} has the lowest validation error. The test z-score MAE is "
+            f"{_test_mae(best):.4f} for this network, {_test_mae(ridge):.4f} for ridge regression and "
+            f"{_test_mae(mean):.4f} for the mean predictor.",
             verdict(comparisons[0]),
             f"Published, on other data: {min(PUBLISHED.values()):.4f} (3 × 9,000, dropout 10 %) and "
             f"{PUBLISHED_LINEAR_REGRESSION:.4f} (linear regression).",
@@ -249,7 +251,7 @@ def grid_section(by_model: dict[str, Run]) -> Section:
         caveats=GRID_CAVEATS,
         tables=[
             grid_table(by_model, tested),
-            error_table("dgex-grid-errors", f"All errors on the test samples ({tested}).", [mean, ridge, *trained]),
+            error_table("dgex-grid-errors", f"All errors on the test samples ({tested}).", [mean, ridge, *networks]),
             comparison_table("dgex-grid-comparison", f"Difference of the z-score MAE ({tested}).", comparisons),
         ],
         figures=[
@@ -277,11 +279,12 @@ def grid_table(by_model: dict[str, Run], tested: str) -> Table:
         for suffix, dropout in DROPOUTS.items()
         for layers in LAYERS
     ]
-    caption = f"Test z-score MAE ({tested}), and what Chen et al. (2016) published for dropout 10 % on their data."
+    caption = f"Test z-score MAE ({tested}), and as Chen et al. (2016) published it for dropout 10 % on their data."
     return Table("dgex-grid", caption, columns, rows)
 
 
 def _panel(by_model: dict[str, Run], suffix: str) -> dict[str, Any]:
+    """Makes a panel of test errors against units, for one dropout rate."""
     return {
         "title": f"dropout {_percent(DROPOUTS[suffix])}",
         "x_label": "units of every hidden layer",
@@ -300,11 +303,13 @@ def _panel(by_model: dict[str, Run], suffix: str) -> dict[str, Any]:
     }
 
 
-def _percent(share: float) -> str:
-    return f"{100 * share:.0f} %"
+def _percent(fraction: float) -> str:
+    """Formats a fraction in percent."""
+    return f"{100 * fraction:.0f} %"
 
 
 def _test_mae(run: Run) -> float:
+    """Computes the mean test z-score MAE over samples, genes and seeds."""
     return float(errors(run, "test").sample.mean())
 
 

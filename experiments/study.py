@@ -1,12 +1,12 @@
-"""The study: every question of TAAF on one compendium, with intervals, as a page, tables and figures.
+"""Runs the study: all questions about TAAF on one compendium, with intervals, as a page, tables and figures.
 
     python -m data_prep folds compendium.gctx --genes genes/ --cohorts rnaseq.gctx --folds 7 -o data/study
     python -m experiments.study --data data/study -o results/study
 
-Trains what the questions ask for, one *trial* (a model, a prepared file, a seed) after another, and writes
-report.html, results.json, tables/ and figures/ after every question. Stopped at any moment and started again with
-``--resume`` it goes on where it was; further processes started so on the same folder share the work. docs/results.md
-says what came out.
+It trains the models of every question, one *trial* (a model, a prepared file, a seed) after another, and writes
+report.html, results.json, tables/ and figures/ after every question. It can be stopped at any moment and continued with
+``--resume``; further processes that are started so on the same folder share the work. docs/results.md reports the
+results.
 
 Cost on 2 CPU cores and the GEO compendium of the README: the quick study under ten minutes; the full one about two
 hours in two processes.
@@ -36,7 +36,8 @@ from experiments.trials.schedule import run_all
 from experiments.trials.sources import Sources, find_sources
 from experiments.trials.trial import is_done
 
-# One file each: ``trials`` says what to train, ``sections`` what it shows. In the order of work and of the page.
+# Each question is a module: ``trials`` lists what to train, ``sections`` makes the sections of the report. The order is
+# that of the work and of the page.
 QUESTIONS: dict[str, ModuleType] = {
     "activations": activations,
     "platforms": platforms,
@@ -57,16 +58,16 @@ def main(
         list[str] | None, typer.Option(help=f"A question: {', '.join(QUESTIONS)}; may be repeated. All by default.")
     ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="A small study, to see all of it in minutes.")] = False,
-    seeds: Annotated[int | None, typer.Option(min=1, help="Of every network.", show_default="3")] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="Seeds of every network.", show_default="3")] = None,
     devices: Annotated[int | None, typer.Option(help="How many devices to train on; all by default.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with what the folder holds, if anything.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue what the folder holds, if anything.")] = False,
     redraw_only: Annotated[
         bool, typer.Option("--redraw", help="Only make page, tables and figures again, from results.json.")
     ] = False,
 ) -> None:
     """Answers questions on tanh, sigmoid and TAAF networks with intervals, and writes a report."""
     need("matplotlib", "jinja2", extra="plots", what="the report")
-    from experiments.report.page import redraw, results, write_report
+    from experiments.report.page import gather_results, redraw, write_report
 
     if redraw_only:
         redraw(output)
@@ -85,29 +86,30 @@ def main(
     screen = Console(width=max(120, shutil.get_terminal_size().columns), highlight=False)
     for note in too_few(sources, plan):
         screen.print(note)
-    found: dict[str, list[Section]] = {}
+    sections: dict[str, list[Section]] = {}
     evidence = Evidence(output, sources)
     for name, question in QUESTIONS.items():
         if only and name not in only:
             continue
-        asked = {trial.folder: trial for trial in question.trials(sources, plan)}
-        left = sum(not is_done(trial, output) for trial in asked.values())
-        screen.print(f"{name}: {len(asked)} trials, {len(asked) - left} of them done")
-        run_all(list(asked.values()), list(sources), output, over)
+        trials = {trial.folder: trial for trial in question.trials(sources, plan)}
+        left = sum(not is_done(trial, output) for trial in trials.values())
+        screen.print(f"{name}: {len(trials)} trials, {len(trials) - left} of them done")
+        run_all(list(trials.values()), list(sources), output, over)
+        # Another question may be answered now too, since questions have trials in common.
         for each, other in QUESTIONS.items():
-            if each not in found and all(is_done(trial, output) for trial in other.trials(sources, plan)):
-                found[each] = other.sections(evidence, sources, plan)
-        in_order = [section for each in QUESTIONS for section in found.get(each, [])]
+            if each not in sections and all(is_done(trial, output) for trial in other.trials(sources, plan)):
+                sections[each] = other.sections(evidence, sources, plan)
+        in_order = [section for each in QUESTIONS for section in sections.get(each, [])]
         title = f"tanh, sigmoid and TAAF on {sources.raw}"
         write_report(
             output,
-            results(
+            gather_results(
                 "study",
                 title,
                 in_order,
                 {each.path.name: each.identity for each in sources},
                 [plan.protocol],
-                evidence.made,
+                evidence.origins,
                 over,
                 plan=asdict(plan),
             ),
@@ -116,12 +118,12 @@ def main(
 
 
 def identity(sources: Sources, plan: Plan) -> dict[str, Any]:
-    """What all of a folder's trials have in common; numbers of seeds, targets and profiles may grow."""
+    """Identifies the study of a run directory, in which numbers of seeds, targets and profiles may grow."""
     return {"data": sources.identity, "protocol": asdict(plan.protocol), "dgex": __version__}
 
 
 def too_few(sources: Sources, plan: Plan) -> list[str]:
-    """What will have no interval, said before the work."""
+    """Says, before the work, which results will have no interval."""
     notes = []
     if len(sources.folds) < FEWEST_STUDIES:
         notes.append(f"{len(sources.folds)} folds: no intervals over them, at least {FEWEST_STUDIES} needed")

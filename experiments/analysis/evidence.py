@@ -1,4 +1,4 @@
-"""From a study's outcomes to errors that can be compared: over folds and seeds, for every held-out set and measure."""
+"""The errors of models over folds and seeds, gathered from the outcomes of their trials."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,64 +10,76 @@ import numpy as np
 from dgex.errors import DgexError
 from dgex.metrics import GeneScores
 from experiments.analysis.statistics import Errors, PairedComparison, compare, correct
-from experiments.trials.heldout import MEASURES, Scores, gene_scores
-from experiments.trials.models import Model
+from experiments.trials.heldout import MEASURES, HeldOutErrors, gene_scores
+from experiments.trials.models import ModelSpec
 from experiments.trials.sources import Source
 from experiments.trials.trial import Outcome, Trial, read
 
 
 class Evidence:
-    """The outcomes of a study's trials, each read once."""
+    """Reads the outcomes of a study's trials, with a cache."""
 
     def __init__(self, folder: Path, sources: Iterable[Source]) -> None:
-        """Takes the study's folder, and the prepared files that its trials were run on."""
+        """Takes the study's folder and the prepared files that its trials were run on."""
         self._folder = folder
         self._data = {source.name: source.identity for source in sources}
         self._read: dict[Path, Outcome] = {}
 
     def __call__(self, trial: Trial) -> Outcome:
-        """A trial's outcome; errors as ``experiments.trials.trial.read``."""
+        """Returns a trial's outcome; raises errors as ``experiments.trials.trial.read`` does."""
         if trial.folder not in self._read:
             self._read[trial.folder] = read(trial, self._data[trial.source], self._folder)
         return self._read[trial.folder]
 
     @property
-    def made(self) -> Counter[str]:
-        """On what the outcomes read so far were made, and how many so."""
+    def origins(self) -> Counter[str]:
+        """Counts the outcomes read so far by the devices, JAX version and commit that they were made with."""
         return Counter(outcome.made for outcome in self._read.values())
 
 
 @dataclass(frozen=True)
 class Run:
-    """One model on several sources: outcomes ``[sources][seeds]``, of a baseline with one seed."""
+    """Holds the outcomes of one model on several sources.
 
-    model: Model
+    Attributes:
+      model: the model.
+      sources: names of the prepared files.
+      outcomes: outcomes ``[sources][seeds]``; a baseline has one seed.
+    """
+
+    model: ModelSpec
     sources: tuple[str, ...]
     outcomes: tuple[tuple[Outcome, ...], ...]
 
-    def scores(self, held: str) -> list[list[Scores]]:
-        """The scores on a held-out set, ``[sources][seeds]``."""
-        return [[outcome.scores[held] for outcome in seeds] for seeds in self.outcomes]
+    def held_out_errors(self, held_out: str) -> list[list[HeldOutErrors]]:
+        """Returns the errors on a held-out set, ``[sources][seeds]``."""
+        return [[outcome.held_out_errors[held_out] for outcome in seeds] for seeds in self.outcomes]
 
     @property
     def validation_mae(self) -> float:
-        """Mean over sources and seeds, z-scores."""
+        """Computes the mean validation z-score MAE over sources and seeds."""
         return float(np.mean([[outcome.validation_mae for outcome in seeds] for seeds in self.outcomes]))
 
-    def of_genes(self, held: str) -> GeneScores:
-        """Scores of every gene: errors over all samples, correlation within a source's, mean over sources and seeds.
+    def per_gene(self, held_out: str) -> GeneScores:
+        """Computes the scores of every gene: errors over all samples, means over seeds.
 
-        z-scores of different sources have different zeros, so their predictions are not correlated together.
+        The correlation is computed source by source and averaged over sources and seeds, since z-scores of different
+        sources have different zeros.
         """
-        scores = self.scores(held)
-        by_seed = [gene_scores(np.sum([one.sums for one in seed], axis=0)) for seed in zip(*scores, strict=True)]
-        apart = [gene_scores(one.sums).pearson for seeds in scores for one in seeds]
-        mean = {name: np.mean([vars(one)[name] for one in by_seed], axis=0) for name in vars(by_seed[0])}
-        return GeneScores(**{**mean, "pearson": np.mean(apart, axis=0)})
+        by_source = self.held_out_errors(held_out)
+        by_seed = [gene_scores(np.sum([each.sums for each in seed], axis=0)) for seed in zip(*by_source, strict=True)]
+        pearson = [gene_scores(each.sums).pearson for seeds in by_source for each in seeds]
+        mean = {name: np.mean([vars(each)[name] for each in by_seed], axis=0) for name in vars(by_seed[0])}
+        return GeneScores(**{**mean, "pearson": np.mean(pearson, axis=0)})
 
 
 def runs(evidence: Evidence, trials: Iterable[Trial]) -> dict[str, Run]:
-    """The trials' outcomes by name of the model; every model with the same sources and all seeds."""
+    """Reads the trials' outcomes by name of the model.
+
+    Args:
+      evidence: reads outcomes.
+      trials: the trials; every model must have the same sources and seeds.
+    """
     grouped: dict[str, dict[str, list[Outcome]]] = {}
     models = {}
     for trial in trials:
@@ -79,50 +91,56 @@ def runs(evidence: Evidence, trials: Iterable[Trial]) -> dict[str, Run]:
     }
 
 
-def errors(run: Run, held: str, measure: str = "z-score MAE") -> Errors:
-    """A model's errors on a held-out set.
+def errors(run: Run, held_out: str, measure: str = "z-score MAE") -> Errors:
+    """Gathers a model's errors on a held-out set.
 
-    The test splits of several sources are put side by side: they are folds. A cohort is the same samples for all
-    sources, so its errors are averaged over them.
+    The test splits of several sources are leave-studies-out folds, so their samples are joined. A cohort has the same
+    samples for all sources, so its errors are averaged over them.
 
     Args:
       run: the model's outcomes.
-      held: "test", or the name of a cohort.
+      held_out: "test", or the name of a cohort.
       measure: one of ``experiments.trials.heldout.MEASURES``.
+
+    Raises:
+      DgexError: a cohort is scored on different genes in different splits, or an error is not finite.
     """
-    scores = run.scores(held)
-    if held != "test" and any((one.measured != scores[0][0].measured).any() for seeds in scores for one in seeds):
-        raise DgexError(f"{held}: is scored on other genes in one split than in another; prepare all files again")
+    by_source = run.held_out_errors(held_out)
+    first = by_source[0][0]
+    if held_out != "test" and any((each.measured != first.measured).any() for seeds in by_source for each in seeds):
+        raise DgexError(f"{held_out}: is scored on different genes in different splits; prepare all files again")
     row = MEASURES.index(measure)
-    sample = [np.array([one.sample[row] for one in seeds]) for seeds in scores]
-    gene = [np.array([_genes(one, measure) for one in seeds]) for seeds in scores]
-    study = [tuple(seeds[0].study.tolist()) for seeds in scores]
-    if held != "test" or len(scores) == 1:
+    sample = [np.array([each.sample[row] for each in seeds]) for seeds in by_source]
+    gene = [np.array([_gene_errors(each, measure) for each in seeds]) for seeds in by_source]
+    study = [tuple(seeds[0].study.tolist()) for seeds in by_source]
+    if held_out != "test" or len(by_source) == 1:
         means = np.mean(sample, axis=0), np.mean(gene, axis=0)
         return Errors(run.model.label, study[0], *means, run.model.seeded, measure)
-    fold = tuple(name for name, of in zip(run.sources, study, strict=True) for _ in of)
-    names = np.concatenate([np.unique(of) for of in study])
-    joined = np.concatenate(gene, axis=1)[:, np.argsort(names)]
-    of_sample = tuple(name for of in study for name in of)
-    return Errors(run.model.label, of_sample, np.concatenate(sample, axis=1), joined, run.model.seeded, measure, fold)
+    fold = tuple(source for source, studies in zip(run.sources, study, strict=True) for _ in studies)
+    names = np.concatenate([np.unique(studies) for studies in study])
+    all_genes = np.concatenate(gene, axis=1)[:, np.argsort(names)]
+    all_studies = tuple(name for studies in study for name in studies)
+    all_samples = np.concatenate(sample, axis=1)
+    return Errors(run.model.label, all_studies, all_samples, all_genes, run.model.seeded, measure, fold)
 
 
 def compare_all(
-    runs: Mapping[str, Run], pairs: Sequence[tuple[str, str]], held: str = "test", measure: str = "z-score MAE"
+    runs: Mapping[str, Run], pairs: Sequence[tuple[str, str]], held_out: str = "test", measure: str = "z-score MAE"
 ) -> list[PairedComparison]:
-    """Every pair of models (names) compared on a held-out set, p-values corrected for the number of pairs."""
-    needed: dict[str, Errors] = {}
+    """Compares pairs of models (by name) on a held-out set, with p-values corrected for the number of pairs."""
+    by_model: dict[str, Errors] = {}
     for name in {name for pair in pairs for name in pair}:
-        needed[name] = errors(runs[name], held, measure)
-    return correct([compare(needed[a], needed[b]) for a, b in pairs])
+        by_model[name] = errors(runs[name], held_out, measure)
+    return correct([compare(by_model[a], by_model[b]) for a, b in pairs])
 
 
-def by_study(of: Errors) -> dict[str, float]:
-    """The mean error on every study's samples, over seeds."""
-    sample, study = of.sample.mean(0), np.asarray(of.study)
+def by_study(model_errors: Errors) -> dict[str, float]:
+    """Averages the errors over every study's samples and the seeds."""
+    sample, study = model_errors.sample.mean(0), np.asarray(model_errors.study)
     return {str(name): float(sample[study == name].mean()) for name in np.unique(study)}
 
 
-def _genes(scores: Scores, measure: str) -> np.ndarray:
-    gene = scores.gene * scores.sd if measure.startswith("log2") else scores.gene
-    return gene[:, ~scores.overlap] if measure.endswith("without overlap") else gene
+def _gene_errors(errors: HeldOutErrors, measure: str) -> np.ndarray:
+    """Converts the errors of genes to a measure, ``[studies, genes]``."""
+    gene = errors.gene * errors.sd if measure.startswith("log2") else errors.gene
+    return gene[:, ~errors.overlap] if measure.endswith("without overlap") else gene

@@ -1,10 +1,10 @@
-"""Does what was learnt on microarrays carry over to RNA-seq? The cohorts mapped onto the training arrays' quantiles.
+"""Tests models trained on microarrays on RNA-seq cohorts, quantile-normalised onto the training arrays.
 
     python -m experiments.study --only platforms --data DIR -o results/study
 
-Trains nothing of its own: the trials of ``experiments.questions.activations`` score the cohorts too. Expect a z-score
-MAE on the 11 cohorts of the README of 1.43 for the mean predictor, 1.10 for ridge regression, 1.20 for tanh, 1.27 for
-sigmoid and 1.26 for TAAF.
+This question trains no models of its own: the trials of ``experiments.questions.activations`` score the cohorts too.
+Expect a z-score MAE on the 11 cohorts of the README of 1.43 for the mean predictor, 1.10 for ridge regression, 1.20 for
+tanh, 1.27 for sigmoid and 1.26 for TAAF.
 """
 
 import re
@@ -32,65 +32,69 @@ PAIRS = (
 
 
 def sections(evidence: Evidence, sources: Sources, plan: Plan) -> list[Section]:
-    """One section a mapped file of cohorts, predicted by the models of every fold."""
+    """Makes a section for each mapped file of cohorts, which the models of every fold predict."""
     folds = {fold.name for fold in sources.folds}
     by_model = runs(evidence, (trial for trial in trials(sources, plan) if trial.source in folds))
     models = [by_model[model.name] for model in (*BASELINE_MODELS, *NETWORK_MODELS)]
-    found = []
+    result = []
     several = len(sources.folds[0].cohorts) > 1
-    for held in sources.folds[0].cohorts:
-        stem = re.sub(r"[^\w.-]", "-", f"platforms-{held}", flags=re.ASCII)  # for files and links
-        tested = data_line(by_model, held)
-        both = {measure: compare_all(by_model, PAIRS, held, measure) for measure in MEASURES[:2]}
-        comparisons, without = both.values()
-        overlap = [errors(by_model[name], held, MEASURES[1]).sample.mean() for name in ("ridge", "tanh")]
-        found.append(
+    for cohort in sources.folds[0].cohorts:
+        stem = re.sub(r"[^\w.-]", "-", f"platforms-{cohort}", flags=re.ASCII)  # for files and links
+        tested = data_line(by_model, cohort)
+        comparisons, without_overlap = (compare_all(by_model, PAIRS, cohort, measure) for measure in MEASURES[:2])
+        ridge_mae, tanh_mae = (errors(by_model[name], cohort, MEASURES[1]).sample.mean() for name in ("ridge", "tanh"))
+        result.append(
             Section(
                 name=stem if several else "platforms",
-                question=f"Does what is learnt on microarrays carry over to RNA-seq{f' ({held})' if several else ''}?",
-                data=f"{held}: {tested}; every sample predicted by the models of all {len(sources.folds)} folds, "
+                question="Do models trained on microarrays work on RNA-seq"
+                f"{f' ({cohort})' if several else ''}?",
+                data=f"{cohort}: {tested}; every sample predicted by the models of all {len(sources.folds)} folds, "
                 "errors averaged over them.",
                 answer=[
                     *(verdict(comparisons[PAIRS.index(pair)]) for pair in (PAIRS[0], PAIRS[1], PAIRS[3], PAIRS[5])),
-                    f"Without the targets that are landmark genes too, which on RNA-seq equal an input, the z-score "
-                    f"MAE of ridge regression is {overlap[0]:.4f} and that of tanh {overlap[1]:.4f}.",
+                    f"Without the targets that are landmark genes too, and so equal to an input on RNA-seq, the "
+                    f"z-score MAE is {ridge_mae:.4f} for ridge regression and {tanh_mae:.4f} for tanh.",
                 ],
                 caveats=[
-                    "Z-scores are of the arrays' means and SDs: a gene whose RNA-seq level is shifted has an error "
-                    "that no model of arrays can avoid. A cohort's own scaler would hide it.",
+                    "Z-scores use the means and SDs of the training arrays. A gene whose RNA-seq level is shifted has "
+                    "an error that no model trained on arrays can avoid; standardising by the cohort itself would hide "
+                    "it.",
                     "Genes that a cohort does not measure are not scored; as inputs they are filled with the training "
                     "mean.",
-                    "The unit of replication is the cohort, and cohorts of one consortium (TCGA) or project are no "
-                    "independent units: the intervals are too narrow. They know nothing of another training set.",
+                    "The unit of replication is the cohort. Cohorts of one consortium (TCGA) or project are not "
+                    "independent, so the intervals are too narrow. They do not cover another training set.",
                 ],
                 tables=[
-                    error_table(f"{stem}-errors", f"Errors on {held} ({tested}).", models, held),
-                    comparison_table(f"{stem}-comparisons", f"All targets ({tested}).", comparisons),
+                    error_table(f"{stem}-errors", f"Errors on {cohort} ({tested}).", models, cohort),
                     comparison_table(
-                        f"{stem}-comparisons-without-overlap", "Without the targets that are landmarks.",
-                        without,
+                        f"{stem}-comparisons", f"Differences of the z-score MAE, all targets ({tested}).", comparisons
+                    ),
+                    comparison_table(
+                        f"{stem}-comparisons-without-overlap",
+                        "Differences of the z-score MAE, without the targets that are landmark genes too.",
+                        without_overlap,
                     ),
                 ],
                 figures=[
                     Figure(
                         f"{stem}-differences",
                         "intervals",
-                        f"Difference of the z-score MAE with its 95 % interval; small dots are the cohorts' own "
-                        f"differences. Left of zero the first is better ({tested}).",
+                        f"Difference of the z-score MAE with its 95 % interval; small dots are the differences of "
+                        f"single cohorts. Left of zero the first model is better ({tested}).",
                         {
                             "unit": "difference of z-score MAE",
                             "better": "first is better",
-                            "rows": interval_rows(by_model, PAIRS * 2, [*comparisons, *without], held,
+                            "rows": interval_rows(by_model, PAIRS * 2, [*comparisons, *without_overlap], cohort,
                                 groups=["all targets"] * len(PAIRS) + ["without overlap"] * len(PAIRS)),
                         },
                     ),
                     study_errors(
                         f"{stem}-cohorts",
                         [by_model[model] for model in ("mean", "ridge", "tanh", "sigmoid", "taaf", "taaf_output_wide")],
-                        held,
-                        "Every cohort's z-score MAE, mean over samples, genes, folds and seeds",
+                        cohort,
+                        "z-score MAE of every cohort, mean over samples, genes, folds and seeds",
                     ),
                 ],
             )
         )  # fmt: skip
-    return found
+    return result

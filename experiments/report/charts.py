@@ -1,8 +1,8 @@
-"""The kinds of figures: functions from numbers, as results.json keeps them, to matplotlib figures.
+"""The kinds of figures: functions that draw the numbers of results.json as matplotlib figures.
 
-They are drawn and saved within ``dgex.files.svg.look``.
+Figures are drawn and saved within ``dgex.files.svg.look``.
 
-Arguments are JSON's types: lists, dictionaries, numbers, strings. None is a missing number, and is not drawn.
+Arguments are of JSON's types: lists, dictionaries, numbers, strings. None is a missing number, and is not drawn.
 """
 
 import math
@@ -19,7 +19,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 
 Number = float | None
 
-# Okabe and Ito's palette, told apart by readers with any colour vision; a model looks the same in every figure.
+# Okabe and Ito's palette, which readers with any colour vision can distinguish; a model has one colour in all figures.
 COLOURS = {
     "tanh": "#D55E00",
     "sigmoid": "#0072B2",
@@ -30,24 +30,25 @@ COLOURS = {
     "mean predictor": "#999999",
 }
 MARKERS = dict(zip(COLOURS, "so^DvPX", strict=True))
-# All others in turn: the palette's orange (its yellow is too pale on white), then Tol's wine, indigo and olive.
+# Colours for all other labels in turn: the palette's orange (its yellow is too pale on white), then Tol's wine, indigo
+# and olive.
 OTHERS = ("#E69F00", "#882255", "#332288", "#999933")
 OTHER_MARKERS = "<>*hpd8"
 
-DARK, GREY, PALE = "0.15", "0.6", "0.95"  # of what belongs to no model
-WIDTH = 10.5  # inches, the report's width: letters are shown in their nominal size
-LINE = 0.23  # inches that a line of text takes in a list of rows
-LONGEST = 46  # letters of a row's label in a line
+DARK, GREY, PALE = "0.15", "0.6", "0.95"  # greys for marks that belong to no model
+WIDTH = 10.5  # inches: the report's width, so that letters have their nominal size
+LINE = 0.23  # inches: height of a line of text in a list of rows
+LONGEST = 46  # letters in a line of a row's label
 
 
 def intervals(unit: str, better: str, rows: Sequence[Mapping[str, Any]]) -> Figure:
-    """Differences with their intervals, one row each, about a line at 0; on the right the numbers.
+    """Draws differences with their intervals, one row each, around a line at 0, with the numbers on the right.
 
     Args:
-      unit: of the differences.
-      better: what a difference below 0 means, "first is better".
-      rows: ``label``, ``estimate``, ``low``, ``high`` (None: no interval, an open mark), ``points`` (the estimate's
-        parts, such as each study's own difference) and, optional, ``group``: a heading above rows that share it.
+      unit: unit of the differences.
+      better: meaning of a difference below 0, such as "first is better".
+      rows: ``label``, ``estimate``, ``low``, ``high`` (None: no interval, an open mark), ``points`` (such as the
+        differences of single studies) and, optional, ``group``: a heading above consecutive rows of the same group.
     """
     lines: list[tuple[str, Mapping[str, Any] | None]] = []
     for row, above in zip(rows, [{}, *rows], strict=False):
@@ -62,7 +63,7 @@ def intervals(unit: str, better: str, rows: Sequence[Mapping[str, Any]]) -> Figu
         estimate, low, high = _numbers([line["estimate"], line["low"], line["high"]])
         known = not np.isnan(high - low)
         points = _numbers(line["points"])
-        # A little lower than the interval, which would hide them.
+        # The points are a little lower than the interval, which would hide them.
         axes.plot(points, np.full(len(points), y + 0.25), "o", color=GREY, markersize=3, alpha=0.6, markeredgewidth=0)
         axes.plot([low, high], [y, y], color=DARK, linewidth=1.8, solid_capstyle="butt")
         axes.plot([estimate], [y], "o", color=DARK, markersize=5.5, markerfacecolor=DARK if known else "white")
@@ -84,16 +85,16 @@ def dots(
     order_by: str | None = None,
     notes: Sequence[str] | None = None,
 ) -> Figure:
-    """Values of several models, one row a study; a row's marks lie a little apart, so that equal ones are all seen.
+    """Draws values of several models, one row a study, with the marks of a row a little apart to show equal values.
 
     Args:
-      unit: of the values.
-      rows: labels.
-      series: ``label`` and ``values``, one a row.
-      order_by: label of the series whose smallest value comes first, missing ones last; None leaves the order as it is.
-      notes: beside the labels, such as "n = 105".
+      unit: unit of the values.
+      rows: labels of the rows.
+      series: ``label`` and ``values``, one value a row.
+      order_by: label of the series to sort the rows by, ascending with missing values last; None keeps the order.
+      notes: notes beside the labels, such as "n = 105".
     """
-    values = {one["label"]: _numbers(one["values"]) for one in series}
+    values = {model["label"]: _numbers(model["values"]) for model in series}
     order = np.arange(len(rows)) if order_by is None else np.argsort(values[order_by], kind="stable")
     figure, axes, middles, heights = _rows([rows[i] for i in order], max(1.2, 0.27 * len(values)))
     for y, height in zip(middles[::2], heights[::2], strict=True):
@@ -106,7 +107,7 @@ def dots(
         style: Any = {"color": colour, "marker": marker, "linestyle": "", "markersize": 5.5, "markeredgewidth": 0}
         (handles[label],) = axes.plot(all_values[order], middles + offset * heights.min(), **style)
     if notes is not None:
-        # The labels make room for them: 5 points a letter of 8.
+        # The labels leave space for the notes: 5 points for a letter of size 8.
         axes.tick_params("y", pad=10 + 5 * max(map(len, notes), default=0))
         beside: Any = {"xycoords": axes.get_yaxis_transform(), "textcoords": "offset points", "fontsize": 8}
         for i, y in zip(order, middles, strict=True):
@@ -117,34 +118,34 @@ def dots(
 
 
 def lines(panels: Sequence[Mapping[str, Any]]) -> Figure:
-    """Curves with bands, at most three panels side by side, and one legend for all.
+    """Draws curves with bands, at most three panels side by side, with one legend for all.
 
     Args:
       panels: ``title``, ``x_label``, ``y_label``, ``log_x``, ``series`` (``label``, ``x``, ``y``; optional ``low`` and
-        ``high``, ``dashed``, ``markers``) and, optional, ``levels`` (``label``, ``y``), dotted from side to side. A
-        label stands once in the legend, in the first of its styles.
+        ``high``, ``dashed``, ``markers``) and, optional, ``levels`` (``label``, ``y``), dotted horizontal lines. A
+        label is once in the legend, in the first of its styles.
     """
     figure, grid = _panels(len(panels), most=3)
-    looks = _looks(one["label"] for panel in panels for one in [*panel["series"], *panel.get("levels", [])])
+    looks = _looks(curve["label"] for panel in panels for curve in [*panel["series"], *panel.get("levels", [])])
     handles: dict[str, Artist] = {}
     for axes, panel in zip(grid, panels, strict=True):
-        for one in panel["series"]:
-            colour, marker = looks[one["label"]]
-            # Others may share a colour, and then only the marker tells them apart.
-            marked = one.get("markers", one["label"] not in COLOURS)
+        for curve in panel["series"]:
+            colour, marker = looks[curve["label"]]
+            # Labels without a colour of their own may have the same one, and then only the marker distinguishes them.
+            marked = curve.get("markers", curve["label"] not in COLOURS)
             (line,) = axes.plot(
-                _numbers(one["x"]),
-                _numbers(one["y"]),
-                "--" if one.get("dashed") else "-",
+                _numbers(curve["x"]),
+                _numbers(curve["y"]),
+                "--" if curve.get("dashed") else "-",
                 color=colour,
                 marker=marker if marked else "",
                 markersize=4.5,
-                markevery=max(1, len(one["x"]) // 12),
+                markevery=max(1, len(curve["x"]) // 12),
                 linewidth=1.4,
             )
-            handles.setdefault(one["label"], line)
-            if one.get("low") is not None:
-                x, low, high = (_numbers(one[key]) for key in ("x", "low", "high"))
+            handles.setdefault(curve["label"], line)
+            if curve.get("low") is not None:
+                x, low, high = (_numbers(curve[key]) for key in ("x", "low", "high"))
                 axes.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
         for level in panel.get("levels", []):
             (y,) = _numbers([level["y"]])
@@ -158,11 +159,11 @@ def lines(panels: Sequence[Mapping[str, Any]]) -> Figure:
 
 
 def histograms(panels: Sequence[Mapping[str, Any]]) -> Figure:
-    """Histograms, at most four side by side.
+    """Draws histograms, at most four side by side.
 
     Args:
-      panels: ``title``, ``x_label``, ``y_label``, ``edges`` [bins + 1], ``counts`` [bins], ``mark`` (where a dotted
-        line stands, or None) and ``mark_label``, which the legend explains it with.
+      panels: ``title``, ``x_label``, ``y_label``, ``edges`` [bins + 1], ``counts`` [bins], ``mark`` (position of a
+        dotted vertical line, or None) and ``mark_label``, its text in the legend.
     """
     figure, grid = _panels(len(panels), most=4)
     handles: dict[str, Artist] = {}
@@ -178,9 +179,16 @@ def histograms(panels: Sequence[Mapping[str, Any]]) -> Figure:
 
 
 def scatter(x_label: str, y_label: str, x: Sequence[Number], y: Sequence[Number], diagonal: bool) -> Figure:
-    """Points by the thousand, an image inside the SVG; ``diagonal``: both axes alike, and a line where they are equal.
+    """Draws a scatter plot of thousands of points, which are an image inside the SVG.
 
-    The title says how many points there are, and how many lie below the diagonal.
+    The title says how many points there are and, with a diagonal, how many lie below it.
+
+    Args:
+      x_label: label of the x axis.
+      y_label: label of the y axis.
+      x: x of every point.
+      y: y of every point.
+      diagonal: whether to give both axes the same limits and draw the line x = y.
     """
     figure = Figure(figsize=(5.6, 5.6), layout="constrained")
     axes = figure.subplots()
@@ -211,12 +219,12 @@ KINDS: dict[str, Callable[..., Figure]] = {
 
 
 def _numbers(values: Sequence[Number]) -> np.ndarray:
-    """float64, None as NaN, which matplotlib leaves out."""
+    """Converts numbers to float64, and None to NaN, which matplotlib leaves out."""
     return np.array(values, dtype=np.float64)
 
 
 def _looks(labels: Iterable[str]) -> dict[str, tuple[str, str]]:
-    """Colour and marker by label."""
+    """Assigns a colour and a marker to each label."""
     looks = {label: (COLOURS.get(label, ""), MARKERS.get(label, "")) for label in labels}
     for i, label in enumerate(label for label in looks if label not in COLOURS):
         looks[label] = (OTHERS[i % len(OTHERS)], OTHER_MARKERS[i % len(OTHER_MARKERS)])
@@ -224,10 +232,14 @@ def _looks(labels: Iterable[str]) -> dict[str, tuple[str, str]]:
 
 
 def _rows(labels: Sequence[str], height: float) -> tuple[Figure, Axes, np.ndarray, np.ndarray]:
-    """A figure as high as its rows, the first on top, their labels on the left; middles and heights of rows, in lines.
+    """Makes a figure as high as its rows, the first on top, with their labels on the left.
 
     Args:
-      height: of a row at least, in lines; a long label takes as many as it needs.
+      labels: labels of the rows.
+      height: least height of a row, in lines of text; a long label takes as many lines as it needs.
+
+    Returns:
+      The figure, its axes, and the middles and heights of the rows, in lines of text.
     """
     wrapped = [textwrap.fill(label, LONGEST) for label in labels]
     heights = np.array([max(height, 1.0 + label.count("\n")) for label in wrapped])
@@ -245,7 +257,7 @@ def _rows(labels: Sequence[str], height: float) -> tuple[Figure, Axes, np.ndarra
 
 
 def _panels(count: int, most: int) -> tuple[Figure, list[Axes]]:
-    """Equal panels, at most so many a line."""
+    """Makes a figure of ``count`` equal panels, at most ``most`` side by side."""
     lines = math.ceil(count / most)
     columns = math.ceil(count / lines)
     figure = Figure(figsize=(min(WIDTH, 6.0 * columns), 3.0 * lines + 0.5), layout="constrained")
@@ -258,7 +270,7 @@ def _panels(count: int, most: int) -> tuple[Figure, list[Axes]]:
 
 
 def _logarithmic(axes: Axes) -> None:
-    """A logarithmic x axis with plain numbers, four to six of them."""
+    """Makes the x axis logarithmic, with four to six plain numbers."""
     axes.set_xscale("log")
     low, high = axes.get_xlim()
     factor = high / low
@@ -269,7 +281,7 @@ def _logarithmic(axes: Axes) -> None:
 
 
 def _legend(figure: Figure, handles: Mapping[str, Artist]) -> None:
-    """One legend above all panels, in as many columns as there is room for."""
+    """Draws one legend above all panels, in as many columns as there is space for."""
     if handles:
         letters = 12 * figure.get_figwidth()  # in a line
         columns = max(1, int(letters // (max(map(len, handles)) + 7)))
@@ -279,7 +291,7 @@ def _legend(figure: Figure, handles: Mapping[str, Artist]) -> None:
 
 
 def _finished(figure: Figure) -> Figure:
-    """A dollar in a label is no formula."""
+    """Switches mathematical notation off, so that a dollar sign in a label is shown as it is."""
     for text in figure.findobj(Text):
         text.set_parse_math(False)
     return figure

@@ -1,4 +1,4 @@
-"""The section that compares models on test samples: which is better, by how much, and how sure that is."""
+"""The report section that compares models on test samples: which is better, by how much, with which interval."""
 
 from collections.abc import Mapping, Sequence
 
@@ -20,15 +20,19 @@ def comparison_section(
     tables: Sequence[Table] = (),
     figures: Sequence[Figure] = (),
 ) -> Section:
-    """Makes the section that compares models on the test samples: which is better, by how much, how sure that is.
+    """Makes the section that compares models on the test samples.
 
     Args:
-      name, question, caveats: as in ``Section``.
+      name: name of the section.
+      question: the question that the section answers.
       by_model: runs by name of the model, in the order of the tables.
-      pairs: which models to compare; decided beforehand, so that p-values can be corrected for their number.
-      shown: those of the pairs that the answer tells of.
-      data: what stands before the numbers of samples, studies, genes and seeds that are tested on.
-      tables, figures: besides the tables of errors and differences, and the figure of differences.
+      pairs: pairs of models to compare; decided before any outcome is known, so that p-values can be corrected for
+        their number.
+      shown: those of the pairs that the answer describes.
+      caveats: limits of the answer.
+      data: text before the numbers of samples, studies, genes and seeds that are tested on.
+      tables: more tables, after those of errors and differences.
+      figures: more figures, after that of differences.
     """
     comparisons = compare_all(by_model, pairs)
     log2 = compare_all(by_model, pairs, measure="log2 MAE")
@@ -45,7 +49,7 @@ def comparison_section(
         tables=[
             error_table(f"{name}-errors", f"Errors on the test samples ({tested}).", list(by_model.values())),
             comparison_table(f"{name}-comparisons", f"Differences of the z-score MAE ({tested}).", comparisons),
-            comparison_table(f"{name}-comparisons-log2", f"The same of the log2 MAE ({tested}).", log2),
+            comparison_table(f"{name}-comparisons-log2", f"Differences of the log2 MAE ({tested}).", log2),
             *tables,
         ],
         figures=[differences(f"{name}-differences", by_model, pairs, comparisons, tested), *figures],

@@ -1,11 +1,10 @@
-"""An experiment's files, all made from its results.json: tables as CSV, figures, and one HTML page that holds both and
-needs no network.
+"""The report files of an experiment, all made from its results.json.
 
-    results.json          everything the others show
-    report.html
-    results.md            answers and tables as text
-    tables/NAME.csv       RFC 4180, full precision, a missing value is empty
-    figures/NAME.svg, .png
+results.json          the data of all other files
+report.html           all sections, tables and figures; needs no network connection
+results.md            answers and tables as text
+tables/NAME.csv       RFC 4180, full precision, a missing value is empty
+figures/NAME.svg, .png
 """
 
 import base64
@@ -30,43 +29,43 @@ from dgex.files.atomic import replacing
 from dgex.files.svg import look, to_svg
 from dgex.protocols import Protocol
 from experiments.report.charts import KINDS
-from experiments.report.sections import Cell, Figure, Section, Table, section
+from experiments.report.sections import Cell, Figure, Section, Table, section_from_dict
 from experiments.trials.provenance import provenance
 
 SCHEMA_VERSION = 2  # of results.json
-NAME = re.compile(r"\w[\w.-]*", re.ASCII)  # of a file, and of a link
+NAME = re.compile(r"\w[\w.-]*", re.ASCII)  # a valid name of a file or a link
 HOW_TO_READ = (
-    "Test samples were read after validation had chosen every epoch, penalty and number of neighbours. The z-score MAE "
-    "is in units of a gene's training SD, the log2 MAE in log2 units; negative differences mean that the first is "
-    "better; brackets are 95 % intervals."
+    "The validation samples chose every epoch, penalty and number of neighbours before any test sample was read. The "
+    "z-score MAE is in units of a gene's training SD, the log2 MAE in log2 units. A negative difference means that the "
+    "first model is better. Brackets are 95 % intervals."
 )
 
 
-def results(
+def gather_results(
     kind: str,
     title: str,
     sections: Sequence[Section],
     data: Mapping[str, Mapping[str, Any]],
     protocols: Sequence[Protocol],
-    made: Mapping[str, int],
+    origins: Mapping[str, int],
     devices: Sequence[jax.Device],
     summary: Sequence[str] = (HOW_TO_READ,),
-    **kept: Any,
+    **more: Any,
 ) -> dict[str, Any]:
-    """Gathers what results.json holds.
+    """Gathers the contents of results.json.
 
     Args:
       kind: name of the module of ``experiments`` whose command this is.
-      title: of the page.
-      sections: what it says.
-      data: what tells each file of data from others, "sha256" at least, by the file's name.
-      protocols: of its networks.
-      made: on what the outcomes were made, and how many so.
-      devices: of this process.
-      summary: the page's first sentences, on all sections.
-      kept: what else results.json is to keep.
+      title: title of the page.
+      sections: sections of the page.
+      data: identity of each data file, with "sha256" at least, by the file's name.
+      protocols: protocols of the networks.
+      origins: numbers of outcomes by the devices, JAX version and commit that they were made with.
+      devices: devices of this process.
+      summary: the first sentences of the page, on all sections.
+      **more: further fields of results.json.
     """
-    source = provenance(devices)
+    software = provenance(devices)
     command = shlex.join(["python", "-m", f"experiments.{kind}", *sys.argv[1:]])
     settings = [", ".join(f"{key} {value}" for key, value in asdict(each).items() if value) for each in protocols]
     return {
@@ -78,39 +77,39 @@ def results(
         "facts": {
             "data": "; ".join(f"{name} sha256 {identity['sha256']}" for name, identity in data.items()),
             "protocol": "; ".join(dict.fromkeys(settings)),
-            "trials": "; ".join(f"{number} on {how}" for how, number in made.items()),
-            "software": ", ".join(f"{name} {version}" for name, version in source["packages"].items()),
-            "source": f"dgex {source['dgex']}, commit {source['git_commit']}",
+            "trials": "; ".join(f"{number} on {origin}" for origin, number in origins.items()),
+            "software": ", ".join(f"{name} {version}" for name, version in software["packages"].items()),
+            "source": f"dgex {software['dgex']}, commit {software['git_commit']}",
             "command": command,
         },
         "data": dict(data),
-        "provenance": source,
+        "provenance": software,
         "command": command,
-        **kept,
+        **more,
     }
 
 
 def write_report(output: Path, results: Mapping[str, Any]) -> None:
-    """Writes all of an experiment's files.
+    """Writes results.json and all report files of an experiment.
 
     Args:
-      output: their folder.
-      results: as the function of that name gathers them.
+      output: the folder.
+      results: the results, as ``gather_results`` gathers them.
 
     Raises:
-      DgexError: the folder cannot be written to, or the results cannot be shown; results.json is then written, and
-        nothing else.
+      DgexError: the folder cannot be written to, or no report can be made of the results; only results.json is written
+        then.
     """
     _write_json(output / "results.json", results)
     redraw(output)
 
 
 def redraw(output: Path) -> None:
-    """Writes all of an experiment's files again from its results.json alone, the same bytes from the same numbers.
+    """Writes all report files of an experiment again from its results.json alone; equal numbers give equal bytes.
 
     Raises:
-      DgexError: results.json is missing, damaged or of something else, and nothing is written; or the folder cannot be
-        written to.
+      DgexError: results.json is missing, damaged or not of an experiment, and nothing is written; or the folder cannot
+        be written to.
     """
     for name, content in _files(output / "results.json").items():
         with replacing(output / name) as partial:
@@ -118,7 +117,7 @@ def redraw(output: Path) -> None:
 
 
 def _files(path: Path) -> dict[str, bytes]:
-    """Contents of tables, figures and page by name; all of them, so that none is written where one cannot be made."""
+    """Makes the contents of tables, figures and pages by name, all before any is written: one may fail."""
     try:
         results = json.loads(path.read_bytes())
     except OSError as error:
@@ -129,13 +128,13 @@ def _files(path: Path) -> dict[str, bytes]:
         raise DgexError(f"{path}: is damaged ({error}); run it again") from error
     if not isinstance(results, dict) or results.get("schema_version") != SCHEMA_VERSION:
         raise DgexError(f"{path}: does not hold results that this version can show")
-    # Nothing was checked when it was read, so a wrong field is met wherever it is used.
+    # The fields were not checked when they were read, so a wrong one can raise any of these errors where it is used.
     try:
-        sections = [section(fields) for fields in results["sections"]]
-        tables = [table for part in sections for table in part.tables]
-        figures = [figure for part in sections for figure in part.figures]
-        for things in (sections, tables, figures):
-            _check_names([thing.name for thing in things])
+        sections = [section_from_dict(fields) for fields in results["sections"]]
+        tables = [table for section in sections for table in section.tables]
+        figures = [figure for section in sections for figure in section.figures]
+        for named in (sections, tables, figures):
+            _check_names([each.name for each in named])
         files = {f"tables/{table.name}.csv": _csv(table) for table in tables}
         for figure in figures:
             files |= _drawn(figure)
@@ -148,19 +147,21 @@ def _files(path: Path) -> dict[str, bytes]:
 
 
 def _check_names(names: Sequence[str]) -> None:
-    """They become files, none of which may replace another or lie elsewhere."""
+    """Refuses names that are invalid or used twice, since they become names of files."""
     wrong = [name for name, count in Counter(names).items() if count > 1 or not NAME.fullmatch(name)]
     if wrong:
-        raise ValueError(f"not a name, or not of one thing alone: {', '.join(map(repr, wrong))}")
+        raise ValueError(f"invalid name, or used twice: {', '.join(map(repr, wrong))}")
 
 
 def _csv(table: Table) -> bytes:
+    """Formats a table as CSV."""
     text = io.StringIO(newline="")
     csv.writer(text).writerows([table.columns, *table.rows])
     return text.getvalue().encode()
 
 
 def _drawn(figure: Figure) -> dict[str, bytes]:
+    """Draws a figure as PNG and SVG."""
     png = io.BytesIO()
     with look():
         drawing = KINDS[figure.kind](**figure.data)
@@ -169,33 +170,34 @@ def _drawn(figure: Figure) -> dict[str, bytes]:
 
 
 def _page(results: Mapping[str, Any], sections: Sequence[Section], files: Mapping[str, bytes]) -> bytes:
+    """Renders the HTML page."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined
     )
     environment.filters.update(shown=_shown, numeric=_numeric)
     pictures = {
         figure.name: base64.b64encode(files[f"figures/{figure.name}.svg"]).decode()
-        for part in sections
-        for figure in part.figures
+        for section in sections
+        for figure in section.figures
     }
     content = {name: results[name] for name in ("title", "summary", "facts")}
     return environment.get_template("page.html.j2").render(sections=sections, pictures=pictures, **content).encode()
 
 
 def _text(results: Mapping[str, Any], sections: Sequence[Section]) -> str:
-    """The answers, what they do not say, and the tables in Markdown, as far as the page shows them."""
-    parts = [f"# {results['title']}", *results["summary"]]
-    for part in sections:
-        parts += [f"## {part.question}", part.data, *part.answer, "What this does not say:"]
-        parts += ["\n".join(f"- {line}" for line in part.caveats)]
-        for table in part.tables:
+    """Writes answers, caveats and tables in Markdown; the tables have the rows and columns of the page."""
+    paragraphs = [f"# {results['title']}", *results["summary"]]
+    for section in sections:
+        paragraphs += [f"## {section.question}", section.data, *section.answer, "Limits of this answer:"]
+        paragraphs += ["\n".join(f"- {line}" for line in section.caveats)]
+        for table in section.tables:
             rows = [[_shown(cell) for cell in row[: table.columns_shown]] for row in table.rows[: table.shown]]
-            parts += [table.caption, _markdown([list(table.columns[: table.columns_shown]), *rows]).rstrip()]
-    return "\n\n".join(parts) + "\n"
+            paragraphs += [table.caption, _markdown([list(table.columns[: table.columns_shown]), *rows]).rstrip()]
+    return "\n\n".join(paragraphs) + "\n"
 
 
 def _shown(cell: Cell) -> str:
-    """``12,345``, ``24.3``, ``0.4241``, ``2e-05`` (a p-value of 0.0000 would be none), a dash for None."""
+    """Formats a cell: ``12,345``, ``24.3``, ``0.4241``, ``2e-05`` (as a p-value cannot be 0.0000), a dash for None."""
     if cell is None:
         return "–"
     if isinstance(cell, str):
@@ -208,26 +210,27 @@ def _shown(cell: Cell) -> str:
 
 
 def _numeric(table: Table) -> list[bool]:
-    """Which columns hold numbers, or nothing."""
+    """Tells which columns hold numbers, or nothing."""
     columns = zip(table.columns, *table.rows, strict=True)
     return [not all(isinstance(cell, str | None) for cell in column) or not any(column) for _, *column in columns]
 
 
 def _markdown(rows: Sequence[Sequence[str]]) -> str:
-    """Rows of text, header first, as a Markdown table."""
+    """Formats rows of text, header first, as a Markdown table."""
     header, *body = rows
     lines = [header, ["---"] * len(header), *body]
     return "".join("| " + " | ".join(line) + " |\n" for line in lines)
 
 
 def _write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Writes the file whole or not at all; an undefined number (NaN) becomes null."""
+    """Writes a JSON file atomically; an undefined number (NaN) becomes null."""
     text = json.dumps(_nan_to_none(value), indent=1, allow_nan=False)
     with replacing(path) as partial:
         partial.write_text(text + "\n")
 
 
 def _nan_to_none(value: Any) -> Any:
+    """Replaces every NaN in nested values by None."""
     if isinstance(value, Mapping):
         return {key: _nan_to_none(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

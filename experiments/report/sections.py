@@ -1,6 +1,7 @@
-"""What an experiment says, question by question, as plain data: all that the report shows and results.json keeps.
+"""Sections of a report as plain data: one for each question, with its answer, tables and figures.
 
-The report is drawn from this alone, so that a page can be made again, or a figure differently, without the trials.
+results.json keeps them, and the report is made from them alone. So a page can be made again, or a figure be drawn
+differently, without the trials.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,14 +13,15 @@ Cell = str | int | float | None
 
 @dataclass(frozen=True)
 class Table:
-    """A table of the report, and a CSV file.
+    """Holds a table of the report, which is also a CSV file.
 
     Attributes:
-      name: of the file, without its ending.
+      name: name of the file, without its ending.
       caption: what the rows are, with units and numbers of samples, studies and seeds.
       columns: headings, with units.
-      rows: cells; a float is shown with four decimals and kept in full, None is shown as a dash.
-      shown, columns_shown: how many rows and columns the page has; None for all. The CSV file has all of them.
+      rows: cells; a float is shown with four decimals and kept in full precision, None is shown as a dash.
+      shown: number of rows on the page; None for all. The CSV file has all of them.
+      columns_shown: number of columns on the page; None for all. The CSV file has all of them.
     """
 
     name: str
@@ -32,13 +34,13 @@ class Table:
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure: one of the kinds of ``experiments.report.charts``, and the numbers that it draws.
+    """Holds a figure: one of the kinds of ``experiments.report.charts``, and the numbers that it draws.
 
     Attributes:
-      name: of the file, without its ending.
-      kind: the name of the function in ``experiments.report.charts.KINDS`` that draws it.
-      caption: what there is to see, and what it says.
-      data: that function's arguments; numbers, strings, lists and dictionaries only.
+      name: name of the file, without its ending.
+      kind: name of the function in ``experiments.report.charts.KINDS`` that draws it.
+      caption: what the figure shows, and how to read it.
+      data: arguments of that function; numbers, strings, lists and dictionaries only.
     """
 
     name: str
@@ -49,15 +51,16 @@ class Figure:
 
 @dataclass(frozen=True)
 class Section:
-    """One question of an experiment and its answer.
+    """Holds one question of an experiment and its answer.
 
     Attributes:
-      name: short, for links and file names.
-      question: in one sentence.
-      data: what was trained and tested on: studies, samples, genes, seeds.
+      name: short name, for links and file names.
+      question: the question, in one sentence.
+      data: the data that were trained and tested on: studies, samples, genes, seeds.
       answer: one or more sentences with the main numbers and their intervals.
-      caveats: what the answer does not say.
-      tables, figures: in the order of the page.
+      caveats: limits of the answer.
+      tables: the tables, in the order of the page.
+      figures: the figures, in the order of the page.
     """
 
     name: str
@@ -69,7 +72,7 @@ class Section:
     figures: Sequence[Figure]
 
 
-def section(fields: Mapping[str, Any]) -> Section:
-    """The section that ``dataclasses.asdict`` made a dictionary of."""
+def section_from_dict(fields: Mapping[str, Any]) -> Section:
+    """Makes a section of the dictionary that ``dataclasses.asdict`` made of it."""
     tables = [Table(**table) for table in fields["tables"]]
     return Section(**{**fields, "tables": tables, "figures": [Figure(**figure) for figure in fields["figures"]]})

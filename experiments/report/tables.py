@@ -1,4 +1,4 @@
-"""The tables that experiments share, as plain data: errors of models, their differences, errors of genes."""
+"""Tables of reports that several experiments use: errors of models, their differences, errors of genes."""
 
 from collections.abc import Mapping, Sequence
 
@@ -11,12 +11,12 @@ from experiments.report.sections import Cell, Table
 from experiments.trials.heldout import MEASURES
 
 
-def error_table(name: str, caption: str, runs: Sequence[Run], held: str = "test") -> Table:
-    """One row a model: its size, validation error, and errors and correlation on a held-out set.
+def error_table(name: str, caption: str, runs: Sequence[Run], held_out: str = "test") -> Table:
+    """Makes a table with a row for each model: its size, validation error, and scores on a held-out set.
 
-    Errors are means over samples, genes and seeds; the SD is of these means, over seeds. Pearson r and R2 are means
-    over genes. The best epoch is a mean over networks; "at the end" are those whose best epoch is among the last 5 %
-    of them, and which longer training might improve. The caption says how many networks diverged.
+    Errors are means over samples, genes and seeds; the SD is that of the seeds' means. Pearson r and R2 are means over
+    genes. The best epoch is a mean over networks; "at the end" is the percentage of networks whose best epoch is among
+    the last 5 % of their epochs, which longer training might improve. The caption says how many networks diverged.
     """
     columns = [
         "model", "parameters", "validation z-score MAE", "z-score MAE", "SD of the mean over seeds",
@@ -24,24 +24,25 @@ def error_table(name: str, caption: str, runs: Sequence[Run], held: str = "test"
     ]  # fmt: skip
     rows: list[list[Cell]] = []
     for run in runs:
-        of = [errors(run, held, measure).sample.mean(1) for measure in MEASURES]
-        genes = run.of_genes(held)
+        seed_means = [errors(run, held_out, measure).sample.mean(1) for measure in MEASURES]
+        genes = run.per_gene(held_out)
         rows.append(
             [
                 run.model.label,
                 run.outcomes[0][0].parameters,
                 run.validation_mae,
-                float(of[0].mean()),
-                float(of[0].std(ddof=1)) if len(of[0]) > 1 else None,
-                *(float(values.mean()) for values in of[1:]),
+                float(seed_means[0].mean()),
+                float(seed_means[0].std(ddof=1)) if len(seed_means[0]) > 1 else None,
+                *(float(values.mean()) for values in seed_means[1:]),
                 *(_mean_of_defined(values) for values in (genes.pearson, genes.r2)),
                 *_best_epochs(run),
             ]
         )
-    return Table(name, f"{caption} R2 is against the mean predictor.{_diverged(runs)}", columns, rows)
+    return Table(name, f"{caption} R2 is relative to the mean predictor.{_diverged(runs)}", columns, rows)
 
 
 def _diverged(runs: Sequence[Run]) -> str:
+    """Says how many networks have diverged, if any."""
     networks = [outcome for run in runs if run.model.seeded for seeds in run.outcomes for outcome in seeds]
     diverged = sum(outcome.diverged is not None for outcome in networks)
     if not diverged:
@@ -50,14 +51,17 @@ def _diverged(runs: Sequence[Run]) -> str:
 
 
 def _best_epochs(run: Run) -> tuple[float | None, float | None]:
-    """Mean best epoch of the networks, and how many in 100 have it among the last 5 % of their epochs."""
+    """Computes the mean best epoch of the networks, and the % of them that have it in the last 5 % of their epochs."""
     if not run.model.seeded:
         return None, None
-    best = [(outcome.best_epoch or 0, outcome.curve.shape[1]) for seeds in run.outcomes for outcome in seeds]
-    return float(np.mean([epoch for epoch, _ in best])), 100 * float(np.mean([e > 0.95 * of for e, of in best]))
+    outcomes = [outcome for seeds in run.outcomes for outcome in seeds]
+    best = np.array([outcome.best_epoch or 0 for outcome in outcomes])
+    epochs = np.array([outcome.curve.shape[1] for outcome in outcomes])
+    return float(best.mean()), 100 * float((best > 0.95 * epochs).mean())
 
 
 def _mean_of_defined(values: np.ndarray) -> float | None:
+    """Averages the finite values; None where there are none."""
     defined = values[np.isfinite(values)]
     return float(defined.mean()) if len(defined) else None
 
@@ -66,33 +70,33 @@ COMPARISON_COLUMNS = (
     "first", "second", "first − second", "low", "high", "first lower by, %", "genes lower in first, %",
     "every study once: first − second", "low", "high", "Cohen's d", "p", "Holm p",
 )  # fmt: skip
-# What the CSV file has besides.
+# Columns that only the CSV file has.
 MORE_COLUMNS = (
     "genes lower in one study and seed, %", "low", "high", "studies", "folds", "seeds", "no interval",
 )  # fmt: skip
 
 
 def comparison_table(name: str, caption: str, comparisons: Sequence[PairedComparison]) -> Table:
-    """One row a comparison; what matters first, and the rest in the CSV file alone."""
+    """Makes a table with a row for each comparison; the less important columns are in the CSV file only."""
 
-    def pair(interval: tuple[float, float] | None, scale: float = 1) -> tuple[float | None, float | None]:
+    def low_and_high(interval: tuple[float, float] | None, scale: float = 1) -> tuple[float | None, float | None]:
         return (scale * interval[0], scale * interval[1]) if interval else (None, None)
 
     rows: list[list[Cell]] = [
         [
-            c.a, c.b, c.difference, *pair(c.interval), c.improvement, 100 * c.genes_lower,
-            c.study_difference, *pair(c.study_interval), c.cohens_d, c.p_studies, c.p_holm,
-            100 * c.genes_lower_once, *pair(c.genes_lower_once_interval, 100), c.studies, c.folds, c.seeds,
+            c.a, c.b, c.difference, *low_and_high(c.interval), c.improvement, 100 * c.genes_lower,
+            c.study_difference, *low_and_high(c.study_interval), c.cohens_d, c.p_studies, c.p_holm,
+            100 * c.genes_lower_once, *low_and_high(c.genes_lower_once_interval, 100), c.studies, c.folds, c.seeds,
             c.no_interval,
         ]
         for c in comparisons
     ]  # fmt: skip
     note = (
-        f"{caption} Low and high end a 95 % interval, not corrected for the number of rows. First − second weighs a "
-        "study by its samples; Cohen's d and p are of the studies' differences, every study once. p is of Wilcoxon's "
-        "signed-rank test over studies, corrected for the rows by Holm's method; it takes studies that the same "
-        "networks predict for independent, which is too favourable: where it and the interval disagree, believe the "
-        "interval."
+        f"{caption} Low and high are the ends of a 95 % interval, not corrected for the number of rows. In first − "
+        "second a study counts by its samples; for Cohen's d and p every study counts once. p is that of Wilcoxon's "
+        "signed-rank test over studies, and Holm p is corrected for the number of rows by Holm's method. The test "
+        "treats studies that the same networks predict as independent, which is too favourable: where it and the "
+        "interval disagree, rely on the interval."
     )
     return Table(name, note, [*COMPARISON_COLUMNS, *MORE_COLUMNS], rows, columns_shown=len(COMPARISON_COLUMNS))
 
@@ -100,33 +104,36 @@ def comparison_table(name: str, caption: str, comparisons: Sequence[PairedCompar
 def gene_table(
     name: str, runs: Mapping[str, Run], reference: Reference, columns: np.ndarray, first: str, second: str
 ) -> Table:
-    """One row a gene: its test error by every model; those on which ``first`` gains most on ``second`` on top.
+    """Makes a table with a row for each gene: its test error by every model.
+
+    The genes on which the error of ``first`` is lowest compared with that of ``second`` come first.
 
     Args:
-      name: of the table.
-      runs: by name of the model.
+      name: name of the table.
+      runs: runs by name of the model.
       reference: the genes of the prepared file.
-      columns: which of its targets the genes are.
-      first, second: names of models.
+      columns: positions of the genes among its targets.
+      first: name of a model.
+      second: name of the model to compare it with.
     """
     genes = reference.target_genes.take(columns)
-    mae = {model: run.of_genes("test").mae for model, run in runs.items()}
-    gain = mae[first] - mae[second]
+    mae = {model: run.per_gene("test").mae for model, run in runs.items()}
+    difference = mae[first] - mae[second]
     labels = {model: run.model.label for model, run in runs.items()}
     rows: list[list[Cell]] = [
         [
             genes.ensembl[gene],
             genes.symbol[gene],
             "yes" if reference.overlap[columns[gene]] else "no",
-            float(gain[gene]),
+            float(difference[gene]),
             *(float(values[gene]) for values in mae.values()),
         ]
-        for gene in np.argsort(gain)
+        for gene in np.argsort(difference)
     ]
     return Table(
         name,
-        f"Test z-score MAE of every gene, mean over samples and seeds; those on which {labels[first]} gains most on "
-        f"{labels[second]} first.",
+        f"Test z-score MAE of every gene, mean over samples and seeds, sorted by the difference {labels[first]} − "
+        f"{labels[second]}.",
         ["Ensembl id", "symbol", "landmark too", f"{labels[first]} − {labels[second]}", *labels.values()],
         rows,
         shown=12,

@@ -1,4 +1,4 @@
-"""What training a network takes before it starts: some real steps are timed, on random samples."""
+"""Estimates the time and memory that training a network takes, from a few real training steps on random samples."""
 
 import os
 import shutil
@@ -20,7 +20,7 @@ from dgex.data.dataset import Shape
 from dgex.networks import NetworkConfig
 from dgex.protocols import Protocol
 from dgex.training import TrainState, epoch_function, evaluate, init_state, train_epoch
-from experiments.trials.models import Model
+from experiments.trials.models import ModelSpec
 from experiments.trials.trial import Trial, is_done
 
 STEPS = 5  # in a round
@@ -28,29 +28,29 @@ ROUNDS = 4
 
 
 class Cost(NamedTuple):
-    """What was measured of a network's training."""
+    """Holds the measured cost of a network's training."""
 
-    step: float  # seconds of a step
-    evaluation: float  # seconds a sample evaluated
-    step_bytes: int  # of a device's memory that XLA allocates for a step, besides what goes in and comes out
+    step: float  # seconds of a training step
+    evaluation: float  # seconds of evaluating one sample
+    step_bytes: int  # device memory that XLA allocates for a step, besides its inputs and outputs
 
 
 @dataclass(frozen=True)
 class Needs:
-    """What training one network once takes.
+    """Holds the estimated time and memory of training one network once.
 
     Attributes:
       model: the network.
       left: how many of its trials have no outcome yet.
       parameters: number of learnt parameters.
-      steps: of the optimiser, in all epochs.
-      cost: of one of them.
-      seconds: of all epochs, validation included.
-      checkpoint_bytes: of a checkpoint: the state and the best parameters.
-      device_bytes: of every device's memory.
+      steps: number of optimiser steps in all epochs.
+      cost: measured cost of one step.
+      seconds: time of all epochs, validation included.
+      checkpoint_bytes: size of a checkpoint, which holds the training state and the best parameters.
+      device_bytes: memory needed on every device.
     """
 
-    model: Model
+    model: ModelSpec
     left: int
     parameters: int
     steps: int
@@ -63,33 +63,36 @@ class Needs:
 def estimate(
     trials: Sequence[Trial], shape: Shape, devices: tuple[jax.Device, ...], output: Path | None
 ) -> list[Needs]:
-    """Measures what every network of an experiment takes; those that differ in dropout alone are timed once.
+    """Estimates the time and memory of every network of an experiment.
+
+    Networks that differ in dropout alone are timed once.
 
     Args:
-      trials: of networks and baselines, all on one prepared file.
-      shape: of this file.
-      devices: to train on.
-      output: the experiment's folder, if it is known yet; trials with an outcome there are done.
+      trials: trials of networks and baselines, all on one prepared file.
+      shape: numbers of samples and genes of this file.
+      devices: the devices to train on.
+      output: the experiment's folder, if it is known yet; trials with an outcome there count as done.
     """
     timed: dict[NetworkConfig, Cost] = {}
-    found = []
+    needed = []
     for model, protocol in {trial.model.name: (trial.model, trial.protocol) for trial in trials}.values():
         if model.network is None or protocol is None:
             continue
         config = NetworkConfig(shape.landmarks, shape.targets, **model.network)
-        alike = replace(config, dropout=0.0)
-        if alike not in timed:
-            timed[alike] = measure(config, protocol, devices)
+        without_dropout = replace(config, dropout=0.0)
+        if without_dropout not in timed:
+            timed[without_dropout] = measure(config, protocol, devices)
         left = sum(trial.model == model and not (output and is_done(trial, output)) for trial in trials)
-        found.append(_needs(model, left, config, protocol, shape, timed[alike]))
-    return found
+        needed.append(_needs(model, left, config, protocol, shape, timed[without_dropout]))
+    return needed
 
 
-def _needs(model: Model, left: int, config: NetworkConfig, protocol: Protocol, shape: Shape, cost: Cost) -> Needs:
-    """Adds up what a training takes.
+def _needs(model: ModelSpec, left: int, config: NetworkConfig, protocol: Protocol, shape: Shape, cost: Cost) -> Needs:
+    """Adds up the time and memory of a training.
 
-    Every device holds parameters, optimiser state and best parameters, all samples (where they fit, ``place``), and
-    what XLA allocates for a step; a resumed run holds a second state until it has read the saved one.
+    Every device holds the parameters, the optimiser state, the best parameters, all samples (where they fit, see
+    ``place``) and what XLA allocates for a step. A resumed run holds a second training state until it has read the
+    saved one.
     """
     state = jax.eval_shape(lambda: init_state(config, protocol.optimizer, 0))
     checkpoint = _nbytes(state) + _nbytes(state.params)
@@ -112,7 +115,7 @@ def _needs(model: Model, left: int, config: NetworkConfig, protocol: Protocol, s
 
 
 def measure(config: NetworkConfig, protocol: Protocol, devices: tuple[jax.Device, ...]) -> Cost:
-    """Trains for ``ROUNDS`` times ``STEPS`` steps on random samples, and evaluates as often."""
+    """Measures training for ``ROUNDS`` times ``STEPS`` steps, and evaluation after each round, on random samples."""
     number = STEPS * protocol.batch
     rng = np.random.default_rng(0)
     landmark, target = (
@@ -133,13 +136,14 @@ def measure(config: NetworkConfig, protocol: Protocol, devices: tuple[jax.Device
 
 
 def _allocated(state: TrainState, samples: Samples, config: NetworkConfig, protocol: Protocol) -> int:
-    run: Any = epoch_function(config, protocol.optimizer, protocol.loss, samples.devices)
+    """Asks XLA how many bytes of temporary device memory the compiled training steps allocate."""
+    train_steps: Any = epoch_function(config, protocol.optimizer, protocol.loss, samples.devices)
     landmark, target, batches = next(iter(samples.blocks(np.arange(len(samples)), protocol.batch)))
-    return run.lower(state, landmark, target, batches).compile().memory_analysis().temp_size_in_bytes
+    return train_steps.lower(state, landmark, target, batches).compile().memory_analysis().temp_size_in_bytes
 
 
 def announce(needed: Sequence[Needs], shape: Shape, devices: tuple[jax.Device, ...], output: Path | None) -> None:
-    """Prints what each network takes, what those without an outcome take together, and what there is too little of."""
+    """Prints the time and memory of each network and the total of those not yet trained, and warns of what is short."""
     screen = Console(width=max(120, shutil.get_terminal_size().columns), highlight=False)
     table = Table(show_edge=False)
     for heading in ("network", "parameters", "steps", "ms a step", "hours", "GiB on the device"):
@@ -163,14 +167,14 @@ def announce(needed: Sequence[Needs], shape: Shape, devices: tuple[jax.Device, .
 def _too_little(
     needed: Sequence[Needs], shape: Shape, devices: tuple[jax.Device, ...], output: Path | None
 ) -> Iterator[str]:
-    """Says of what there is too little: memory of the device, memory of this machine, disk."""
+    """Yields a warning for each resource that is too small: device memory, this machine's memory, disk space."""
     device = max(each.device_bytes for each in needed)
     checkpoint = max(each.checkpoint_bytes for each in needed)
-    memory = (devices[0].memory_stats() or {}).get("bytes_limit")  # on CPUs not said
+    memory = (devices[0].memory_stats() or {}).get("bytes_limit")  # CPUs do not report it
     if memory is not None and device > memory:
         larger = ", ".join(each.model.name for each in needed if each.device_bytes > memory)
-        yield f"the device has {_gib(memory)}, too little for {larger}"
-    # The file's values and their z-scores; a checkpoint on its way to the disk.
+        yield f"the device has {_gib(memory)} of memory, too little for {larger}"
+    # The memory holds the file's values, their z-scores, and a checkpoint that is being written.
     host = 8 * sum(shape.samples.values()) * (shape.landmarks + shape.targets) + checkpoint
     host += len(devices) * device if devices[0].platform == "cpu" else 0
     if host > _host_memory():
@@ -181,23 +185,25 @@ def _too_little(
 
 
 def _gib(nbytes: int) -> str:
+    """Formats a number of bytes in GiB."""
     return f"{nbytes / 2**30:.2f} GiB"
 
 
 def _number(value: float) -> str:
+    """Formats a number with two significant digits, or whole from 10 on."""
     return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
 
 
 def _nbytes(tree: object) -> int:
-    """Bytes of a tree's arrays."""
+    """Counts the bytes of all arrays of a pytree."""
     return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
 
 
 def _host_memory() -> int:
-    """Bytes of memory that this machine has."""
+    """Returns this machine's memory in bytes."""
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def _disk_free(folder: Path) -> int:
-    """Bytes that are free on the disk on which a folder lies, or will lie."""
+    """Returns the free bytes of the disk that holds a folder, or will hold it once it is made."""
     return shutil.disk_usage(next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())).free

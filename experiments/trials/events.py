@@ -1,4 +1,4 @@
-"""TensorBoard event files of training, beside its log."""
+"""TensorBoard event files, written beside the training log."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -10,7 +10,7 @@ from dgex.log import Epoch
 
 @contextmanager
 def event_file(folder: Path | None) -> Iterator[Callable[[Epoch], None]]:
-    """Gives a function that adds a row of the training log to an event file in ``folder``; None writes nothing."""
+    """Provides a function that writes a row of the training log to an event file in ``folder``; None writes nothing."""
     if folder is None:
         yield lambda row: None
         return
@@ -20,7 +20,7 @@ def event_file(folder: Path | None) -> Iterator[Callable[[Epoch], None]]:
 
         def write(row: Epoch) -> None:
             for name, value in zip(Epoch._fields[1:], row[1:], strict=True):
-                if not math.isnan(value):  # the monitor of a protocol without a plateau rule
+                if not math.isnan(value):  # a protocol without a plateau rule has no monitored error
                     writer.add_scalar(name, value, row.epoch)
 
         yield write

@@ -1,4 +1,4 @@
-"""A study's prepared file in memory: samples for training, and held-out samples for the end."""
+"""Loading of a prepared file: samples for training, and held-out samples for scoring."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -14,28 +14,32 @@ from dgex.errors import DgexError
 from experiments.trials.heldout import HeldOut
 from experiments.trials.sources import Source
 
-# Which targets and training profiles a part of the data set has: the same for every trial of every study.
+# Seed of the random subsets of targets and training profiles, which are the same for every trial of every study.
 SEED = 0
 
 
-def part(of: int, number: int | None) -> np.ndarray:
-    """The positions of ``number`` of ``of`` things, ascending; of two numbers the smaller's are among the larger's."""
-    return np.arange(of) if number is None else np.sort(np.random.default_rng(SEED).permutation(of)[:number])
+def random_subset(total: int, number: int | None) -> np.ndarray:
+    """Draws ``number`` of the positions 0 to ``total`` - 1 at random, in ascending order; None takes all of them.
+
+    Subsets are nested: a smaller one is part of every larger one.
+    """
+    return np.arange(total) if number is None else np.sort(np.random.default_rng(SEED).permutation(total)[:number])
 
 
 def measured_in_all(target: np.ndarray, study: Sequence[str]) -> np.ndarray:
-    """Which genes at least half of the samples of every study of a cohort have, bool ``[genes]``.
+    """Selects the genes that at least half of the samples of every study of a cohort have, bool ``[genes]``.
 
     Args:
       target: z-scores ``[samples, genes]``, NaN where not measured.
-      study: of each sample.
+      study: study of each sample.
     """
-    of = np.asarray(study)
-    shares = [np.isnan(target[of == name]).mean(0) for name in np.unique(of)]
-    return np.max(shares, axis=0) <= 0.5
+    studies = np.asarray(study)
+    missing = [np.isnan(target[studies == name]).mean(0) for name in np.unique(studies)]
+    return np.max(missing, axis=0) <= 0.5
 
 
 def _read(path: Path) -> Dataset:
+    """Reads a prepared file and prints its warnings."""
     dataset = read_dataset(path)
     for warning in dataset.warnings():
         console.warn(f"{path}: {warning}")
@@ -43,68 +47,72 @@ def _read(path: Path) -> Dataset:
 
 
 class Loaded:
-    """One prepared file, read when it is first needed; what is asked for twice is made once."""
+    """Loads a prepared file when it is first needed, and caches the samples that are made from it."""
 
     def __init__(self, source: Source, devices: tuple[jax.Device, ...]) -> None:
-        """Takes the prepared file with its cohorts, and where training samples go."""
+        """Takes the prepared file with its cohorts, and the devices to put training samples on."""
         self.source = source
         self.devices = devices
-        # None of these holds ``self``: what is kept goes at once when the object goes, and with it room for the next.
+        # The caches hold no reference to ``self``: there is no cycle, so that deleting this object frees its memory at
+        # once for the next file.
         self._placed: dict[tuple[str, int | None, int | None], Samples] = {}
-        self._held: dict[int | None, list[HeldOut]] = {}
+        self._held_out: dict[int | None, list[HeldOut]] = {}
 
     @functools.cached_property
     def dataset(self) -> Dataset:
-        """The file's contents; errors as ``read_dataset``."""
+        """Reads the file; raises errors as ``read_dataset`` does."""
         return _read(self.source.path)
 
     @functools.cached_property
     def _zscores(self) -> Callable[[str], tuple[np.ndarray, np.ndarray]]:
+        """Standardises a split by its name, with a cache."""
         return functools.cache(self.dataset.zscores)
 
     @property
     def profiles(self) -> int:
-        """How many profiles the training split has."""
+        """Counts the profiles of the training split."""
         return int((self.dataset.split == SPLITS.index("train")).sum())
 
     def samples(self, split: str, targets: int | None = None, profiles: int | None = None) -> Samples:
-        """The samples of a split; with ``targets`` or ``profiles`` only so many of these, drawn at random."""
+        """Returns the samples of a split on the devices; ``targets`` and ``profiles`` limit them to a random subset."""
         key = split, targets, profiles
         if key not in self._placed:
             self._placed[key] = self._place(*key)
         return self._placed[key]
 
     def held_out(self, targets: int | None = None) -> list[HeldOut]:
-        """The test split, and every cohort; with ``targets`` as in ``samples``.
+        """Returns the held-out samples of the test split and of every cohort; ``targets`` is as in ``samples``.
 
         Raises:
           DgexError: as ``read_dataset``; a cohort has other genes.
         """
-        if targets not in self._held:
-            self._held[targets] = self._read_held_out(targets)
-        return self._held[targets]
+        if targets not in self._held_out:
+            self._held_out[targets] = self._read_held_out(targets)
+        return self._held_out[targets]
 
     def _place(self, split: str, targets: int | None, profiles: int | None) -> Samples:
+        """Puts the samples of ``samples`` on the devices."""
         landmark, target = self._zscores(split)
-        rows, columns = part(len(landmark), profiles), part(target.shape[1], targets)
+        rows, columns = random_subset(len(landmark), profiles), random_subset(target.shape[1], targets)
         if profiles is None and targets is None:
             return place(landmark, target, self.devices)
         return place(landmark[rows], np.ascontiguousarray(target[np.ix_(rows, columns)]), self.devices)
 
     def _read_held_out(self, targets: int | None) -> list[HeldOut]:
-        columns = part(len(self.dataset.target_genes.ensembl), targets)
+        """Reads the samples of ``held_out``."""
+        columns = random_subset(len(self.dataset.target_genes.ensembl), targets)
         sets = []
         for name, path in {"test": None, **self.source.cohorts}.items():
             dataset = self.dataset if path is None else _read(path)
             if dataset.target_genes.ensembl != self.dataset.target_genes.ensembl:
                 raise DgexError(f"{path}: has other target genes than {self.source.path.name}; prepare it again")
             landmark, target = dataset.zscores("test")
-            chosen = np.ascontiguousarray(target[:, columns])
+            target = np.ascontiguousarray(target[:, columns])
             study = tuple(np.asarray(dataset.study)[dataset.split == SPLITS.index("test")].tolist())
-            measured = np.full(len(columns), True) if path is None else measured_in_all(chosen, study)
+            measured = np.full(len(columns), True) if path is None else measured_in_all(target, study)
             sets.append(
                 HeldOut(
-                    name, landmark, chosen, study, self.dataset.target_scaler.sd[columns],
+                    name, landmark, target, study, self.dataset.target_scaler.sd[columns],
                     self.dataset.overlap[columns], measured,
                 )
             )  # fmt: skip

@@ -1,4 +1,4 @@
-"""The models of the study by name: networks as fields of their configuration, and baselines as what fits them."""
+"""Specifications of the models that are compared: fields of a network's configuration, or the fit of a baseline."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -14,74 +14,84 @@ from dgex.batches import Samples
 from dgex.networks import NetworkConfig
 from dgex.taaf import reach
 
-# z-scores of landmarks [samples, landmarks] to those of targets [samples, targets].
+# Maps z-scores of landmarks [samples, landmarks] to those of targets [samples, targets].
 Predictor = Callable[[np.ndarray], np.ndarray]
-# A fitted baseline, and the validation MAE of every candidate it was chosen from.
-Fitted = tuple[Predictor, dict[float, float]]
+# A fitted baseline, and the validation z-score MAE of every candidate it was chosen from, by its hyperparameter.
+FittedBaseline = tuple[Predictor, dict[float, float]]
 
-# Training profiles that tell how far the targets reach.
-REACH_PROFILES = 2000
+# Number of training profiles from which the range of the targets is taken.
+RANGE_PROFILES = 2000
 
 
 @dataclass(frozen=True)
-class Model:
-    """One of the models compared.
+class ModelSpec:
+    """Specifies a model to train and compare, where ``dgex.model.Model`` is a trained one.
 
     Attributes:
-      name: in paths and results.
-      label: in tables and figures.
-      network: fields of ``NetworkConfig`` but for the numbers of genes; None for a baseline, a name of ``BASELINES``.
-      reach_share: share of the training targets that the output layer's TAAF covers at first; it sets the network's
-        ``output_reach``.
+      name: name in paths and results.
+      label: name in tables and figures.
+      network: fields of ``NetworkConfig`` without the numbers of genes; None for a baseline, whose ``name`` is one of
+        ``BASELINES``.
+      covered_fraction: fraction of the training target values that the initial TAAF of the output layer covers; it sets
+        the network's ``output_reach``.
     """
 
     name: str
     label: str
     network: Mapping[str, Any] | None = None
-    reach_share: float | None = None
+    covered_fraction: float | None = None
 
     @property
     def seeded(self) -> bool:
-        """Whether training depends on a seed."""
+        """Tells whether training depends on a seed."""
         return self.network is not None
 
     def config(self, train: Samples) -> NetworkConfig:
-        """The network for these training samples; for networks only."""
+        """Makes the network's configuration for these training samples.
+
+        Raises:
+          ValueError: the model is a baseline.
+        """
         if self.network is None:
             raise ValueError(f"{self.name} is no network")
         config = NetworkConfig(train.landmark.shape[1], train.target.shape[1], **self.network)
-        if self.reach_share is None:
+        if self.covered_fraction is None:
             return config
-        every = -(-len(train) // REACH_PROFILES)  # evenly spaced: the first ones are a few studies
+        every = -(-len(train) // RANGE_PROFILES)  # evenly spaced, since the first profiles are of a few studies only
         target = train.target[::every]
-        return replace(config, output_reach=reach(target[~np.isnan(target)], self.reach_share))
+        return replace(config, output_reach=reach(target[~np.isnan(target)], self.covered_fraction))
 
 
-def _linear(fit: Callable[[Products], LinearModel]) -> Callable[[Samples, Samples], Fitted]:
+def _without_choice(fit: Callable[[Products], LinearModel]) -> Callable[[Samples, Samples], FittedBaseline]:
+    """Makes a baseline of a linear model that has no hyperparameter."""
     return lambda train, validation: (fit(products(train)).predict, {})
 
 
-def _chosen(
-    path: Callable[[Products, Samples], tuple[LinearModel, dict[float, float]]],
-) -> Callable[[Samples, Samples], Fitted]:
-    def fit(train: Samples, validation: Samples) -> Fitted:
-        model, errors = path(products(train), validation)
+def _chosen_on_validation(
+    fit_path: Callable[[Products, Samples], tuple[LinearModel, dict[float, float]]],
+) -> Callable[[Samples, Samples], FittedBaseline]:
+    """Makes a baseline of a linear model whose hyperparameter is chosen on the validation samples."""
+
+    def fit(train: Samples, validation: Samples) -> FittedBaseline:
+        model, errors = fit_path(products(train), validation)
         return model.predict, errors
 
     return fit
 
 
-def _nearest_samples(train: Samples, validation: Samples) -> Fitted:
+def _nearest_samples(train: Samples, validation: Samples) -> FittedBaseline:
+    """Fits the nearest samples, whose number is chosen on the validation samples."""
     model, errors = nearest_samples_path(train, validation)
     return model.predict, errors
 
 
-# From training and validation samples; the penalty or number of neighbours with the lowest validation z-score MAE.
-BASELINES: Mapping[str, Callable[[Samples, Samples], Fitted]] = {
-    "mean": _linear(mean_predictor),
-    "least_squares": _linear(least_squares),
-    "ridge": _chosen(ridge_path),
-    "lasso": _chosen(lasso_path),
-    "nearest_genes": _chosen(nearest_genes_path),
+# Each is fitted to the training samples, with the hyperparameter (penalty or number of neighbours) that has the lowest
+# validation z-score MAE.
+BASELINES: Mapping[str, Callable[[Samples, Samples], FittedBaseline]] = {
+    "mean": _without_choice(mean_predictor),
+    "least_squares": _without_choice(least_squares),
+    "ridge": _chosen_on_validation(ridge_path),
+    "lasso": _chosen_on_validation(lasso_path),
+    "nearest_genes": _chosen_on_validation(nearest_genes_path),
     "nearest_samples": _nearest_samples,
 }

@@ -1,4 +1,4 @@
-"""How much of a study to do: the frozen sizes of the full and of the quick one."""
+"""The size of a study: seeds, targets and epochs of the full and of the quick study."""
 
 from dataclasses import dataclass, replace
 
@@ -7,16 +7,16 @@ from dgex.protocols import QUICK, Protocol
 
 @dataclass(frozen=True)
 class Plan:
-    """A study's size.
+    """Sets the size of a study.
 
     Attributes:
       protocol: how networks are trained.
-      seeds: of every network.
-      targets: how many targets the main comparison has; None for all.
-      part_targets: how many the ablation and growth have, drawn at random.
-      ablation_by_study: whether the ablation leaves studies out; if not, it has the split by sample alone.
-      profiles: numbers of training profiles to grow through, besides all of them.
-      widths: units of both hidden layers to grow through, besides 300.
+      seeds: training seeds of every network.
+      targets: number of targets in the main comparison; None for all.
+      part_targets: number of targets in the ablation and the growth curves, drawn at random.
+      ablation_by_study: whether the ablation uses the leave-studies-out folds; if not, it uses the split by sample.
+      profiles: numbers of training profiles of the growth curves, besides all of them.
+      widths: units of both hidden layers of the growth curves, besides 300.
     """
 
     protocol: Protocol
@@ -28,9 +28,9 @@ class Plan:
     widths: tuple[int, ...]
 
 
-# 200 epochs, since all of it then takes a night at most; the table of errors says how many networks are still improving
-# by then. A thousand targets cost a third of all of them and leave the hidden layers, which the ablation is about, as
-# they are.
+# With 200 epochs the whole study takes a night at most; the table of errors says how many networks are still improving
+# at the end. A thousand targets take a third of the time of all targets, and leave the hidden layers, which the
+# ablation is about, as they are.
 FULL = Plan(
     protocol=replace(QUICK, epochs=200),
     seeds=(0, 1, 2),

@@ -1,4 +1,4 @@
-"""What a result was made with: versions, devices and the commit of the source tree."""
+"""Provenance of results: versions, devices and the commit of the source tree."""
 
 import functools
 import importlib.metadata
@@ -14,7 +14,7 @@ from dgex.version import __version__
 
 
 def provenance(devices: Sequence[jax.Device]) -> dict[str, Any]:
-    """Says what the numbers depend on besides data and configuration."""
+    """Records the software and hardware that the numbers depend on, besides data and configuration."""
     packages = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "h5py")
     return {
         "dgex": __version__,
@@ -29,9 +29,10 @@ def provenance(devices: Sequence[jax.Device]) -> dict[str, Any]:
 
 @functools.cache
 def git_commit() -> str | None:
-    """Names the commit of the source tree, with "-dirty" if it was changed since; null for an installed package."""
+    """Names the commit of the source tree, with "-dirty" if it was changed since; None outside a git clone."""
     source = Path(__file__).parents[2]
-    if not (source / ".git").exists():  # nor may the commit be that of a repository around an installed package
+    # Without this check git would name the commit of any repository around the source tree.
+    if not (source / ".git").exists():
         return None
     try:
         described = subprocess.run(

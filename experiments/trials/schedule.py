@@ -1,4 +1,4 @@
-"""Working through a study's trials, source by source; several processes can do so together."""
+"""The schedule of a study's trials: source by source, shared by any number of processes."""
 
 import time
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from experiments.trials.stacked import run_at_once
 from experiments.trials.trial import Trial, check, is_done, run
 
 SMALL = 1000  # units of a layer
-PATIENCE = 5  # seconds between two looks at what other processes are at work on
+PATIENCE = 5  # seconds between two looks at the trials that other processes are running
 
 
 def run_all(
@@ -26,23 +26,23 @@ def run_all(
     *,
     events: bool = False,
 ) -> None:
-    """Runs every trial that has no outcome yet; those that other processes work on are waited for.
+    """Runs every trial that has no outcome yet, and waits for those that other processes are running.
 
     Args:
-      trials: what to do; asked for twice is done once.
-      sources: the prepared files, in the order to take them.
-      folder: the study's.
-      devices: to train on.
-      events: whether networks also leave TensorBoard event files, in ``events/`` beside their outcome.
+      trials: the trials; one that is listed twice is run once.
+      sources: the prepared files, in the order to work through them.
+      folder: the study's folder.
+      devices: the devices to train on.
+      events: whether to write TensorBoard event files of networks too, in ``events/`` beside their outcome.
 
     Raises:
-      DgexError: as ``experiments.trials.trial.run``; an outcome that is there is another trial's.
+      DgexError: as ``experiments.trials.trial.run``; an existing outcome is that of another trial.
     """
     once = {trial.folder: trial for trial in trials}
     left = [trial for trial in once.values() if not is_done(trial, folder)]
     identities = {source.name: source.identity for source in sources}
     for trial in once.values():
-        if is_done(trial, folder):  # a wrong one is to be met before the work, not after it
+        if is_done(trial, folder):  # an outcome of another trial is refused before the work, not after it
             check(trial, identities[trial.source], folder)
     loaded: Loaded | None = None
     with progress("{task.fields[status]}") as bar:
@@ -51,11 +51,12 @@ def run_all(
             before = len(left)
             for source in sources:
                 for group in at_once([trial for trial in left if trial.source == source.name], devices):
-                    todo = [trial for trial in group if not is_done(trial, folder)]  # others may have done some
+                    # Other processes may have finished some of them.
+                    todo = [trial for trial in group if not is_done(trial, folder)]
                     if todo:
                         if loaded is None or loaded.source != source:
-                            loaded = None  # two data sets need not fit
-                            jax.clear_caches()  # programs for the shapes of the source before: no later trial has them
+                            loaded = None  # frees the memory first, since two data sets may not fit
+                            jax.clear_caches()  # no later trial has the shapes of the previous source
                             loaded = Loaded(source, devices)
                         seeds = ", ".join(str(trial.seed) for trial in todo)
                         bar.update(task, description=f"{source.name}, {todo[0].model.label}, seed {seeds}", status="")
@@ -79,10 +80,11 @@ def run_all(
 
 
 def at_once(trials: Sequence[Trial], devices: tuple[jax.Device, ...]) -> list[list[Trial]]:
-    """Decides which trials train at once: small networks that differ in their seed alone, where there is a GPU.
+    """Groups the trials that train at once: small networks that differ in their seed alone, on other devices than CPUs.
 
-    An epoch of these is bound by the launches of its kernels there, of which a stack has no more than one network (not
-    measured). On two CPU cores a stack takes 0.9 to 1.4 times as long as its networks in turn (benchmarks/README.md).
+    On a GPU an epoch of a small network is bound by its kernel launches, and a stack of networks has no more of them
+    than one network (not measured). On two CPU cores a stack takes 0.9 to 1.4 times as long as its networks one after
+    another (benchmarks/README.md), so every trial is a group of its own there.
     """
     if devices[0].platform == "cpu":
         return [[trial] for trial in trials]

@@ -1,4 +1,4 @@
-"""Trials that train at once, as a stack of networks: the same network on the same data from several seeds."""
+"""Trials that train at once as a stack of networks: the same network on the same data from several seeds."""
 
 import shutil
 from collections.abc import Callable, Sequence
@@ -22,22 +22,25 @@ def run_at_once(
     *,
     events: bool = False,
 ) -> None:
-    """Does for all trials what ``experiments.trials.trial.run`` does for one.
+    """Trains several seeds of a network at once, scores them and writes their outcomes.
 
-    A network that diverges stops a stack; the trials are then run in turn, so that it stops none but its own.
+    It is ``experiments.trials.trial.run`` for several trials. A network that diverges stops the whole stack; the trials
+    are then run one after another, so that only the diverging one is affected.
 
     Args:
-      trials: of one network on one data set, differing in their seed alone, none with an outcome.
-      data, folder, events: as there.
-      on_epoch: called with the row of the first trial's log.
+      trials: trials of one network on one data set that differ in their seed alone; none has an outcome.
+      data: their prepared file, loaded.
+      folder: the study's folder.
+      on_epoch: called after every epoch with the row of the first trial's log.
+      events: whether to write TensorBoard event files too.
 
     Raises:
-      InUseError: another process is at one of them.
+      InUseError: another process is running one of the trials.
       DgexError: as ``run``.
     """
     directories = [folder / trial.folder for trial in trials]
     seeds = [trial.seed for trial in trials]
-    # A name of its own: what was begun with other seeds, or alone, cannot be gone on with.
+    # The name holds the seeds, since a training that was begun with other seeds, or alone, cannot be continued.
     records = [directory / f"training-{'-'.join(map(str, seeds))}" for directory in directories]
     train, validation = samples_of(trials[0], data)
     config, protocol = network_of(trials[0], data)

@@ -1,7 +1,7 @@
-"""A study's unit of work: one model, trained on one prepared file from one seed, and its errors on what was held out.
+"""A trial: one model, trained on one prepared file from one seed, and its errors on the held-out samples.
 
-A finished trial is one file, ``outcome.npz``, written whole or not at all. So a study that was stopped goes on with the
-trial it was at, questions that need the same trial share it, and several processes can work on one study.
+The result of a trial is one file, ``outcome.npz``, which is written atomically. So a study that was stopped continues
+with the unfinished trials, questions that need the same trial share it, and several processes can work on one study.
 """
 
 import json
@@ -28,28 +28,28 @@ from dgex.taaf import PARAMETERS
 from dgex.training import DivergedError, Fit, fit
 from dgex.version import __version__
 from experiments.trials.events import event_file
-from experiments.trials.heldout import Scores, score
+from experiments.trials.heldout import HeldOutErrors, score
 from experiments.trials.loading import Loaded
-from experiments.trials.models import BASELINES, Model
+from experiments.trials.models import BASELINES, ModelSpec
 from experiments.trials.provenance import git_commit
 
 
 @dataclass(frozen=True)
 class Trial:
-    """What decides a trial's numbers, but for the data.
+    """Specifies a trial: everything besides the data that decides its numbers.
 
     Attributes:
       source: name of the prepared file.
-      model: what is trained.
-      protocol: how, where it is a network.
-      seed: of parameters, data order and dropout; 0 for a baseline.
-      targets: how many of the targets, drawn at random once for all trials; None for all.
-      profiles: how many of the training profiles, drawn likewise, so that a smaller number is part of a larger one;
-        None for all. A network then trains for as many steps as with all of them, not as many epochs.
+      model: the model to train.
+      protocol: how a network is trained; None for a baseline.
+      seed: seed of the parameters, the data order and dropout; 0 for a baseline.
+      targets: number of targets, drawn at random once for all trials; None for all.
+      profiles: number of training profiles, drawn in the same way (``random_subset``); None for all. With fewer
+        profiles a network trains for as many steps as with all of them, not for as many epochs.
     """
 
     source: str
-    model: Model
+    model: ModelSpec
     protocol: Protocol | None
     seed: int = 0
     targets: int | None = None
@@ -57,31 +57,32 @@ class Trial:
 
     @property
     def folder(self) -> Path:
-        """Where it lies in the study's folder."""
-        part = f"{self.targets or 'all'}-targets-{self.profiles or 'all'}-profiles"
-        return Path("trials", self.source, part, self.model.name, f"seed-{self.seed}")
+        """Names the trial's run directory, relative to the study's folder."""
+        size = f"{self.targets or 'all'}-targets-{self.profiles or 'all'}-profiles"
+        return Path("trials", self.source, size, self.model.name, f"seed-{self.seed}")
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a trial found.
+    """Holds the results of a trial.
 
     Attributes:
-      scores: by held-out set, "test" or the name of a cohort.
+      held_out_errors: errors by held-out set, "test" or the name of a cohort.
       validation_mae: z-score MAE on the validation samples, at the best epoch.
       parameters: number of learnt parameters; None for a baseline.
-      best_epoch: None for a baseline.
-      chosen: the penalty or number of neighbours that validation chose; None for others.
-      output_reach: what the output TAAF was started with, z-scores; None for others.
-      curve: training and validation z-score MAE after every epoch, ``[2, epochs]``, NaN where training had diverged;
+      best_epoch: epoch with the lowest validation z-score MAE, counted from 1; None for a baseline.
+      chosen: penalty or number of neighbours with the lowest validation error; None for models without one.
+      output_reach: ``NetworkConfig.output_reach`` of the network, z-scores; None where it is not set.
+      curve: training and validation z-score MAE after every epoch, ``[2, epochs]``, NaN after training has diverged;
         empty for a baseline.
       taaf: learnt TAAF parameters by "LAYER/NAME".
-      seconds: of training, since it was last resumed.
-      diverged: the epoch in which the loss was no longer finite; the scores are then those of the best epoch before.
-      made: on what, with which JAX and from which commit.
+      seconds: training time since the last resume.
+      diverged: epoch in which the loss was not finite; the errors are then those of the best epoch before. None where
+        training did not diverge.
+      made: devices, JAX version and commit that the outcome was made with.
     """
 
-    scores: dict[str, Scores]
+    held_out_errors: dict[str, HeldOutErrors]
     validation_mae: float
     parameters: int | None
     best_epoch: int | None
@@ -95,7 +96,7 @@ class Outcome:
 
     @property
     def taaf_layers(self) -> dict[str, dict[str, np.ndarray]]:
-        """The learnt TAAF parameters by layer, as the network names it, and name."""
+        """Groups the learnt TAAF parameters by layer, as the network names it, and by name."""
         layers: dict[str, dict[str, np.ndarray]] = {}
         for path, values in self.taaf.items():
             layer, _, name = path.partition("_taaf/")
@@ -111,14 +112,14 @@ SUMMARY = (
 
 
 def identity(trial: Trial, data: Mapping[str, Any]) -> dict[str, Any]:
-    """What an outcome belongs to, as JSON keeps it.
+    """Identifies an outcome by its trial, its data and the version of dgex, as JSON types.
 
     Args:
       trial: the trial.
-      data: what tells its data from others.
+      data: identity of its data, as ``Source.identity``.
     """
     fields = asdict(trial)
-    del fields["model"]["label"]  # a name for readers
+    del fields["model"]["label"]  # only shown to readers, so a change of it does not matter
     return json.loads(json.dumps({**fields, "data": dict(data), "dgex": __version__}))
 
 
@@ -130,41 +131,41 @@ def run(
     *,
     events: bool = False,
 ) -> None:
-    """Trains, scores and writes the outcome; an interrupted training goes on from its checkpoint.
+    """Trains a model, scores it and writes the outcome; an interrupted training continues from its checkpoint.
 
-    Beside a network's outcome stays its log, ``training/log.csv``.
-
-    The held-out samples are predicted only after training has ended and validation has chosen.
+    The training log of a network is kept beside its outcome, as ``training/log.csv``. The held-out samples are
+    predicted only when training has ended and the validation samples have chosen the best epoch.
 
     Args:
-      trial: what to do.
+      trial: the trial to run.
       data: its prepared file, loaded.
-      folder: the study's.
-      on_epoch: as in ``dgex.training.fit``.
+      folder: the study's folder.
+      on_epoch: called after every epoch, as in ``dgex.training.fit``.
       events: whether to write a TensorBoard event file too.
 
     Raises:
-      InUseError: another process is at it.
+      InUseError: another process is running this trial.
       DgexError: as ``fit``; the disk is full.
     """
     directory = folder / trial.folder
     directory.mkdir(parents=True, exist_ok=True)
     with sole_use(directory):
-        if is_done(trial, folder):  # another process was faster
+        if is_done(trial, folder):  # another process has finished it
             return
         with event_file(directory / "events" if events and trial.model.seeded else None) as write_event:
 
-            def both(row: Epoch, seconds: float) -> None:
+            def record(row: Epoch, seconds: float) -> None:
                 write_event(row)
                 on_epoch(row, seconds)
 
-            outcome = _network(trial, data, directory, both) if trial.model.seeded else _baseline(trial, data)
+            outcome = _network(trial, data, directory, record) if trial.model.seeded else _baseline(trial, data)
         write(directory / "outcome.npz", outcome, identity(trial, data.source.identity))
-        # Checkpoints are many times the size of outcomes.
+        # Checkpoints are many times larger than outcomes, and a finished trial no longer needs them.
         shutil.rmtree(directory / "training" / "checkpoints", ignore_errors=True)
 
 
 def _network(trial: Trial, data: Loaded, directory: Path, on_epoch: Callable[[Epoch, float], None]) -> Outcome:
+    """Trains and scores a network; one that diverges is scored at its best epoch before."""
     train, validation = samples_of(trial, data)
     config, protocol = network_of(trial, data)
     seconds = 0.0
@@ -188,15 +189,15 @@ def _network(trial: Trial, data: Loaded, directory: Path, on_epoch: Callable[[Ep
 
 
 def network_outcome(trial: Trial, data: Loaded, fitted: Fit, seconds: float, diverged: int | None = None) -> Outcome:
-    """Scores a trained network on what was held out; the last two arguments are as in ``Outcome``."""
+    """Scores a trained network on the held-out samples; ``seconds`` and ``diverged`` are as in ``Outcome``."""
     config, protocol = network_of(trial, data)
     params = jax.device_get(fitted.params)
     infer = Inference(config, params, None, data.devices)
-    scores = {held.name: score(infer, held) for held in data.held_out(trial.targets)}
+    held_out_errors = {samples.name: score(infer, samples) for samples in data.held_out(trial.targets)}
     best = fitted.log[fitted.best_epoch - 1]
     curve = np.array([[row.train_mae, row.validation_mae] for row in fitted.log]).T
     return Outcome(
-        scores=scores,
+        held_out_errors=held_out_errors,
         validation_mae=best.validation_mae,
         parameters=sum(leaf.size for leaf in jax.tree.leaves(params)),
         best_epoch=best.epoch,
@@ -211,44 +212,62 @@ def network_outcome(trial: Trial, data: Loaded, fitted: Fit, seconds: float, div
 
 
 def samples_of(trial: Trial, data: Loaded) -> tuple[Samples, Samples]:
-    """The trial's training and validation samples."""
+    """Returns the trial's training and validation samples."""
     return data.samples("train", trial.targets, trial.profiles), data.samples("validation", trial.targets)
 
 
 def network_of(trial: Trial, data: Loaded) -> tuple[NetworkConfig, Protocol]:
-    """The trial's network, and how it is trained."""
+    """Returns the trial's network configuration, and the protocol by which it is trained."""
     assert trial.protocol is not None
     train, _ = samples_of(trial, data)
     return trial.model.config(train), same_steps(trial.protocol, data.profiles, len(train))
 
 
-def same_steps(protocol: Protocol, profiles: int, of_them: int) -> Protocol:
-    """The protocol with as many steps on a part of the training profiles as on all ``profiles`` of them, nearly."""
-    steps, fewer = (-(-number // protocol.batch) for number in (profiles, of_them))
-    return replace(protocol, epochs=round(protocol.epochs * steps / fewer))
+def same_steps(protocol: Protocol, profiles: int, subset: int) -> Protocol:
+    """Sets the epochs on a subset of the training profiles so that there are nearly as many steps as on all of them.
+
+    Args:
+      protocol: the protocol for all training profiles.
+      profiles: number of all training profiles.
+      subset: number of training profiles in the subset.
+    """
+    steps, subset_steps = (-(-number // protocol.batch) for number in (profiles, subset))
+    return replace(protocol, epochs=round(protocol.epochs * steps / subset_steps))
 
 
 def _baseline(trial: Trial, data: Loaded) -> Outcome:
+    """Fits and scores a baseline."""
     train, validation = samples_of(trial, data)
     started = time.monotonic()
-    predict, errors = BASELINES[trial.model.name](train, validation)
+    predictor, errors = BASELINES[trial.model.name](train, validation)
     seconds = time.monotonic() - started
     if errors:
         chosen, validation_mae = min(errors.items(), key=lambda candidate: candidate[1])
     else:
-        chosen, validation_mae = None, float(np.nanmean(np.abs(predict(validation.landmark) - validation.target)))
-    scores = {held.name: score(predict, held) for held in data.held_out(trial.targets)}
+        chosen, validation_mae = None, float(np.nanmean(np.abs(predictor(validation.landmark) - validation.target)))
     return Outcome(
-        scores, validation_mae, None, None, chosen, None, np.empty((2, 0)), {}, seconds, diverged=None, made=_made(data)
+        held_out_errors={samples.name: score(predictor, samples) for samples in data.held_out(trial.targets)},
+        validation_mae=validation_mae,
+        parameters=None,
+        best_epoch=None,
+        chosen=chosen,
+        output_reach=None,
+        curve=np.empty((2, 0)),
+        taaf={},
+        seconds=seconds,
+        diverged=None,
+        made=_made(data),
     )
 
 
 def _made(data: Loaded) -> str:
+    """Names the devices, the JAX version and the commit, for ``Outcome.made``."""
     kind = data.devices[0].device_kind
     return f"{len(data.devices)} x {kind}, JAX {jax.__version__}, commit {git_commit() or 'unknown'}"
 
 
 def _taaf_parameters(params: Params) -> dict[str, np.ndarray]:
+    """Picks the learnt TAAF parameters by "LAYER/NAME"."""
     return {
         f"{layer}/{name}": np.asarray(values)
         for layer, learnt in params.items()
@@ -258,14 +277,14 @@ def _taaf_parameters(params: Params) -> dict[str, np.ndarray]:
 
 
 def write(path: Path, outcome: Outcome, belongs_to: Mapping[str, Any]) -> None:
-    """Writes an outcome, whole or not at all; ``belongs_to`` is its trial's ``identity``.
+    """Writes an outcome atomically; ``belongs_to`` is its trial's ``identity``.
 
     Raises:
       DgexError: the disk is full.
     """
     arrays = {"curve": outcome.curve, **{f"taaf/{name}": values for name, values in outcome.taaf.items()}}
-    for held, scores in outcome.scores.items():
-        arrays |= {f"scores/{held}/{name}": values for name, values in vars(scores).items()}
+    for held_out, errors in outcome.held_out_errors.items():
+        arrays |= {f"scores/{held_out}/{name}": values for name, values in vars(errors).items()}
     arrays["identity"] = np.array(json.dumps(belongs_to))
     arrays["summary"] = np.array(json.dumps({name: getattr(outcome, name) for name in SUMMARY}))
     need_room(path.parent, sum(values.nbytes for values in arrays.values()))
@@ -274,63 +293,67 @@ def write(path: Path, outcome: Outcome, belongs_to: Mapping[str, Any]) -> None:
 
 
 def is_done(trial: Trial, folder: Path) -> bool:
-    """Whether the trial's outcome is there."""
+    """Tells whether the trial's outcome exists."""
     return (folder / trial.folder / "outcome.npz").exists()
 
 
 def check(trial: Trial, data: Mapping[str, Any], folder: Path) -> None:
-    """Finds out without reading all of it that an outcome is another trial's; arguments and errors as ``read``."""
+    """Refuses an outcome of another trial, from its identity alone; arguments and errors are as in ``read``."""
     path = folder / trial.folder / "outcome.npz"
     with _readable(path), path.open("rb") as file, np.load(file) as archive:
-        found = dict(json.loads(str(archive["identity"])))
-    _need_same(path, found, identity(trial, data))
+        stored = dict(json.loads(str(archive["identity"])))
+    _need_same(path, stored, identity(trial, data))
 
 
 def read(trial: Trial, data: Mapping[str, Any], folder: Path) -> Outcome:
     """Reads an outcome.
 
     Args:
-      trial, data: as in ``identity``.
-      folder: the study's.
+      trial: the trial.
+      data: identity of its data, as in ``identity``.
+      folder: the study's folder.
 
     Raises:
-      DgexError: it is missing, damaged, or of another trial than this.
+      DgexError: the outcome is missing, damaged, or that of another trial.
     """
     path = folder / trial.folder / "outcome.npz"
     with _readable(path):
         with path.open("rb") as file, np.load(file) as archive:  # refuses pickled objects
             arrays = {name: archive[name] for name in archive.files}
-        found, summary = (dict(json.loads(str(arrays.pop(name)))) for name in ("identity", "summary"))
-        scores: dict[str, dict[str, np.ndarray]] = {}
+        stored, summary = (dict(json.loads(str(arrays.pop(name)))) for name in ("identity", "summary"))
+        errors: dict[str, dict[str, np.ndarray]] = {}
         taaf = {}
         for name, values in arrays.items():
             kind, _, rest = name.partition("/")
             if kind == "taaf":
                 taaf[rest] = values
             elif kind == "scores":
-                held, _, field = rest.rpartition("/")
-                scores.setdefault(held, {})[field] = values
+                held_out, _, field = rest.rpartition("/")
+                errors.setdefault(held_out, {})[field] = values
         outcome = Outcome(
-            scores={held: Scores(**fields) for held, fields in scores.items()},
+            held_out_errors={held_out: HeldOutErrors(**fields) for held_out, fields in errors.items()},
             curve=arrays["curve"],
             taaf=taaf,
             **{name: summary[name] for name in SUMMARY},
         )
-    _need_same(path, found, identity(trial, data))
+    _need_same(path, stored, identity(trial, data))
     return outcome
 
 
 @contextmanager
 def _readable(path: Path) -> Iterator[None]:
+    """Turns every error of reading an outcome into a DgexError that names the file."""
     try:
         yield
-    except Exception as error:  # any: a turned bit in the archive can name another format, a key, a length
+    except Exception as error:  # of any kind, since a changed bit in the archive can alter a format, a key or a length
         raise DgexError(f"{path}: cannot be read ({error}); delete it and resume the study") from error
 
 
-def _need_same(path: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-    differs = [name for name, value in wanted.items() if found.get(name) != value]
-    if differs:
+def _need_same(path: Path, stored: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
+    """Refuses an outcome whose identity differs from the expected one."""
+    differing = [name for name, value in expected.items() if stored.get(name) != value]
+    if differing:
         raise DgexError(
-            f"{path}: is of another trial, which differs in: {', '.join(differs)}; choose another folder for the study"
+            f"{path}: is of another trial, which differs in: {', '.join(differing)}; "
+            "choose another folder for the study"
         )

@@ -21,8 +21,8 @@ from dgex.formats.gctx import write_gctx
 from dgex.protocols import QUICK
 from experiments import compare
 from experiments.analysis import statistics
-from experiments.trials.heldout import MEASURES, Scores
-from experiments.trials.loading import measured_in_all, part
+from experiments.trials.heldout import MEASURES, HeldOutErrors
+from experiments.trials.loading import measured_in_all, random_subset
 from experiments.trials.plan import Plan
 from experiments.trials.sources import Sources, find_sources
 from experiments.trials.trial import Outcome, Trial, identity, write
@@ -136,7 +136,7 @@ def _plant(folder: Path, trials: Iterable[Trial], sources: Sources, planted: Pla
         scores = {}
         for held in ("test", *source.cohorts):
             study, known = held_out[source.name, held]
-            measured = known[part(len(known), trial.targets)]
+            measured = known[random_subset(len(known), trial.targets)]
             genes = int(measured.sum())
             overlap = np.arange(genes) < 2
             error = np.broadcast_to(np.asarray(planted(trial, held, study), np.float64), study.shape)
@@ -147,7 +147,7 @@ def _plant(folder: Path, trials: Iterable[Trial], sources: Sources, planted: Pla
             sums = np.array(
                 [len(y), error.sum(), (error**2).sum(), y.sum(), (y**2).sum(), x.sum(), (x**2).sum(), (x * y).sum()]
             )
-            scores[held] = Scores(
+            scores[held] = HeldOutErrors(
                 study=study,
                 sample=np.stack([error * (0.5 if "log2" in measure else 1.0) for measure in MEASURES]),
                 gene=np.tile(by_study[:, None], genes).astype(np.float32),
@@ -161,12 +161,12 @@ def _plant(folder: Path, trials: Iterable[Trial], sources: Sources, planted: Pla
         hidden, outputs = ("H0_taaf", "H1_taaf"), ("outputs_taaf",)
         layers = {"hidden": hidden, "all": hidden + outputs}.get((network or {}).get("taaf"), ())
         outcome = Outcome(
-            scores=scores,
+            held_out_errors=scores,
             validation_mae=error,
             parameters=None if network is None else 1000,
             best_epoch=None if network is None else 2,
             chosen=None,
-            output_reach=4.0 if trial.model.reach_share else None,
+            output_reach=4.0 if trial.model.covered_fraction else None,
             curve=np.full((2, 0 if network is None else 2), error),
             taaf={f"{layer}/{name}": np.ones(3) for layer in layers for name in ("alpha", "beta", "gamma", "delta")},
             seconds=1.0,

@@ -82,7 +82,7 @@ def test_report_has_the_grid(done: Path, prepared: Path) -> None:
     results = json.loads((done / "results.json").read_text())
     (section,) = results["sections"]
     best = min((label for label in by_model if "×" in label), key=lambda label: by_model[label][VALIDATION])
-    assert section["answer"][0].startswith(f"Of 2 networks {best} has the lowest validation error.")
+    assert section["answer"][0].startswith(f"Of 2 networks, {best} has the lowest validation error.")
     assert "without an interval" in section["answer"][1]  # one seed
     assert best in (done / "report.html").read_text()
 
@@ -178,7 +178,7 @@ def test_networks_at_paper_size() -> None:
         "taaf": NetworkConfig(**size, activation="sigmoid", taaf="hidden"),
         "taaf_output_wide": NetworkConfig(**size, activation="sigmoid", taaf="all"),
     }
-    assert [model.reach_share for model in full_size.activation_networks(6000)] == [None, None, None, 0.999]
+    assert [model.covered_fraction for model in full_size.activation_networks(6000)] == [None, None, None, 0.999]
 
 
 def test_protocol_of_activations() -> None:

@@ -10,7 +10,7 @@ from dgex.errors import DgexError
 from experiments.analysis import evidence as module
 from experiments.analysis.evidence import Evidence, Run, by_study, errors, runs
 from experiments.trials.heldout import HeldOut, score
-from experiments.trials.models import Model
+from experiments.trials.models import ModelSpec
 from experiments.trials.sources import Sources
 from experiments.trials.trial import Outcome, Trial
 
@@ -19,8 +19,8 @@ GENES = 6
 STUDIES = {"fold-1": ["d", "d", "a"], "fold-2": ["c", "c", "c", "c"], "fold-3": ["b", "e", "b"]}
 SD = np.array([0.5, 1, 2, 0.25, 1, 1], np.float32)
 OVERLAP = np.array([True, False, False, True, False, False])
-NETWORK = Model("net", "net", {"activation": "tanh"})
-RIDGE = Model("ridge", "ridge regression")
+NETWORK = ModelSpec("net", "net", {"activation": "tanh"})
+RIDGE = ModelSpec("ridge", "ridge regression")
 
 
 def outcome(held: dict[str, HeldOut], seed: int) -> tuple[Outcome, dict[str, np.ndarray]]:
@@ -42,7 +42,7 @@ def held_out(name: str, study: list[str], seed: int) -> HeldOut:
 COHORT = held_out("rna", ["y", "x", "x", "z", "y"], 50)
 
 
-def made(model: Model, seeds: int) -> tuple[Run, dict[str, np.ndarray]]:
+def made(model: ModelSpec, seeds: int) -> tuple[Run, dict[str, np.ndarray]]:
     """A run, and its errors: of tests [seeds, all samples, genes], of cohorts [sources, seeds, samples, genes]."""
     by_source, test, rna = [], [], []
     for number, study in enumerate(STUDIES.values()):
@@ -70,7 +70,7 @@ def of_studies(errors: np.ndarray, study) -> np.ndarray:
         ("log2 MAE without overlap", SD, ~OVERLAP),
     ],
 )
-def test_folds_are_put_side_by_side(model: Model, seeds: int, measure: str, scale, kept) -> None:
+def test_folds_are_put_side_by_side(model: ModelSpec, seeds: int, measure: str, scale, kept) -> None:
     run, arrays = made(model, seeds)
     found = errors(run, "test", measure)
     study = [name for names in STUDIES.values() for name in names]
@@ -125,10 +125,10 @@ def test_cohorts_of_other_genes_are_not_put_together() -> None:
     """As many genes, but others: an average of theirs would pass unnoticed."""
     run, _ = made(NETWORK, 3)
     (first, *rest) = run.outcomes[2]
-    other = replace(first.scores["rna"], measured=np.arange(GENES) > 0)
-    spoilt = (replace(first, scores={**first.scores, "rna": other}), *rest)
+    other = replace(first.held_out_errors["rna"], measured=np.arange(GENES) > 0)
+    spoilt = (replace(first, held_out_errors={**first.held_out_errors, "rna": other}), *rest)
     run = replace(run, outcomes=(*run.outcomes[:2], spoilt))
-    with pytest.raises(DgexError, match="^rna: is scored on other genes in one split than in another; prepare all"):
+    with pytest.raises(DgexError, match="^rna: is scored on different genes in different splits; prepare all"):
         errors(run, "rna")
     assert errors(run, "test").sample.shape == (3, 10)
 
@@ -136,7 +136,7 @@ def test_cohorts_of_other_genes_are_not_put_together() -> None:
 def test_scores_of_genes_over_all_folds_samples() -> None:
     """But for the correlation, which is within a fold: z-scores of different folds have different zeros."""
     run, arrays = made(NETWORK, 3)
-    found, target = run.of_genes("test"), targets_of("test")
+    found, target = run.per_gene("test"), targets_of("test")
     joined = [np.concatenate([predictions("test", seed, source) for source in range(3)]) for seed in range(3)]
     np.testing.assert_allclose(found.mae, arrays["test"].mean((0, 1)), rtol=1e-5)
     apart = [
@@ -152,7 +152,7 @@ def test_scores_of_genes_over_all_folds_samples() -> None:
 def test_scores_of_genes_in_a_cohort_are_means_over_sources() -> None:
     """Five times the same samples are not five times as many, and no correlation across models."""
     run, arrays = made(NETWORK, 3)
-    found = run.of_genes("rna")
+    found = run.per_gene("rna")
     every = [predictions("rna", seed, source) for source in range(3) for seed in range(3)]
     np.testing.assert_allclose(found.mae, arrays["rna"].mean((0, 1, 2)), rtol=1e-5)
     expected = np.mean([correlations(one, COHORT.target) for one in every], axis=0)
@@ -185,10 +185,10 @@ def test_on_what_the_outcomes_were_made_is_counted(sources: Sources, plant, tmp_
     asked = [Trial("fold-1", NETWORK, None, seed, 4) for seed in range(3)]
     plant(tmp_path, asked, sources, lambda trial, held, study: 0.5)
     evidence = Evidence(tmp_path, sources)
-    assert evidence.made == {}
+    assert evidence.origins == {}
     runs(evidence, asked[:2])
     runs(evidence, asked[:2])
-    assert evidence.made == {"1 x abacus": 2}
+    assert evidence.origins == {"1 x abacus": 2}
 
 
 def test_outcomes_of_other_data_are_refused(sources: Sources, plant, tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ def section(evidence: Evidence, sources: Sources, tiny) -> Section:
 
 
 def test_every_variant_is_a_network_of_its_own() -> None:
-    configs = [NetworkConfig(20, 30, **model.network, output_reach=model.reach_share) for model in MODELS]
+    configs = [NetworkConfig(20, 30, **model.network, output_reach=model.covered_fraction) for model in MODELS]
     assert len(set(configs)) == len({model.name for model in MODELS}) == len(MODELS)
 
 
@@ -74,19 +74,20 @@ def test_section(section: Section) -> None:
     holm = sum(not group.startswith("TAAF of a base,") for _, _, group, _ in CONTRASTS) * 2 / 2**8
     assert taaf == (
         "TAAF has a lower error than sigmoid: −0.0300 z-score MAE [−0.0300, −0.0300], and −0.0300 [−0.0300, −0.0300] "
-        f"with every study counted once, Holm p = {holm:.2g}. That is 6.0 % lower; it is lower in 100.0 % of the genes."
+        f"with every study counted once, Holm p = {holm:.2g}. The error is 6.0 % lower; it is lower in 100.0 % of the "
+        "genes."
     )
     assert subsets == (
-        f"Of {len(SUBSETS) + 1} choices of learnt parameters, 3 have intervals below the sigmoid network's error and 1 "
-        "above it; for the others no difference is shown."
+        f"Of {len(SUBSETS) + 1} choices of learnt parameters, 3 have a lower error than the sigmoid network and 1 a "
+        "higher one, according to both intervals; for the others no difference is shown."
     )
     assert output.startswith("TAAF, output too, range 0 to 1 at first (paper) has a higher error than TAAF: +0.1300 ")
     assert wide.startswith("No difference is shown between TAAF, output too, 99.9 % and TAAF: ")
-    assert bases == "0 of 6 bases have a lower error with a TAAF, by both intervals."
-    assert rivals == "0 of 7 rivals have a lower error than TAAF, by both intervals."
+    assert bases == "0 of 6 base functions have a lower error with a TAAF, according to both intervals."
+    assert rivals == "0 of 7 rival activations have a lower error than TAAF, according to both intervals."
     assert best == (
-        f"Of all {len(MODELS)} models validation chooses, fold by fold, {ALPHA} (5 of 5); together these have a test "
-        "z-score MAE of 0.4520."
+        f"Of all {len(MODELS)} models, the one with the lowest validation error is, fold by fold, {ALPHA} (5 of 5); "
+        "together these have a test z-score MAE of 0.4520."
     )
     assert not any("by sample" in caveat for caveat in section.caveats)
     assert section.caveats[0].startswith(f"{len(CONTRASTS)} comparisons")
@@ -132,9 +133,9 @@ def test_curves_go_on_without_diverged_networks(evidence: Evidence, sources: Sou
 def test_by_sample_it_says_so(evidence: Evidence, sources: Sources, tiny) -> None:
     (section,) = ablation.sections(evidence, sources, replace(tiny, ablation_by_study=False))
     assert section.data.startswith("Split by sample: 14 samples of 8 studies, 12 target genes")
-    said = f"Of all {len(MODELS)} models validation chooses {ALPHA}; it has a test z-score MAE of 0.4520."
+    said = f"Of all {len(MODELS)} models, {ALPHA} has the lowest validation error; its test z-score MAE is 0.4520."
     assert section.answer[-1] == said
-    assert section.caveats[-1] == "Split by sample alone: this says nothing of new studies."
+    assert section.caveats[-1] == "The data are split by sample only, so this says nothing about new studies."
 
 
 def test_folds_in_place_of_a_missing_split_by_sample(evidence: Evidence, sources: Sources, tiny) -> None:
@@ -153,4 +154,4 @@ def test_one_seed_shows_nothing(evidence: Evidence, sources: Sources, tiny) -> N
 def test_which_are_better(evidence: Evidence, sources: Sources, tiny) -> None:
     by_model = runs(evidence, ablation.trials(sources, tiny))
     compared = compare_all(by_model, [("taaf", "sigmoid"), ("taaf_output", "sigmoid"), ("taaf-alpha", "sigmoid")])
-    assert ablation._better("are", compared) == f"2 of 3 are (TAAF, {ALPHA}), by both intervals."
+    assert ablation._better("are", compared) == f"2 of 3 are (TAAF, {ALPHA}), according to both intervals."

@@ -65,7 +65,7 @@ def test_new_studies(sections: list[Section], sources: Sources) -> None:
     assert taaf_tanh.startswith("No difference is shown between TAAF and tanh: ")
     assert wide_taaf.startswith("No difference is shown between TAAF, output too, wide start and TAAF: ")
     assert tanh_ridge.startswith("tanh has a lower error than ridge regression: −0.0380 z-score MAE [−0.0")
-    assert best.startswith("Of all 10 models validation chooses, fold by fold, ")
+    assert best.startswith("Of all 10 models, the one with the lowest validation error is, fold by fold, ")
     # A fold's samples of odd studies make TAAF worse than sigmoid, of even ones better.
     odd = [
         np.array([int(name[-1]) % 2 for name, of in zip(data.study, data.split, strict=True) if of == 2])
@@ -98,7 +98,7 @@ def test_tables_and_figures(sections: list[Section], sources: Sources) -> None:
         ridge = next(one["values"] for one in dots.data["series"] if one["label"] == "ridge regression")
         assert ridge == sorted(ridge)
         if section.name == "new-samples":  # the five models' mean is 0.4756 in the first study, in the last 0.07 more
-            assert "go from 0.48 to 0.55, the models' means over them from 0.49 to 0.5" in dots.caption
+            assert "goes from 0.48 to 0.55; between models the mean over rows goes from 0.49 to 0.5" in dots.caption
         assert len(scatter.data["x"]) == 40
         # Three units a layer in 5 folds or 1, 3 seeds.
         units = 3 * 3 * (5 if section.name == "new-studies" else 1)
@@ -138,7 +138,7 @@ def test_platforms(across: Section) -> None:
     assert tanh_ridge.startswith("tanh has a lower error than ridge regression: −0.0380 z-score MAE [")
     assert taaf_sigmoid.startswith("No difference is shown between TAAF and sigmoid: ")
     # 0.3 on cohorts, and 0.01 for each of the studies 0 to 5.
-    assert "ridge regression is 0.8250 and that of tanh 0.7870" in overlap
+    assert "is 0.8250 for ridge regression and 0.7870 for tanh" in overlap
     errors, comparisons, without = across.tables
     assert len(comparisons.rows) == len(without.rows) == len(platforms.PAIRS)
     intervals, dots = across.figures

@@ -57,13 +57,16 @@ def test_a_size_that_one_fold_lacks_is_left_out_of_all(sources: Sources, tiny) -
 def test_answer(section: Section) -> None:
     by_study, by_sample, width = section.answer
     assert by_study.startswith(
-        "Studies left out: sigmoid is ahead of ridge regression with 85, not told apart from ridge regression with 40, "
-        "behind ridge regression with 20 profiles (with 85: −0.0400 [−0.0"
+        "Studies left out: sigmoid has a lower error than ridge regression with 85 profiles, no shown difference from "
+        "ridge regression with 40 profiles, a higher error than ridge regression with 20 profiles "
+        "(with 85: −0.0400 [−0.0"
     )
-    assert "; TAAF is ahead of ridge regression with 20, 40, 85 profiles (with 85: −0.0500 [−0.0" in by_study
+    assert "; TAAF has a lower error than ridge regression with 20, 40, 85 profiles (with 85: −0.0500 [−0.0" in by_study
     changes = "−0.2100 (sigmoid), −0.1300 (TAAF), −0.1000 (ridge regression)"
     assert by_study.endswith(f"From 20 to 40 profiles the z-score MAE changes by {changes}.")
-    assert "; TAAF is ahead of ridge regression with 20, 40, 114 profiles (with 114: −0.0500 [−0.0" in by_sample
+    assert (
+        "; TAAF has a lower error than ridge regression with 20, 40, 114 profiles (with 114: −0.0500 [−0.0" in by_sample
+    )
     assert width == (
         "Split by sample, the validation error is lowest with 300 units for sigmoid, 300 units for TAAF, of 30, 300."
     )
@@ -101,6 +104,6 @@ def test_without_a_split_by_sample(evidence: Evidence, sources: Sources, tiny) -
 
 def test_one_seed_has_no_interval(evidence: Evidence, sources: Sources, tiny) -> None:
     (section,) = growth.sections(evidence, sources, replace(tiny, seeds=(0,)))
-    nothing = "sigmoid is not told apart from ridge regression with 20, 40, 85 profiles"
+    nothing = "sigmoid has no shown difference from ridge regression with 20, 40, 85 profiles"
     assert f"{nothing} (with 85: −0.0500, no interval: 1 seed, at least 3 needed)" in section.answer[0]
     assert section.tables[0].rows[0][-2:] == [None, None]

@@ -9,7 +9,7 @@ import pytest
 from experiments.report.charts import KINDS
 from experiments.report.figures import learning_curves, taaf_parameters, taaf_shapes
 from experiments.report.sections import Figure
-from experiments.trials.models import Model
+from experiments.trials.models import ModelSpec
 from experiments.trials.trial import Outcome
 
 # A network that learns two of the four in each unit, and whose output starts wide; and one that shares all of them.
@@ -21,10 +21,10 @@ FOUR = {"alpha": np.float32(2), "beta": np.float32(3), "gamma": np.float32(-1), 
 def run(network: dict[str, Any], taaf: dict[str, Any], reach: float | None = None, seeds: int = 2) -> Any:
     """A run, as far as these figures look at it."""
     outcome = Outcome(
-        scores={}, validation_mae=0.5, parameters=1, best_epoch=1, chosen=None, output_reach=reach,
+        held_out_errors={}, validation_mae=0.5, parameters=1, best_epoch=1, chosen=None, output_reach=reach,
         curve=np.ones((2, 1)), taaf=taaf, seconds=1.0, diverged=None, made="",
     )  # fmt: skip
-    return SimpleNamespace(model=Model("taaf", "TAAF", network), outcomes=[[outcome] * seeds])
+    return SimpleNamespace(model=ModelSpec("taaf", "TAAF", network), outcomes=[[outcome] * seeds])
 
 
 WIDE = run(

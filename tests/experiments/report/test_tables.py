@@ -14,13 +14,13 @@ from experiments.report.sections import Table
 from experiments.report.sentences import chosen_in_each, data_line, ends, signed, verdict
 from experiments.report.tables import comparison_table, error_table
 from experiments.trials.heldout import MEASURES
-from experiments.trials.models import Model
+from experiments.trials.models import ModelSpec
 from experiments.trials.sources import Sources
 from experiments.trials.trial import Trial
 
-GOOD = Model("good", "good net", {"activation": "tanh"})
-BAD = Model("bad", "bad net", {"activation": "tanh"})
-RIDGE = Model("ridge", "ridge regression")
+GOOD = ModelSpec("good", "good net", {"activation": "tanh"})
+BAD = ModelSpec("bad", "bad net", {"activation": "tanh"})
+RIDGE = ModelSpec("ridge", "ridge regression")
 ERROR = {"good": 0.4, "bad": 0.5, "ridge": 0.45}
 
 
@@ -72,7 +72,7 @@ def test_error_table(by_model: dict[str, Run]) -> None:
     assert (first["best epoch"], first["at the end, %"]) == (2, 100)  # of two epochs
     ridge = cells(table, 2)
     assert (ridge["best epoch"], ridge["at the end, %"]) == (None, None)
-    assert table.caption == "Errors. R2 is against the mean predictor."
+    assert table.caption == "Errors. R2 is relative to the mean predictor."
     assert ridge["parameters"] is None and ridge["SD of the mean over seeds"] is None
     assert ridge["z-score MAE"] == pytest.approx(0.45)
     of_cohort = error_table("errors", "Errors.", list(by_model.values()), "rna")
@@ -180,12 +180,13 @@ def test_verdicts(comparisons: list[PairedComparison]) -> None:
     )  # fmt: skip
     numbers = "−0.0120 z-score MAE [−0.0200, −0.0040], and −0.0100 [−0.0180, −0.0020] with every study counted once"
     assert verdict(lower) == (
-        f"good net has a lower error than bad net: {numbers}, Holm p = 0.016. That is 2.5 % lower; it is lower in "
+        f"good net has a lower error than bad net: {numbers}, Holm p = 0.016. The error is 2.5 % lower; it is lower in "
         "87.0 % of the genes."
     )
     assert verdict(higher) == (
         "bad net has a higher error than ridge regression: +0.0130 z-score MAE [+0.0040, +0.0200], and +0.0100 "
-        "[+3e−05, +0.0300] with every study counted once. That is 3.2 % higher; it is lower in 12.5 % of the genes."
+        "[+3e−05, +0.0300] with every study counted once. The error is 3.2 % higher; it is lower in 12.5 % of the "
+        "genes."
     )
     neither = replace(lower, study_interval=(-0.018, 0.002))
     assert verdict(neither) == (
@@ -197,12 +198,14 @@ def chosen(label: str, seeded: bool, validation: list[list[float]], test: list[l
     """A run of validation errors ``[sources][seeds]`` and test errors ``[sources][seeds][samples]``."""
     outcomes = tuple(
         tuple(
-            SimpleNamespace(validation_mae=mae, scores={"test": SimpleNamespace(sample=np.array([samples, samples]))})
+            SimpleNamespace(
+                validation_mae=mae, held_out_errors={"test": SimpleNamespace(sample=np.array([samples, samples]))}
+            )
             for mae, samples in zip(*of, strict=True)
         )
         for of in zip(validation, test, strict=True)
     )
-    model = Model(label, label, {"activation": "tanh"} if seeded else None)
+    model = ModelSpec(label, label, {"activation": "tanh"} if seeded else None)
     return Run(model, tuple(f"fold-{number}" for number in range(len(outcomes))), outcomes)
 
 
@@ -212,15 +215,15 @@ def test_chosen_in_each() -> None:
     b = chosen("b", False, [[0.45], [0.5], [0.3]], [[[99, 99]], [[11, 11, 11]], [[99]]])
     # Samples, not sources, count alike: ((1 + 3) / 2 + (2 + 4) / 2 + 3 * 11 + (6 + 8) / 2) / 6.
     assert chosen_in_each([a, b]) == (
-        "Of all 2 models validation chooses, fold by fold, a (2 of 3), b (1 of 3); together these have a test z-score "
-        "MAE of 7.5000."
+        "Of all 2 models, the one with the lowest validation error is, fold by fold, a (2 of 3), b (1 of 3); "
+        "together these have a test z-score MAE of 7.5000."
     )
 
 
 def test_chosen_in_one_source() -> None:
     a = chosen("a", True, [[0.5, 0.5]], [[[1, 2], [3, 4]]])
     b = chosen("b", False, [[0.45]], [[[10, 11]]])
-    expected = "Of all 2 models validation chooses b; it has a test z-score MAE of 10.5000."
+    expected = "Of all 2 models, b has the lowest validation error; its test z-score MAE is 10.5000."
     assert chosen_in_each([a, b]) == chosen_in_each([b, a]) == expected
 
 

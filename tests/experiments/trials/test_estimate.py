@@ -18,13 +18,13 @@ from dgex.protocols import DGEX, EXAMPLE, Plateau, Protocol
 from dgex.training import fit
 from experiments.trials import estimate as module
 from experiments.trials.estimate import Cost, announce, estimate, measure
-from experiments.trials.models import Model
+from experiments.trials.models import ModelSpec
 from experiments.trials.trial import Trial
 
 PROTOCOL = Protocol("sgd", "mse", 1e-3, batch=2, epochs=3)
 SHAPE = Shape(3, 5, {"train": 51, "validation": 7, "test": 11}, {"train": 9, "validation": 3, "test": 6})
 MODELS = [
-    Model(f"{units}-{dropout}", "", {"hidden": (units,), "dropout": dropout})
+    ModelSpec(f"{units}-{dropout}", "", {"hidden": (units,), "dropout": dropout})
     for units in (4, 8)
     for dropout in (0.1, 0)
 ]
@@ -45,7 +45,7 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
 
 def trials(protocol: Protocol = PROTOCOL) -> list[Trial]:
     networks = [Trial("file", model, protocol, seed) for model in MODELS for seed in (0, 1)]
-    return [Trial("file", Model("mean", ""), None), *networks]
+    return [Trial("file", ModelSpec("mean", ""), None), *networks]
 
 
 def test_adding_up_by_hand(measured: list[tuple[int, ...]]) -> None:
@@ -126,7 +126,7 @@ def test_bytes_are_those_that_training_holds(protocol: Protocol, monkeypatch: py
     before, held = live(), []
     fit(CONFIG, replace(protocol, epochs=1), samples(700), samples(300), 0, on_epoch=lambda *_: held.append(live()))
     shape = Shape(60, 200, {"train": 700, "validation": 300, "test": 0}, {})
-    network = Model("one", "", {"hidden": (400,), "dropout": 0.1})
+    network = ModelSpec("one", "", {"hidden": (400,), "dropout": 0.1})
     (found,) = estimate([Trial("file", network, protocol)], shape, parallel.devices(1), None)
     # Beside these it counts a second state, which is there while a run is resumed.
     assert held[0] - before == pytest.approx(found.device_bytes - found.checkpoint_bytes, rel=0.02)

@@ -1,11 +1,11 @@
-"""Scores of held-out samples against numpy in float64 on the same predictions."""
+"""Errors on held-out samples against numpy in float64 on the same predictions."""
 
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from experiments.trials.heldout import BATCH, MEASURES, HeldOut, Scores, gene_scores, score
+from experiments.trials.heldout import BATCH, MEASURES, HeldOut, HeldOutErrors, gene_scores, score
 
 SAMPLES, GENES = BATCH + 45, 9
 STUDIES = np.array(["GSE9", "", "GSE10"])[np.random.default_rng(1).integers(3, size=SAMPLES)]
@@ -33,7 +33,7 @@ def held() -> HeldOut:
 
 
 @pytest.fixture(scope="module")
-def scores(held: HeldOut) -> Scores:
+def scores(held: HeldOut) -> HeldOutErrors:
     return score(predict, held)
 
 
@@ -44,7 +44,9 @@ def pair(held: HeldOut) -> tuple[np.ndarray, np.ndarray]:
     return predicted[:, MEASURED], held.target[:, MEASURED].astype(float)
 
 
-def test_samples_errors_in_every_measure(held: HeldOut, scores: Scores, pair: tuple[np.ndarray, np.ndarray]) -> None:
+def test_samples_errors_in_every_measure(
+    held: HeldOut, scores: HeldOutErrors, pair: tuple[np.ndarray, np.ndarray]
+) -> None:
     error, sd = np.abs(pair[0] - pair[1]), held.sd[MEASURED].astype(float)
     alone = ~held.overlap[MEASURED]
     expected = {
@@ -58,14 +60,14 @@ def test_samples_errors_in_every_measure(held: HeldOut, scores: Scores, pair: tu
     assert scores.sample.dtype == np.float64
 
 
-def test_genes_errors_in_every_study(scores: Scores, pair: tuple[np.ndarray, np.ndarray]) -> None:
+def test_genes_errors_in_every_study(scores: HeldOutErrors, pair: tuple[np.ndarray, np.ndarray]) -> None:
     error = np.abs(pair[0] - pair[1])
     expected = [error[name == STUDIES].mean(0) for name in ("", "GSE10", "GSE9")]  # as text sorts
     np.testing.assert_allclose(scores.gene, expected, rtol=1e-5)
     assert scores.study.tolist() == STUDIES.tolist()
 
 
-def test_correlation_and_r2(scores: Scores, pair: tuple[np.ndarray, np.ndarray]) -> None:
+def test_correlation_and_r2(scores: HeldOutErrors, pair: tuple[np.ndarray, np.ndarray]) -> None:
     predicted, target = pair
     of_genes = gene_scores(scores.sums)
     np.testing.assert_allclose(of_genes.mae, np.abs(predicted - target).mean(0), rtol=1e-5)
@@ -94,7 +96,7 @@ def test_values_that_are_not_measured_count_nowhere(held: HeldOut, pair: tuple[n
     np.testing.assert_allclose(gene_scores(found.sums).mae, np.nanmean(error, axis=0), rtol=1e-5)
 
 
-def test_sums_add_up_over_parts(held: HeldOut, scores: Scores) -> None:
+def test_sums_add_up_over_parts(held: HeldOut, scores: HeldOutErrors) -> None:
     """As the test splits of folds do."""
     parts = [
         replace(held, landmark=held.landmark[rows], target=held.target[rows], study=held.study[rows])
@@ -104,7 +106,7 @@ def test_sums_add_up_over_parts(held: HeldOut, scores: Scores) -> None:
     np.testing.assert_allclose(first.sums + second.sums, scores.sums, rtol=1e-5, atol=1e-4)
 
 
-def test_genes_that_are_not_measured_count_nowhere(scores: Scores) -> None:
+def test_genes_that_are_not_measured_count_nowhere(scores: HeldOutErrors) -> None:
     other = held_out(MEASURED)
     other.target[:, ~MEASURED] = 1e6
     again = score(predict, other)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dgex.data.dataset import read_dataset
-from experiments.trials.loading import Loaded, measured_in_all, part
+from experiments.trials.loading import Loaded, measured_in_all, random_subset
 from experiments.trials.sources import Sources
 
 
@@ -18,12 +18,12 @@ def loaded(sources: Sources) -> Loaded:
 
 
 def test_a_part_is_drawn_once_and_nested() -> None:
-    assert part(7, None).tolist() == list(range(7))
-    few, more = part(100, 10), part(100, 40)
+    assert random_subset(7, None).tolist() == list(range(7))
+    few, more = random_subset(100, 10), random_subset(100, 40)
     assert len(few) == len(set(few.tolist())) == 10 and set(few) < set(more) < set(range(100))
     assert (np.diff(more) > 0).all()
-    np.testing.assert_array_equal(few, part(100, 10))
-    assert part(100, 1000).tolist() == list(range(100))
+    np.testing.assert_array_equal(few, random_subset(100, 10))
+    assert random_subset(100, 1000).tolist() == list(range(100))
 
 
 def test_samples_are_the_parts_of_the_file(loaded: Loaded) -> None:
@@ -31,10 +31,10 @@ def test_samples_are_the_parts_of_the_file(loaded: Loaded) -> None:
     assert loaded.profiles == len(landmark) == 86
     everything, some = loaded.samples("train"), loaded.samples("train", 12, 20)
     np.testing.assert_array_equal(everything.target, target)
-    np.testing.assert_array_equal(some.landmark, landmark[part(86, 20)])
-    np.testing.assert_array_equal(some.target, target[part(86, 20)][:, part(40, 12)])
+    np.testing.assert_array_equal(some.landmark, landmark[random_subset(86, 20)])
+    np.testing.assert_array_equal(some.target, target[random_subset(86, 20)][:, random_subset(40, 12)])
     validation = loaded.samples("validation", 12)
-    np.testing.assert_array_equal(validation.target, loaded.dataset.zscores("validation")[1][:, part(40, 12)])
+    np.testing.assert_array_equal(validation.target, loaded.dataset.zscores("validation")[1][:, random_subset(40, 12)])
 
 
 def test_all_sources_have_the_same_targets_in_a_part(sources: Sources) -> None:
@@ -66,7 +66,7 @@ def test_held_out_samples(loaded: Loaded, sources: Sources) -> None:
     assert (test.name, cohort.name) == ("test", "rna")
     rows = loaded.dataset.split == 2
     assert test.study == tuple(np.asarray(loaded.dataset.study)[rows])
-    columns = part(40, 12)
+    columns = random_subset(40, 12)
     np.testing.assert_array_equal(test.target, loaded.dataset.zscores("test")[1][:, columns])
     np.testing.assert_array_equal(test.sd, loaded.dataset.target_scaler.sd[columns])
     np.testing.assert_array_equal(test.overlap, loaded.dataset.overlap[columns])

@@ -19,12 +19,12 @@ from dgex.files.run_directory import sole_use
 from experiments.trials import loading, schedule
 from experiments.trials import trial as trials
 from experiments.trials.loading import Loaded
-from experiments.trials.models import Model
+from experiments.trials.models import ModelSpec
 from experiments.trials.schedule import run_all
 from experiments.trials.sources import Source, Sources
 from experiments.trials.trial import Trial, is_done, read
 
-MODELS = (Model("mean", "mean predictor"), Model("least_squares", "linear regression"))
+MODELS = (ModelSpec("mean", "mean predictor"), ModelSpec("least_squares", "linear regression"))
 TRIALS = [
     Trial(source, model, None, targets=targets)
     for targets in (4, 6)
@@ -108,7 +108,7 @@ import sys, time
 from pathlib import Path
 import jax
 from experiments.trials import schedule, trial as trials
-from experiments.trials.models import Model
+from experiments.trials.models import ModelSpec
 from experiments.trials.sources import find_sources
 
 data, folder, ready, names = Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), ("mean", "least_squares")
@@ -121,7 +121,7 @@ def said(trial, data):
 
 trials._baseline, schedule.PATIENCE = said, 0.05
 asked = [
-    trials.Trial(source, Model(name, name), None, targets=targets)
+    trials.Trial(source, ModelSpec(name, name), None, targets=targets)
     for targets in (4, 6) for source in ("fold-2", "fold-1", "sample") for name in names
 ]
 sources = list(find_sources(data))
@@ -259,7 +259,7 @@ def test_sources_share_their_targets(sources: Sources, devices, tmp_path: Path) 
     """A part of the targets is the same on every file: scores can be put together gene by gene."""
     run_all([trial for trial in TRIALS if trial.targets == 6], list(sources), tmp_path, devices)
     found = [
-        read(trial, source.identity, tmp_path).scores["test"].overlap
+        read(trial, source.identity, tmp_path).held_out_errors["test"].overlap
         for source in sources
         for trial in TRIALS
         if trial.targets == 6 and trial.source == source.name

@@ -10,14 +10,14 @@ import pytest
 from dgex import parallel, stacked_training, training
 from experiments.trials import schedule
 from experiments.trials.loading import Loaded
-from experiments.trials.models import Model
+from experiments.trials.models import ModelSpec
 from experiments.trials.schedule import at_once
 from experiments.trials.sources import Sources
 from experiments.trials.stacked import run_at_once
 from experiments.trials.trial import Outcome, Trial, read, run
 
-TAAF = Model("taaf", "TAAF", {"hidden": (6,), "activation": "sigmoid", "taaf": "hidden"})
-LARGE = Model("large", "large", {"hidden": (3000,), "activation": "tanh"})
+TAAF = ModelSpec("taaf", "TAAF", {"hidden": (6,), "activation": "sigmoid", "taaf": "hidden"})
+LARGE = ModelSpec("large", "large", {"hidden": (3000,), "activation": "tanh"})
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ def same(found: list[Outcome], expected: list[Outcome]) -> None:
     for one, other in zip(found, expected, strict=True):
         assert one.best_epoch == other.best_epoch and one.diverged == other.diverged
         np.testing.assert_allclose(one.curve, other.curve, rtol=1e-5)
-        np.testing.assert_allclose(one.scores["test"].sample, other.scores["test"].sample, rtol=1e-4)
+        np.testing.assert_allclose(one.held_out_errors["test"].sample, other.held_out_errors["test"].sample, rtol=1e-4)
 
 
 def test_outcomes_are_those_of_training_in_turn(trials, loaded, in_turn, tmp_path: Path) -> None:
@@ -68,7 +68,7 @@ def test_where_a_network_diverges_they_are_trained_in_turn(trials, loaded, in_tu
 
 def test_seeds_of_small_networks_train_at_once_on_gpus(trials) -> None:
     large = [Trial("fold-1", LARGE, trials[0].protocol, seed) for seed in (0, 1)]
-    ridge = Trial("fold-1", Model("ridge", "ridge regression"), None)
+    ridge = Trial("fold-1", ModelSpec("ridge", "ridge regression"), None)
     asked = [*trials, *large, ridge, replace(trials[0], targets=None)]
     gpu = (SimpleNamespace(platform="gpu"),)
     assert at_once(asked, gpu) == [trials, *([trial] for trial in asked[3:])]

@@ -16,17 +16,17 @@ from dgex.inference import Inference
 from dgex.protocols import QUICK
 from dgex.training import DivergedError
 from experiments.trials import trial as trials
-from experiments.trials.loading import Loaded, part
-from experiments.trials.models import Model
+from experiments.trials.loading import Loaded, random_subset
+from experiments.trials.models import ModelSpec
 from experiments.trials.schedule import run_all
 from experiments.trials.sources import Sources
 from experiments.trials.trial import Outcome, Trial, check, identity, is_done, read, run, same_steps
 
 PROTOCOL = replace(QUICK, batch=32, epochs=4)
 SMALL = {"hidden": (6, 5), "dropout": 0.25, "activation": "sigmoid", "taaf": "all"}
-NETWORK = Trial("fold-1", Model("small", "small TAAF", SMALL, 0.9), PROTOCOL, seed=3, targets=12, profiles=40)
-RIDGE = Trial("fold-1", Model("ridge", "ridge regression"), None, targets=12)
-MEAN = Trial("fold-1", Model("mean", "mean predictor"), None, targets=12)
+NETWORK = Trial("fold-1", ModelSpec("small", "small TAAF", SMALL, 0.9), PROTOCOL, seed=3, targets=12, profiles=40)
+RIDGE = Trial("fold-1", ModelSpec("ridge", "ridge regression"), None, targets=12)
+MEAN = Trial("fold-1", ModelSpec("mean", "mean predictor"), None, targets=12)
 
 
 @pytest.fixture(scope="module")
@@ -50,10 +50,12 @@ def outcome(folder: Path, loaded: Loaded) -> Outcome:
 
 def same(a: Outcome, b: Outcome) -> None:
     """Every number but the seconds; not a number is the same as itself."""
-    assert a.scores.keys() == b.scores.keys() and a.taaf.keys() == b.taaf.keys()
-    for held, scores in a.scores.items():
+    assert a.held_out_errors.keys() == b.held_out_errors.keys() and a.taaf.keys() == b.taaf.keys()
+    for held, scores in a.held_out_errors.items():
         for name, values in vars(scores).items():
-            np.testing.assert_array_equal(values, getattr(b.scores[held], name), err_msg=f"{held} {name}", strict=True)
+            np.testing.assert_array_equal(
+                values, getattr(b.held_out_errors[held], name), err_msg=f"{held} {name}", strict=True
+            )
     for name, values in a.taaf.items():
         np.testing.assert_array_equal(values, b.taaf[name])
     np.testing.assert_array_equal(a.curve, b.curve)
@@ -63,11 +65,11 @@ def same(a: Outcome, b: Outcome) -> None:
 
 def test_the_mean_predictor_s_errors_are_those_of_the_targets(folder: Path, loaded: Loaded) -> None:
     outcome = read(MEAN, loaded.source.identity, folder)
-    columns = part(40, 12)
+    columns = random_subset(40, 12)
     target = loaded.dataset.zscores("test")[1][:, columns].astype(float)
     sd = loaded.dataset.target_scaler.sd[columns]
     alone = ~loaded.dataset.overlap[columns]
-    scores = outcome.scores["test"]
+    scores = outcome.held_out_errors["test"]
     expected = [
         abs(target).mean(1), abs(target)[:, alone].mean(1),
         (abs(target) * sd).mean(1), (abs(target) * sd)[:, alone].mean(1),
@@ -83,7 +85,7 @@ def test_the_mean_predictor_s_errors_are_those_of_the_targets(folder: Path, load
 def test_ridge_is_chosen_on_validation_samples(folder: Path, loaded: Loaded) -> None:
     """Ridge by hand with the chosen penalty has the validation error that the outcome names, and its test errors."""
     outcome = read(RIDGE, loaded.source.identity, folder)
-    columns = part(40, 12)
+    columns = random_subset(40, 12)
     x, y = (values.astype(float) for values in loaded.dataset.zscores("train"))
     y = y[:, columns]
     centred = x - x.mean(0)
@@ -95,16 +97,16 @@ def test_ridge_is_chosen_on_validation_samples(folder: Path, loaded: Loaded) -> 
         return np.abs((landmark - x.mean(0)) @ weights + y.mean(0) - target[:, columns])
 
     assert outcome.validation_mae == pytest.approx(error("validation").mean(), rel=1e-4)
-    np.testing.assert_allclose(outcome.scores["test"].sample[0], error("test").mean(1), rtol=1e-3)
+    np.testing.assert_allclose(outcome.held_out_errors["test"].sample[0], error("test").mean(1), rtol=1e-3)
 
 
 def test_a_network_s_outcome(outcome: Outcome, loaded: Loaded) -> None:
-    assert set(outcome.scores) == {"test", "rna"}
+    assert set(outcome.held_out_errors) == {"test", "rna"}
     # 15 landmarks, hidden 6 and 5, 12 targets; a TAAF has four parameters a unit, of which gamma is the dense bias.
     weights = 15 * 6 + 6 * 5 + 5 * 12
     assert outcome.parameters == weights + 4 * (6 + 5 + 12)
     assert outcome.taaf["outputs_taaf/alpha"].shape == (12,) and outcome.taaf["H1_taaf/beta"].shape == (5,)
-    train = loaded.dataset.zscores("train")[1][part(86, 40)][:, part(40, 12)]
+    train = loaded.dataset.zscores("train")[1][random_subset(86, 40)][:, random_subset(40, 12)]
     assert outcome.output_reach == pytest.approx(np.sort(np.abs(train), axis=None)[int(0.9 * 40 * 12) - 1])
     # 40 of 86 profiles are 2 batches of 32 in place of 3.
     assert outcome.curve.shape == (2, 6)
@@ -124,11 +126,11 @@ def test_the_scored_network_is_that_of_the_best_epoch(
     run(NETWORK, loaded, tmp_path)
     same(read(NETWORK, loaded.source.identity, tmp_path), outcome)  # nor does it matter where and when it is trained
     landmark, target = loaded.dataset.zscores("validation")
-    error = np.abs(networks[0](landmark) - target[:, part(40, 12)])
+    error = np.abs(networks[0](landmark) - target[:, random_subset(40, 12)])
     assert error.mean() == pytest.approx(outcome.validation_mae, rel=1e-5)
     landmark, target = loaded.dataset.zscores("test")
-    error = np.abs(networks[0](landmark).astype(float) - target[:, part(40, 12)])
-    np.testing.assert_allclose(outcome.scores["test"].sample[0], error.mean(1), rtol=1e-5)
+    error = np.abs(networks[0](landmark).astype(float) - target[:, random_subset(40, 12)])
+    np.testing.assert_allclose(outcome.held_out_errors["test"].sample[0], error.mean(1), rtol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -239,7 +241,7 @@ def test_identity_is_json_without_the_label() -> None:
     [
         (replace(NETWORK, protocol=replace(PROTOCOL, epochs=5)), None, "protocol"),
         (replace(NETWORK, model=replace(NETWORK.model, network={**SMALL, "dropout": 0.1})), None, "model"),
-        (replace(NETWORK, model=replace(NETWORK.model, reach_share=0.8)), None, "model"),
+        (replace(NETWORK, model=replace(NETWORK.model, covered_fraction=0.8)), None, "model"),
         (NETWORK, {"sha256": "00", "cohorts": {}}, "data"),
     ],
 )
