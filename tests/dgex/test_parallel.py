@@ -51,7 +51,7 @@ def test_equals_jit_on_the_joined_batch(joined, data, count):
     config, first_state, expected, expected_metrics = joined
     devices = parallel.devices(count)
     run = epoch_function(config, "sgd", "mse", devices)
-    placed = parallel.share((first_state, *data), devices)
+    placed = parallel.replicate((first_state, *data), devices)
     state, metrics = jax.block_until_ready(run(*placed, index_batches(np.arange(SAMPLES), BATCH, count)))
 
     moved = jax.tree.map(lambda a, b: float(np.abs(a - b).max()), expected.params, first_state.params)
@@ -71,7 +71,7 @@ def test_stack_equals_jit_on_every_network_s_batches(data, count=3):
     orders = np.stack([np.arange(SAMPLES), np.arange(SAMPLES)[::-1]])
     states = [init_state(config, "sgd", seed).replace(learning_rate=np.float32(RATE * seed)) for seed in (1, 2)]
     devices = parallel.devices(count)
-    stack = parallel.share((jax.tree.map(lambda *leaves: np.stack(leaves), *states), *data), devices)
+    stack = parallel.replicate((jax.tree.map(lambda *leaves: np.stack(leaves), *states), *data), devices)
     run = stacked_epoch_function(config, "sgd", "mse", devices)
     result, metrics = jax.block_until_ready(run(*stack, index_batches(orders, BATCH, count)))
 
@@ -101,9 +101,9 @@ def test_collectives():
     np.testing.assert_array_equal(total["a"], [18, 20])
 
 
-def test_share_puts_the_whole_array_on_every_device():
+def test_replicate_puts_the_whole_array_on_every_device():
     devices = parallel.devices(3)
-    shared = parallel.share({"a": np.arange(4.0, dtype="f4")}, devices)["a"]
+    shared = parallel.replicate({"a": np.arange(4.0, dtype="f4")}, devices)["a"]
     assert shared.sharding.device_set == set(devices)
     assert [shard.data.tolist() for shard in shared.addressable_shards] == [[0, 1, 2, 3]] * 3
 
@@ -116,7 +116,7 @@ def test_devices():
 
 @pytest.mark.parametrize("count", [0, -1, 1000])
 def test_devices_that_are_not_there(count):
-    with pytest.raises(DgexError, match=f"{count} devices asked for, but this process sees 4; choose 1 to 4"):
+    with pytest.raises(DgexError, match=f"{count} devices requested, but this process sees 4; choose 1 to 4"):
         parallel.devices(count)
 
 

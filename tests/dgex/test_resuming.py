@@ -1,6 +1,5 @@
 """Runs that are stopped, killed and resumed: one network, and three at once that share a checkpoint."""
 
-import gc
 import os
 import signal
 import subprocess
@@ -255,16 +254,14 @@ def test_a_lost_folder_of_several(train, validation, tmp_path):
     assert_same(fit_many(NETWORK, protocol, train, validation, (0, 1), directories, resume=True), fits)
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_damaged_checkpoint(train, validation, tmp_path):
     protocol = replace(PROTOCOL, epochs=1)
     fit(NETWORK, protocol, train, validation, 0, tmp_path)
     for path in (tmp_path / "checkpoints").rglob("*"):
-        if path.is_file():
+        if path.is_file() and path.name != "SHA256SUMS":
             path.write_bytes(path.read_bytes()[:10])
     with pytest.raises(DgexError, match="checkpoints: the checkpoint of epoch 1 cannot be read"):
         fit(NETWORK, protocol, train, validation, 0, tmp_path, resume=True)
-    gc.collect()  # the reads that Orbax abandoned complain here, and not in a later test
 
 
 def test_threads_end_with_the_run(train, validation, tmp_path):
