@@ -55,7 +55,7 @@ def train_command(
     output: Annotated[Path, typer.Option("-o", "--output", help="The model directory to make.")],
     hidden: Annotated[str, typer.Option(help="Units of each hidden layer, such as 300 or 3000,3000,3000.")] = "300",
     activation: Annotated[
-        str, typer.Option(help="Base function, or learnt activation, of the hidden layers.")
+        str, typer.Option(help="Base function, or learnable activation, of the hidden layers.")
     ] = "sigmoid",
     taaf: Annotated[
         Literal["none", "hidden", "all"], typer.Option(help="Where a TAAF of it stands; all: on the output layer too.")

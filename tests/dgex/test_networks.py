@@ -293,7 +293,7 @@ def test_output_reach_sets_the_output_taaf_alone():
 
 
 @pytest.mark.parametrize("base", ACTIVATIONS)
-def test_output_reach_under_the_transformations_of_a_training_step(base):
+def test_output_reach_under_the_transformations_of_a_training_step(base, assert_trees_close):
     config = NetworkConfig(4, 3, (), base, taaf="all", learn=("gamma", "delta"), output_reach=5.0)
     params = jitted_init(config, jax.random.key(0))
     landmark = np.random.default_rng(1).normal(size=(8, 4)).astype(np.float32)
@@ -306,8 +306,7 @@ def test_output_reach_under_the_transformations_of_a_training_step(base):
         return jax.lax.scan(lambda carry, _: (carry, jax.grad(summed)(params)), 0, jnp.arange(1))[1]
 
     found, wanted = profile_by_profile(params, landmark), network_gradient(config, params, landmark)
-    for one, other in zip(*map(jax.tree.leaves, (found, wanted)), strict=True):
-        np.testing.assert_allclose(one[0], other, rtol=1e-4, atol=1e-6)
+    assert_trees_close(jax.tree.map(lambda leaf: leaf[0], found), wanted, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -318,7 +317,7 @@ def test_output_reach_under_the_transformations_of_a_training_step(base):
         {"activation": "pau", "share": "layer"},
     ],
 )
-def test_devices_average_to_the_gradient_of_the_whole_batch(fields):
+def test_devices_average_to_the_gradient_of_the_whole_batch(fields, assert_trees_close):
     config = NetworkConfig(4, 3, (6, 5), **fields)
     params = jitted_init(config, jax.random.key(0))
     landmark = np.random.default_rng(1).normal(size=(16, 4)).astype(np.float32)
@@ -328,8 +327,7 @@ def test_devices_average_to_the_gradient_of_the_whole_batch(fields):
     )
     found = jax.block_until_ready(lifted(parallel.replicate(params, over), landmark.reshape(4, 4, 4)))
     wanted = network_gradient(config, params, landmark)
-    for one, other in zip(*map(jax.tree.leaves, (found, wanted)), strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
+    assert_trees_close(found, wanted, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("init", ["glorot", "dgex"])
@@ -427,7 +425,7 @@ VARIANTS = [
 
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: "-".join(map(str, variant.values())) or "none")
-def test_some_targets_are_the_whole_network_s_columns(variant):
+def test_some_targets_are_columns_of_the_whole_network(variant):
     """Here a hidden layer has as many units as there are targets; its parameters stay whole."""
     config = NetworkConfig(6, 8, (8,), dropout=0.5, **variant)
     random = np.random.default_rng(0)
