@@ -135,7 +135,7 @@ def fit_many(
         different.
     """
     if not seeds or len(set(seeds)) < len(seeds) or len(directories) not in (0, len(seeds)):
-        raise DgexError(f"seeds {list(seeds)}: give every network another seed, and another folder or none")
+        raise DgexError(f"seeds {list(seeds)}: give every network a seed of its own, and a folder of its own or none")
     if len(seeds) == 1:
         result = fit(
             config, protocol, train, validation, seeds[0], *directories, resume=resume,
