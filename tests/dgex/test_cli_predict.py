@@ -169,7 +169,7 @@ BAD = {
     "no table": (lambda f: "\0\1\2", [], "no known format"),
     "a level that is not kept": (text_of, ["--interval", "0.7"], "interval 0.7: is not kept; choose from 0.5, 0.8"),
     "a share of landmarks": (text_of, ["--max-missing", "1.5"], "max_missing is a share of the landmarks"),
-    "too many devices": (text_of, ["--devices", "100"], "100 devices asked for"),
+    "too many devices": (text_of, ["--devices", "100"], "100 devices requested"),
 }
 
 
