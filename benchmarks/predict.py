@@ -75,7 +75,7 @@ def network_rate(model: Model, seconds: float = 5) -> float:
     config, params = take_targets(model.config, model.params, model.inferred)
     mean = np.zeros(config.targets, np.float32)
     run = inference_function(config, devices)
-    shared = parallel.share((params, mean, mean + 1), devices)
+    shared = parallel.replicate((params, mean, mean + 1), devices)
     landmark = jax.numpy.zeros((len(devices), ROWS, config.landmarks))
     run(*shared, landmark).block_until_ready()
     calls, started = 0, time.monotonic()

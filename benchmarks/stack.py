@@ -46,7 +46,7 @@ def training(config: NetworkConfig, count: int, samples: Samples) -> Callable[[]
     ]
     orders = [epoch_order(seed, 0, len(samples)) for seed in range(count)]
     # A single network has no leading axis for networks, as in ``fit_many``.
-    state = parallel.share(stack(states) if count > 1 else states[0], samples.devices)
+    state = parallel.replicate(stack(states) if count > 1 else states[0], samples.devices)
     order = np.stack(orders) if count > 1 else orders[0]
     advance = train_stack_epoch if count > 1 else train_epoch
 

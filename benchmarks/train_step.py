@@ -30,7 +30,7 @@ from dgex import console, parallel
 from dgex.batches import epoch_order, index_batches, place
 from dgex.errors import DgexError
 from dgex.files.atomic import replacing
-from dgex.networks import PRESETS, ComputeDtype, NetworkConfig, Params, Precision, init_params, predict
+from dgex.networks import PRESETS, ComputeDtype, NetworkConfig, Params, Precision, forward, init_params
 from dgex.protocols import DGEX, EXAMPLE, Protocol
 from dgex.training import init_state, train_epoch
 
@@ -95,14 +95,14 @@ class DgexNetwork:
         )
         self.config, self.protocol = config, protocol
         self.samples = place(landmark, target, devices)
-        self.state = parallel.share(state, devices)
+        self.state = parallel.replicate(state, devices)
         self.epoch = 0
 
     def parameters(self) -> int:
         return sum(leaf.size for leaf in jax.tree.leaves(self.state.params))
 
     def predict(self, landmark: np.ndarray) -> np.ndarray:
-        return np.asarray(predict(self.config, self.state.params, jnp.asarray(landmark)))
+        return np.asarray(forward(self.config, self.state.params, jnp.asarray(landmark)))
 
     def order(self) -> np.ndarray:
         """Gives the order of the samples in the present epoch."""

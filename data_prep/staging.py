@@ -166,7 +166,7 @@ def _match(source: Path, expression: Expression, landmark: Genes, target: Genes)
 def _survey(
     scratch: Scratch, workers: int, advance: Callable[[int], None]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Computes each profile's range (see ``value_ranges``), the patterns of missing rows, and each profile's pattern."""
+    """Computes each profile's range, the patterns of missing rows, and each profile's pattern."""
 
     def look(profiles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         values = scratch.read(profiles)

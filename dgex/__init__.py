@@ -6,7 +6,7 @@ flax.
 
 from dgex.version import __version__ as __version__
 
-TYPE_CHECKING = False  # as type checkers know it, without importing typing
+TYPE_CHECKING = False  # type checkers take it for typing.TYPE_CHECKING, which would have to be imported
 if TYPE_CHECKING:
     from dgex.model import Model as Model
     from dgex.model.directory import load_model as load_model

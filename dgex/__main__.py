@@ -1,4 +1,4 @@
-"""``python -m dgex``: the ``dgex`` command."""
+"""Runs the ``dgex`` command as ``python -m dgex``."""
 
 from dgex.cli import main
 

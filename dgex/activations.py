@@ -1,7 +1,7 @@
 """Base functions by name, and the published activations that are special cases of TAAF.
 
-Nothing here has parameters of its own: a base is an elementwise function of ``z``, and a contained activation says
-which ``alpha, beta, gamma, delta`` turn a base into it.
+A base is an elementwise function of ``z`` without parameters. A contained activation is a record of the
+``alpha, beta, gamma, delta`` that turn a base into it.
 """
 
 import math
@@ -18,7 +18,7 @@ Base = Callable[[jax.Array], jax.Array]
 
 
 def linear(z: jax.Array) -> jax.Array:
-    """The identity."""
+    """Returns ``z`` unchanged: the identity."""
     return z
 
 
@@ -51,7 +51,10 @@ RANGES: dict[str, tuple[float, float]] = {
 
 
 def base_function(base: str | Base) -> Base:
-    """The elementwise function behind a name; a callable is returned as it is.
+    """Looks up the base function of that name; a callable is returned as it is.
+
+    Args:
+      base: a name of ``BASES``, or an elementwise function on arrays.
 
     Raises:
       DgexError: no base function has that name.
@@ -68,11 +71,17 @@ Parameters = tuple[float, float, float, float]
 
 @dataclass(frozen=True)
 class Contained:
-    """A published activation written as ``alpha * base(beta * z + gamma) + delta``.
+    """Describes a published activation that equals ``alpha * base(beta * z + gamma) + delta``.
 
-    ``parameters(a, b)`` gives ``(alpha, beta, gamma, delta)`` from the activation's own parameters, of which it may use
-    none, one or both; ``formula`` is the published form. Where one parameter sets two of the four, the activation is a
-    curve inside TAAF's four dimensions: a TAAF can become it, but is free to leave it.
+    Where one parameter of the activation sets two of the four, the activation is a curve inside TAAF's four dimensions:
+    a TAAF can become it, but is free to leave it.
+
+    Attributes:
+      base: a name of ``BASES``.
+      parameters: maps the activation's own parameters ``(a, b)`` to ``(alpha, beta, gamma, delta)``; it may use none,
+        one or both.
+      formula: the published form.
+      source: the publication, or where else the activation comes from.
     """
 
     base: str

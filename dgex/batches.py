@@ -1,4 +1,4 @@
-"""Which samples make up which step, the same for any number of devices; and how they reach the devices."""
+"""Batches: which samples each step uses, the same for any number of devices, and how they get to the devices."""
 
 import functools
 import hashlib
@@ -15,25 +15,29 @@ from dgex.errors import DgexError
 
 @struct.dataclass
 class Batches:
-    """Index batches of one block, each array ``[devices, steps, per_device]``.
+    """Holds index batches into one block of samples, each array ``[devices, steps, per_device]``.
 
     A device's slice of a step holds consecutive rows of the global batch. Rows beyond the batch, and beyond the data in
-    the last step, are padding: weight 0. Networks that train at once see the samples in different orders but fill the
-    same rows, so only ``sample`` has an axis for them.
+    the last step, are padding with weight 0. Networks that train at once visit the samples in different orders but fill
+    the same rows, so only ``sample`` has an axis for networks.
     """
 
     sample: jax.Array | np.ndarray  # i4  which sample of the block; [devices, networks, steps, per_device] for several
-    row: jax.Array | np.ndarray  # i4  which row of the global batch; names the sample's dropout mask
+    row: jax.Array | np.ndarray  # i4  which row of the global batch; decides the sample's dropout mask
     weight: jax.Array | np.ndarray  # f4  1, or 0 for padding
 
 
 def epoch_order(seed: int, epoch: int, samples: int) -> np.ndarray:
-    """The order in which an epoch visits the samples, a permutation ``[samples]`` that only its arguments decide."""
+    """Draws the order in which an epoch visits the samples: a permutation ``[samples]``, equal for equal arguments."""
     return np.random.default_rng([seed, epoch]).permutation(samples)
 
 
 def check_devices(devices: int, batch: int) -> None:
     """Refuses more devices than a batch has samples.
+
+    Args:
+      devices: number of devices.
+      batch: samples a step, over all devices together.
 
     Raises:
       DgexError: there are more.
@@ -43,12 +47,12 @@ def check_devices(devices: int, batch: int) -> None:
 
 
 def index_batches(order: np.ndarray, batch: int, devices: int) -> Batches:
-    """Cuts an order into global batches of ``batch`` samples and deals each out over the devices.
+    """Cuts an order of samples into global batches, and shards each over the devices.
 
     Args:
       order: sample indices ``[samples]``, or ``[networks, samples]``.
       batch: samples a step, over all devices together.
-      devices: number of devices; need not divide the batch.
+      devices: number of devices, which need not divide the batch.
 
     Raises:
       DgexError: more devices than samples in a batch.
@@ -72,17 +76,17 @@ def index_batches(order: np.ndarray, batch: int, devices: int) -> Batches:
 
 @dataclass(frozen=True)
 class Samples:
-    """Landmark and target z-scores of some samples, and how they reach the devices.
+    """Holds landmark and target z-scores of samples on the host, and places them on the devices.
 
-    If they fit, all samples are placed on every device once and stay there. Otherwise an epoch streams them in blocks,
-    in the order the epoch visits them; the next block is gathered while the devices work on the one before, as dispatch
-    does not wait. The batches are the same either way.
+    Up to ``block`` samples are replicated on every device once and stay there. More are streamed in blocks, in the
+    order in which the epoch visits them. The next block is prefetched, that is gathered while the devices work on the
+    one before, as dispatch does not wait. The batches are the same either way.
 
     Attributes:
       landmark: f4 ``[samples, landmarks]``.
-      target: f4 ``[samples, targets]``, NaN where not measured; losses and scores leave these out.
-      devices: where to place them.
-      block: samples of a block; whole data sets up to this size stay on the devices.
+      target: f4 ``[samples, targets]``; missing values are NaN, and losses and scores leave them out.
+      devices: the devices that get the samples.
+      block: the number of samples that a device has room for.
     """
 
     landmark: np.ndarray
@@ -94,12 +98,12 @@ class Samples:
         return len(self.landmark)
 
     def take(self, chosen: np.ndarray) -> "Samples":
-        """Some of the samples, by index."""
+        """Selects samples by their indices ``[chosen]``."""
         return replace(self, landmark=self.landmark[chosen], target=self.target[chosen])
 
     @functools.cached_property
     def sha256(self) -> str:
-        """A fingerprint of the values."""
+        """Computes a digest of the values, as a hexadecimal string."""
         digest = hashlib.sha256()
         for values in (self.landmark, self.target):
             digest.update(repr(values.shape).encode())
@@ -108,24 +112,28 @@ class Samples:
 
     @functools.cached_property
     def _resident(self) -> tuple[jax.Array, jax.Array]:
-        return parallel.share((self.landmark, self.target), self.devices)
+        return parallel.replicate((self.landmark, self.target), self.devices)
 
     def blocks(self, order: np.ndarray, batch: int) -> Iterator[tuple[jax.Array, jax.Array, Batches]]:
-        """Landmark block, target block and the index batches into them, until all of ``order`` has had its turn.
+        """Yields blocks of landmarks and targets with the index batches into them, until all samples were visited.
 
-        ``order`` is ``[samples]``, or ``[networks, samples]``. In a resident block all networks look up their samples;
-        to a streamed one, whose steps are different samples for each of them, every network brings its own.
+        A block that stays on the devices is shared by all networks. A streamed block holds the samples of every network
+        one after another, because the same steps visit different samples in each.
+
+        Args:
+          order: the order of visits ``[samples]``, or ``[networks, samples]``.
+          batch: samples a step, over all devices together.
         """
         if len(self) <= self.block:
             yield *self._resident, index_batches(order, batch, len(self.devices))
             return
         samples = order.shape[-1]
         networks = order.size // samples
-        # Two blocks at a time: one in work, one on its way.
+        # Two blocks are on the devices at a time: one in use, one prefetched.
         size = max(self.block // 2 // networks // batch, 1) * batch
         for start in range(0, samples, size):
             chosen = order[..., start : start + size]
-            placed = parallel.share((self.landmark[chosen.ravel()], self.target[chosen.ravel()]), self.devices)
+            placed = parallel.replicate((self.landmark[chosen.ravel()], self.target[chosen.ravel()]), self.devices)
             yield *placed, index_batches(np.arange(chosen.size).reshape(chosen.shape), batch, len(self.devices))
 
 
@@ -134,7 +142,15 @@ SHARE_OF_MEMORY = 0.25
 
 
 def place(landmark: np.ndarray, target: np.ndarray, devices: tuple[jax.Device, ...]) -> Samples:
-    """Samples that take at most a share of a device's memory, where JAX tells its size (it does not on CPU)."""
+    """Makes ``Samples`` whose blocks take at most ``SHARE_OF_MEMORY`` of a device's memory.
+
+    Where JAX does not report the size of the memory, as on CPUs, one block holds all samples.
+
+    Args:
+      landmark: f4 ``[samples, landmarks]``.
+      target: f4 ``[samples, targets]``, NaN for missing values.
+      devices: the devices that get the samples.
+    """
     limit = (devices[0].memory_stats() or {}).get("bytes_limit")
     bytes_per_sample = 4 * (landmark.shape[1] + target.shape[1])
     block = int(SHARE_OF_MEMORY * limit) // bytes_per_sample if limit else len(landmark)

@@ -1,6 +1,6 @@
-"""``dgex``: train a model, evaluate it, read its card, and infer whole profiles with it.
+"""The command ``dgex``: trains a model, evaluates it, shows its card, and infers whole profiles with it.
 
-What a command needs is imported when it runs: help is there at once.
+A command imports what it needs when it runs, so that its help is shown at once.
 """
 
 import math
@@ -22,8 +22,9 @@ from dgex.formats.content import read_small
 app = console.command_line("Infer the expression of 9,520 target genes from landmark genes.")
 
 
-def _version(asked: bool) -> None:
-    if asked:
+def _version(requested: bool) -> None:
+    """Prints the version and ends the command, if ``--version`` is given."""
+    if requested:
         print(f"dgex {__version__}")
         raise typer.Exit
 
@@ -54,7 +55,7 @@ def train_command(
     output: Annotated[Path, typer.Option("-o", "--output", help="The model directory to make.")],
     hidden: Annotated[str, typer.Option(help="Units of each hidden layer, such as 300 or 3000,3000,3000.")] = "300",
     activation: Annotated[
-        str, typer.Option(help="Base function, or learnt activation, of the hidden layers.")
+        str, typer.Option(help="Base function, or learnable activation, of the hidden layers.")
     ] = "sigmoid",
     taaf: Annotated[
         Literal["none", "hidden", "all"], typer.Option(help="Where a TAAF of it stands; all: on the output layer too.")
@@ -92,9 +93,9 @@ def train_command(
     check_new(output)
     units = _units(hidden)
     chosen, start = named_protocol(protocol, len(units), epochs)
-    shape, told = read_shape(prepared), _text(note)
+    shape, note_field = read_shape(prepared), _text(note)
     config = NetworkConfig(shape.landmarks, shape.targets, units, activation, taaf, dropout=dropout, init=init or start)
-    over = parallel.devices(devices)
+    used_devices = parallel.devices(devices)
     data = {"file": prepared.name, "sha256": sha256_of(prepared)}
     run = output.with_name(f"{output.name}.training")
 
@@ -113,10 +114,10 @@ def train_command(
             bar.update(task, completed=row.epoch, status=status)
 
         model = train_model(
-            dataset, data, config, chosen, seed, over, run, resume=resume, on_epoch=on_epoch,
+            dataset, data, config, chosen, seed, used_devices, run, resume=resume, on_epoch=on_epoch,
             on_ridge=on_ridge,
         )  # fmt: skip
-    save_model(output, replace(model, provenance=model.provenance | told))
+    save_model(output, replace(model, provenance=model.provenance | note_field))
     _remove_run(run)
     _print_scores(model.provenance["scores"])
     console.say(
@@ -160,7 +161,7 @@ def evaluate_command(
     if len(models) > 1:
         raise DgexError(f"{', '.join(map(str, models))}: are {len(models)} models; give one, and one table")
     request = Request(input_scale, max_missing=max_missing)
-    loaded, over = load_model(*models), parallel.devices(devices)
+    loaded, used_devices = load_model(*models), parallel.devices(devices)
     scores: dict[str, dict] = {}
     with console.progress() as bar:
         task = bar.add_task("scoring", total=None)
@@ -169,12 +170,13 @@ def evaluate_command(
             for warning in dataset.warnings():
                 console.warn(f"{data}: {warning}")
             bar.update(task, description="scoring splits", total=len(set(dataset.split.tolist())))
-            for split, found in evaluate_model(loaded, str(data), dataset, over):
-                scores[split] = found
+            for split, split_scores in evaluate_model(loaded, str(data), dataset, used_devices):
+                scores[split] = split_scores
                 bar.advance(task)
         else:
             with open_expression(data, layer) as table:
-                evaluation = evaluate_table(loaded, str(data), table, request, over, Path(tempfile.gettempdir()))
+                scratch = Path(tempfile.gettempdir())
+                evaluation = evaluate_table(loaded, str(data), table, request, used_devices, scratch)
             how = "taken" if input_scale == "auto" else "given"
             console.say(f"{data}: {table.kind}\n{evaluation.landmarks.report()}\n{evaluation.targets.report()}")
             console.say(
@@ -236,15 +238,15 @@ def predict_command(
         bar = stack.enter_context(console.progress())
         task = bar.add_task("reading", total=None)
         expression = stack.enter_context(open_expression(table, layer))
-        over = parallel.devices(devices)
-        prediction = stack.enter_context(predict_table(loaded, str(table), expression, request, over, folder))
+        used_devices = parallel.devices(devices)
+        prediction = stack.enter_context(predict_table(loaded, str(table), expression, request, used_devices, folder))
         how = "taken" if input_scale == "auto" else "given"
         console.say(f"{table}: {expression.kind}, {prediction.match.report()}\n{how} as {prediction.scale}")
         whole = prediction.expression
         bar.update(task, description="profiles", total=len(whole.sample_id))
 
-        def counted(most: int) -> Iterator[Block]:
-            for block in whole.blocks(most):
+        def counted(rows: int) -> Iterator[Block]:
+            for block in whole.blocks(rows):
                 yield block
                 bar.update(task, completed=block[0].stop)
 
@@ -257,6 +259,7 @@ def predict_command(
 
 
 def _units(text: str) -> tuple[int, ...]:
+    """Parses the units of the hidden layers, such as 3000,3000."""
     try:
         return tuple(int(units) for units in text.split(","))
     except ValueError as error:
@@ -264,7 +267,7 @@ def _units(text: str) -> tuple[int, ...]:
 
 
 def _text(note: Path | None) -> dict[str, str]:
-    """The note for a card, if there is one."""
+    """Reads the note for a model card, as a field of the provenance; without a note there is no field."""
     try:
         return {"note": read_small(note).decode().strip()} if note else {}
     except (OSError, UnicodeDecodeError) as error:
@@ -273,52 +276,53 @@ def _text(note: Path | None) -> dict[str, str]:
 
 
 def _remove_run(run: Path) -> None:
-    """Takes away what training left, and nothing else; last the file that says whose it is."""
+    """Removes the files of a training from its run directory, last the one that identifies the run; others stay."""
     shutil.rmtree(run / "checkpoints", ignore_errors=True)
     for name in ("log.csv", "lock", "fit.json"):
         (run / name).unlink(missing_ok=True)
-    with suppress(OSError):  # it is not empty, or a link
+    with suppress(OSError):  # the directory is not empty, or is a link
         run.rmdir()
 
 
 def _print_scores(scores: dict[str, dict]) -> None:
-    """A table of a model's scores: a line for each split and predictor, and two on what each split says of trust."""
+    """Prints a model's scores: a table with a row for each split and predictor, and lines about coverage below it."""
     from rich.console import Console
     from rich.table import Table
 
-    # There the intervals hold what they promise, and the range is what it is, by construction.
+    # The coverage on these splits is not shown: the intervals and the range were calibrated on them.
     roles = {"train": "trained the network", "validation": "chose the epoch and calibrated intervals and range"}
     fields = {"z-score MAE": "zscore_mae", "log2 MAE": "log2_mae", "Pearson r": "pearson", "R2": "r2"}
-    drawn = Table("profiles", "predictor", *fields, "z-score MAE without overlap", show_edge=False)
+    table = Table("profiles", "predictor", *fields, "z-score MAE without overlap", show_edge=False)
     lines = []
-    for split, found in scores.items():
+    for split, split_scores in scores.items():
         for name in ("mean predictor", "ridge regression", "network"):
-            if name in found:
-                means = found[name]
+            if name in split_scores:
+                means = split_scores[name]
                 cells = [f"{means[field]:.4f}" if field in means else "–" for field in fields.values()]
-                drawn.add_row(split, name, *cells, f"{means['without_overlap'].get('zscore_mae', math.nan):.4f}")
-        if found.get("missing"):
-            values = found["profiles"] * found["targets"]
+                table.add_row(split, name, *cells, f"{means['without_overlap'].get('zscore_mae', math.nan):.4f}")
+        if split_scores.get("missing"):
+            targets, missing = split_scores["targets"], split_scores["missing"]
+            values = split_scores["profiles"] * targets
             lines.append(
-                f"{split}: of {values:,} values of {found['targets']:,} targets {found['missing']:,} were not measured "
-                "and are not scored"
+                f"{split}: of {values:,} values of {targets:,} targets {missing:,} were not measured and are not scored"
             )
         if split in roles:
-            lines.append(f"{split}: {roles[split]}, and says too much of new profiles")
+            lines.append(f"{split}: {roles[split]}, so its scores are too good for new profiles")
             continue
         covered = (
             f"{share['all']:.1%} in the {float(level):.0%} interval ({share['lowest']:.1%} to {share['highest']:.1%} "
             "by study)"
-            for level, share in found["coverage"].items()
+            for level, share in split_scores["coverage"].items()
         )
-        well = ", ".join(f"{share:.1%} of {name}" for name, share in found["well_inferred"].items())
+        well = ", ".join(f"{share:.1%} of {name}" for name, share in split_scores["well_inferred"].items())
         lines.append(f"{split}, of the values: {', '.join(covered)}")
-        lines.append(f"{split}, genes well inferred here: {well}; profiles out of range: {found['out_of_range']:.1%}")
+        out_of_range = split_scores["out_of_range"]
+        lines.append(f"{split}, genes well inferred here: {well}; profiles out of range: {out_of_range:.1%}")
     screen = Console(width=max(100, shutil.get_terminal_size().columns), highlight=False)
-    screen.print(drawn)
+    screen.print(table)
     console.say("\n".join(lines))
 
 
 def main() -> None:
-    """The command ``dgex``."""
+    """Runs the command ``dgex``."""
     console.main(app)

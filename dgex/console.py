@@ -1,4 +1,4 @@
-"""What the commands share: how they end, one line for an error, one style of progress.
+"""The common part of the commands: exit status, one line for an error, and progress bars.
 
 The commands use typer because a command is then a typed function whose signature and docstring are its help page;
 rich, which typer brings along, draws the progress bars and tables.
@@ -28,22 +28,24 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 stderr = Console(stderr=True)
 
-# Both of click, which typer has as a package beside it or, later, inside.
+# click's UsageError; later versions of typer contain click, earlier ones have it as a package of its own.
 UsageError: Any = typer.BadParameter.__base__
 LINE_SECONDS = 25.0  # between two lines of progress
-_last_line = time.monotonic()  # when the last one was written, or the command began
+_last_line = time.monotonic()  # when the last line of progress was written, or the command began
 
 
 class CommandLine(typer.Typer):
-    """A typer application that leaves errors, those of usage too, and the process's end to its caller.
+    """Is a typer application that leaves all errors, and the end of the process, to its caller.
 
-    Its commands are given no path that is of no use, and so find that out before their work.
+    Every path among a command's arguments is checked before the command starts to work.
     """
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Runs the command that the process's arguments name, and raises its errors."""
         return super().__call__(*args, **{"standalone_mode": False, **kwargs})
 
     def command(self, *args: Any, **kwargs: Any) -> Callable[[Function], Function]:
+        """Registers a function as a command whose paths are checked before it is called."""
         register = super().command(*args, **kwargs)
 
         def decorate(function: Function) -> Function:
@@ -62,22 +64,22 @@ class CommandLine(typer.Typer):
 
 
 def command_line(help: str) -> CommandLine:
-    """An application without commands yet, for ``main`` or ``run``."""
+    """Makes an application without commands, for ``main`` or ``run``."""
     return CommandLine(help=help, add_completion=False, pretty_exceptions_enable=False)
 
 
 def main(app: Callable[[], object]) -> None:
-    """Runs an application as the process's work: ``run``, ended in order by signals."""
+    """Runs an application as the work of the process, which signals end in order."""
     stoppable(lambda: run(app))
 
 
 def run(app: Callable[[], object]) -> NoReturn:
-    """Runs a typer application; what its user can mend becomes one line on stderr and exit status 2."""
+    """Runs a typer application; an error that the user can correct becomes one line on stderr and exit status 2."""
     global _last_line
     _last_line = time.monotonic()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a terminal without Greek letters is no reason to fail
+            stream.reconfigure(errors="replace")  # so that a terminal without Greek letters is no error
     try:
         status = app()
     except OSError as error:
@@ -85,7 +87,7 @@ def run(app: Callable[[], object]) -> NoReturn:
             _fail(f"{error.filename}: cannot be used ({error.strerror}); check the name and its rights")
         if error.errno not in (errno.ENOSPC, errno.EPIPE):
             raise
-        sys.stdout = None  # which would fail once more on exit
+        sys.stdout = None  # or flushing it at exit would fail again
         _fail(f"standard output: cannot be written ({error.strerror})")
     except DgexError as error:
         _fail(str(error))
@@ -93,7 +95,7 @@ def run(app: Callable[[], object]) -> NoReturn:
         command = f"{error.ctx.command_path} " if error.ctx else ""
         _fail(f"{error.format_message().rstrip('.')} (see `{command}--help`)")
     except Exception as error:
-        # JAX is not imported for its exception: not every command needs it.
+        # The type of JAX's exception is not tested, because not every command imports JAX.
         if not (isinstance(error, MemoryError) or re.search("RESOURCE_EXHAUSTED|Out of memory", str(error))):
             raise
         _fail(f"there is too little memory ({error}); use less data, fewer units (--hidden) or a larger machine")
@@ -101,26 +103,30 @@ def run(app: Callable[[], object]) -> NoReturn:
 
 
 def _fail(text: str) -> NoReturn:
+    """Prints the one line of an error, and ends the process with exit status 2."""
     # Not through rich: it would wrap the line and read [brackets] as markup.
     print(f"error: {visible(' '.join(text.splitlines()))}", file=sys.stderr)
     sys.exit(2)
 
 
 def say(text: object) -> None:
-    """Prints lines on stdout at once, each ``visible``: reports have ids, fields and titles of files in them."""
+    """Prints lines on stdout at once, each made ``visible``, as reports contain text from files."""
     print(*map(visible, str(text).split("\n")), sep="\n", flush=True)
 
 
 def warn(text: str) -> None:
-    """One line on stderr, for what the user should know and the command can live with."""
+    """Prints a warning, one line on stderr."""
     print(f"warning: {visible(text)}", file=sys.stderr)
 
 
 @contextmanager
 def progress(*fields: str) -> Iterator[Progress]:
-    """A progress bar on stderr; ``fields`` such as ``"{task.fields[loss]}"`` are shown after the count.
+    """Shows a progress bar on stderr while the ``with`` block lasts.
 
-    Where stderr is no terminal there is a line every ``LINE_SECONDS`` instead, and none of what is done sooner.
+    Where stderr is not a terminal, a line is printed every ``LINE_SECONDS`` instead, and none for work done sooner.
+
+    Args:
+      *fields: what to show after the count, such as ``"{task.fields[loss]}"``.
     """
     bar = Progress(
         TextColumn("{task.description}"),
@@ -141,12 +147,12 @@ def progress(*fields: str) -> Iterator[Progress]:
 
 @contextmanager
 def _lines(bar: Progress) -> Iterator[None]:
-    """Prints what a bar would show, also while the main thread is in one long call."""
-    over = threading.Event()
+    """Prints what a bar would show as lines, also while the main thread is in one long call."""
+    finished = threading.Event()
 
     def write() -> None:
-        global _last_line  # of any bar: short steps one after another are to be heard of too
-        while not over.wait(max(0.0, _last_line + LINE_SECONDS - time.monotonic())):
+        global _last_line  # shared by all bars, so that short steps one after another are reported too
+        while not finished.wait(max(0.0, _last_line + LINE_SECONDS - time.monotonic())):
             _last_line = time.monotonic()
             for task in [task for task in bar.tasks if not task.finished] or bar.tasks[-1:]:
                 cells = [str(column(task)) for column in bar.columns if not isinstance(column, (str, BarColumn))]
@@ -157,5 +163,5 @@ def _lines(bar: Progress) -> Iterator[None]:
     try:
         yield
     finally:
-        over.set()
+        finished.set()
         thread.join()

@@ -1,7 +1,8 @@
 """A TAAF network as a scikit-learn regressor, for pipelines and cross-validation on any table of numbers.
 
-Needs scikit-learn, the extra ``sklearn``. The network, its training and the choice of the best epoch are those of
-``dgex.training``; the parameters are kept as numpy arrays, so that a fitted regressor can be copied and pickled.
+This module needs scikit-learn, the extra ``sklearn``. The network, its training and the choice of the best epoch are
+those of ``dgex.training``. The parameters are kept as numpy arrays, so that a fitted regressor can be copied and
+pickled.
 """
 
 from typing import Self
@@ -28,33 +29,44 @@ except ImportError as error:
 
 
 class TAAFRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
-    """A perceptron with transformative adaptive activation functions, for one target or many.
+    """Regresses one target or many on features by a perceptron with TAAF, a learnable activation.
 
-    Features and targets are standardised inside and predictions given back in the targets' units. A random share of the
-    samples is held out to choose the best epoch, the one with the least mean absolute error; where samples belong
-    together (arrays of a study) that choice is optimistic. The squared error is minimised, by Nadam at a constant rate,
-    on JAX's first device.
+    Features and targets are standardised inside, and predictions are in the targets' units. A random share of the
+    samples is held out as a validation set for early stopping: the parameters of the epoch with the least mean absolute
+    error are kept. Where samples belong together (arrays of a study) that choice is optimistic. The squared error is
+    minimised, by Nadam at a constant rate, on JAX's first device.
 
     Args:
       hidden: units of each hidden layer, first layer first.
-      activation: the hidden layers' base function, a name of ``dgex.activations.BASES``, or without TAAF also one of
-        ``dgex.rivals.RIVALS``.
+      activation: the hidden layers' base function, a name of ``dgex.activations.BASES``, or without TAAF also a
+        learnable activation, a name of ``dgex.rivals.RIVALS``.
       taaf: where a TAAF of that base stands: "hidden", "all" (on the output layer too), or "none".
       dropout: share of each hidden layer's outputs dropped in training.
-      learning_rate: of Nadam.
+      learning_rate: learning rate of Nadam.
       batch: samples a step.
-      epochs: passes over the samples that are trained on.
-      validation_fraction: share of the samples held out, between 0 and 1.
-      random_state: an int makes ``fit`` reproducible: it decides what is held out, initial parameters, order and
+      epochs: passes over the training samples.
+      validation_fraction: share of the samples held out for validation, between 0 and 1.
+      random_state: an int makes ``fit`` reproducible: it decides the validation set, initial parameters, order and
         dropout.
 
     Attributes:
       config_: the ``NetworkConfig``.
       params_: the parameters after the best epoch, numpy float32.
-      log_: a row an epoch (``dgex.log.Epoch``), errors in SDs of a target.
-      best_epoch_: counted from 1.
-      feature_scaler_, target_scaler_: ``StandardScaler``s, fitted to the samples that are trained on.
-      n_features_in_, feature_names_in_: as in all of scikit-learn.
+      log_: the training log, a row an epoch (``dgex.log.Epoch``), with errors in SDs of a target.
+      best_epoch_: the best epoch, counted from 1.
+      feature_scaler_: ``StandardScaler`` of the features, fitted to the training samples.
+      target_scaler_: ``StandardScaler`` of the targets, fitted to the training samples.
+      n_features_in_: number of features.
+      feature_names_in_: names of the features, where ``X`` had some.
+
+    Examples:
+      >>> X = np.random.default_rng(0).normal(size=(200, 3))
+      >>> y = np.tanh(X @ [1, -1, 2])
+      >>> model = TAAFRegressor(hidden=(16,), dropout=0, learning_rate=1e-2, epochs=40, random_state=0).fit(X, y)
+      >>> model.predict(X[:2]).shape
+      (2,)
+      >>> model.score(X, y) > 0.95
+      True
     """
 
     def __init__(
@@ -70,6 +82,7 @@ class TAAFRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
         validation_fraction: float = 0.1,
         random_state: int | np.random.RandomState | None = None,
     ) -> None:
+        """Keeps the settings as they are; ``fit`` checks them."""
         self.hidden = hidden
         self.activation = activation
         self.taaf = taaf
@@ -84,19 +97,19 @@ class TAAFRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
         """Trains a network.
 
         Args:
-          X: ``[samples, features]``, finite, two samples or more.
-          y: ``[samples]`` or ``[samples, targets]``, finite.
+          X: features ``[samples, features]``, finite, of two samples or more.
+          y: targets ``[samples]`` or ``[samples, targets]``, finite.
 
         Raises:
-          ValueError: X and y are not that.
-          DgexError: a setting is out of its range; or the loss is not finite, which a lower learning rate helps.
+          ValueError: X or y does not have such a shape, or is not finite.
+          DgexError: a setting is out of its range, or the loss is not finite, which a lower learning rate prevents.
         """
         features, targets = validate_data(self, X, y, multi_output=True, y_numeric=True, ensure_min_samples=2)
         self.one_target_ = targets.ndim == 1
         targets = targets.reshape(len(targets), -1)
         random = check_random_state(self.random_state)
         chosen = train_test_split(np.arange(len(targets)), test_size=self.validation_fraction, random_state=random)
-        # Whatever scikit-learn is set to, arrays are wanted here.
+        # Scikit-learn may be set to return other containers, but arrays are needed here.
         self.feature_scaler_, self.target_scaler_ = (
             StandardScaler().set_output(transform="default").fit(values[chosen[0]]) for values in (features, targets)
         )
@@ -117,13 +130,13 @@ class TAAFRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
         return self
 
     def predict(self, X: ArrayLike) -> np.ndarray:
-        """Predicts, row by row alike whatever the other rows are.
+        """Predicts targets; the prediction for a row does not depend on the other rows.
 
         Args:
-          X: ``[samples, features]``, finite.
+          X: features ``[samples, features]``, finite.
 
         Returns:
-          float64 ``[samples]`` or ``[samples, targets]``, as y was.
+          float64 ``[samples]`` or ``[samples, targets]``, like the y of ``fit``.
         """
         check_is_fitted(self)
         features = self.feature_scaler_.transform(validate_data(self, X, reset=False))

@@ -1,4 +1,4 @@
-"""The training log: one CSV row an epoch, and nothing in it that a rerun would change (no times)."""
+"""The training log, a CSV file with a row an epoch and without times, so that a rerun gives the same bytes."""
 
 import csv
 from pathlib import Path
@@ -12,7 +12,7 @@ START_AGAIN = "delete the folder, with those of all seeds trained at once with i
 
 
 class Epoch(NamedTuple):
-    """One epoch's row. Errors are on the scale of the training data: z-scores, for a prepared file."""
+    """Holds the row of one epoch. Errors are on the scale of the training data: z-scores, for a prepared file."""
 
     epoch: int  # counted from 1
     learning_rate: float
@@ -23,7 +23,7 @@ class Epoch(NamedTuple):
 
 
 def write_log(path: Path, rows: list[Epoch]) -> None:
-    """Writes a whole log; floats as their shortest exact decimal form, so reading gives back the same bits."""
+    """Writes a whole log, with floats in their shortest exact decimal form, so that reading returns the same bits."""
     with replacing(path) as partial, partial.open("w", newline="") as file:
         csv.writer(file, lineterminator="\n").writerows([Epoch._fields, *rows])
 
@@ -42,10 +42,10 @@ def append_log(path: Path, row: Epoch) -> None:
 
 
 def read_log(path: Path, epochs: int) -> list[Epoch]:
-    """The first ``epochs`` rows; anything after them, such as a line cut short by a kill, is not looked at.
+    """Reads the first ``epochs`` rows; later ones, such as a line cut short by a kill, are ignored.
 
     Raises:
-      DgexError: the log is missing, or has fewer rows, or one that is no epoch.
+      DgexError: the log is missing, or has fewer rows, or one of them is not the row of an epoch.
     """
     try:
         with path.open(newline="") as file:

@@ -1,9 +1,9 @@
-"""How good a prediction is, gene by gene, from sums that add up over batches, devices and files.
+"""Scores of predictions for each gene, from sufficient statistics that add up over batches, devices and files.
 
-``statistics`` reduces a batch to per-gene sums; sums of different samples are added; ``finalize`` turns them into
-scores. Only measured targets count: where one is NaN, the prediction is not scored. Errors are measured on z-scores.
-The log2 scale needs no second pass: a z-score is a log2 value divided by the
-gene's training SD, so a gene's log2 error is its z-score error times that SD.
+``statistics`` reduces a batch to per-gene sums, the sums of different samples are added, and ``finalize`` turns them
+into scores. Missing targets (NaN) are not scored. Errors are measured on z-scores. The log2 scale needs no second pass:
+as a z-score is a difference of log2 values divided by the gene's training SD, a gene's log2 error is its z-score error
+times that SD.
 """
 
 from dataclasses import dataclass
@@ -20,9 +20,9 @@ BATCH = 256  # samples that are reduced at once
 
 @struct.dataclass
 class GeneStatistics:
-    """Additive per-gene sums over the samples whose target is measured, each ``f4 [genes]``."""
+    """Holds sufficient statistics: per-gene sums over the samples whose target is measured, each ``f4 [genes]``."""
 
-    count: jax.Array  # weighted number of these samples
+    count: jax.Array  # sum of the samples' weights
     absolute_error: jax.Array
     squared_error: jax.Array
     target: jax.Array
@@ -36,10 +36,11 @@ class GeneStatistics:
 
 
 def statistics(prediction: Array, target: Array, weight: Array) -> GeneStatistics:
-    """Sums over the samples of a batch.
+    """Computes the sufficient statistics of a batch.
 
     Args:
-      prediction, target: z-scores ``[samples, genes]``; a target is NaN where it was not measured.
+      prediction: z-scores ``[samples, genes]``.
+      target: z-scores ``[samples, genes]``, NaN for missing values.
       weight: ``[samples]``, 1 for a sample and 0 for padding.
     """
     measured = ~jnp.isnan(target)
@@ -59,13 +60,18 @@ def statistics(prediction: Array, target: Array, weight: Array) -> GeneStatistic
 
 
 def empty_statistics(genes: int) -> GeneStatistics:
-    """The sums over no sample at all."""
+    """Returns the sufficient statistics of no samples, all zero."""
     zeros = jnp.zeros(genes, jnp.float32)
     return GeneStatistics(*(zeros,) * 8)
 
 
 def statistics_of(prediction: np.ndarray, target: np.ndarray) -> GeneStatistics:
-    """Adds up ``statistics`` over all samples of arrays ``[samples, genes]`` on the host."""
+    """Adds up ``statistics`` over all samples of arrays ``[samples, genes]`` on the host.
+
+    Args:
+      prediction: z-scores.
+      target: z-scores, NaN for missing values.
+    """
     sums = empty_statistics(target.shape[1])
     for first in range(0, len(target), BATCH):
         rows = slice(first, first + BATCH)
@@ -75,35 +81,36 @@ def statistics_of(prediction: np.ndarray, target: np.ndarray) -> GeneStatistics:
 
 @dataclass(frozen=True)
 class GeneScores:
-    """Scores of every gene, float64 ``[genes]``, on the z-score scale, over the samples in which it was measured.
+    """Holds scores of every gene, float64 ``[genes]``, on the z-score scale, over the samples in which it was measured.
 
     Attributes:
-      mae: mean absolute error; NaN for a gene that no sample has.
-      rmse: root mean squared error; likewise.
+      mae: mean absolute error; NaN for a gene that was measured in no sample.
+      rmse: root mean squared error; NaN likewise.
       pearson: Pearson correlation of prediction and target over samples; NaN where either is constant.
-      r2: 1 - SSE / SSE of the mean predictor. The mean predictor says z = 0, the training mean, for every sample; NaN
-        where it makes no error.
+      r2: 1 - SSE / SSE of the mean predictor, which predicts z = 0, the training mean, for every sample; NaN where the
+        mean predictor makes no error.
+      count: the number of samples in which the gene was measured.
     """
 
     mae: np.ndarray
     rmse: np.ndarray
     pearson: np.ndarray
     r2: np.ndarray
-    count: np.ndarray  # of these samples
+    count: np.ndarray
 
     @property
     def zscore_mae(self) -> float:
-        """The mean of ``mae`` over the genes that were measured."""
+        """Averages ``mae`` over the genes that were measured."""
         return float(self.mae[self.count > 0].mean())
 
 
 def finalize(sums: GeneStatistics) -> GeneScores:
-    """Scores from sums, in float64 on the host."""
+    """Computes scores from sufficient statistics, in float64 on the host."""
     s = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), sums)
     n = np.where(s.count > 0, s.count, np.nan)
     covariance = s.product - s.target * s.prediction / n
-    # float32 sums leave a constant gene a spread of rounding errors, not of zero: below this share it counts as
-    # constant.
+    # By rounding errors of float32 sums a constant gene has a spread slightly above zero; up to this share of the sum
+    # of squares it counts as constant.
     tiny = 1e-5
     target_spread = s.target_squared - s.target**2 / n
     prediction_spread = s.prediction_squared - s.prediction**2 / n
@@ -115,15 +122,18 @@ def finalize(sums: GeneStatistics) -> GeneScores:
 
 
 def summarize(scores: GeneScores, sd: np.ndarray, genes: np.ndarray | None = None) -> dict[str, float]:
-    """Means over genes: zscore_mae, zscore_rmse, log2_mae, pearson, r2.
+    """Averages scores over genes.
+
+    Genes that were never measured are left out, and of the means of pearson and r2 also the genes for which these are
+    not defined (constant ones). The mean of no genes is NaN.
 
     Args:
       scores: per-gene scores.
       sd: the genes' training SD in log2 units ``[genes]``.
       genes: which genes to average over, bool ``[genes]``; all by default.
 
-    Genes that were never measured are left out, and of the last two means those for which they are not defined
-    (constant ones); a mean of none is NaN.
+    Returns:
+      The means zscore_mae, zscore_rmse, log2_mae, pearson and r2 by name.
     """
     kept = np.ones(len(sd), bool) if genes is None else genes
     per_gene = {
@@ -135,7 +145,7 @@ def summarize(scores: GeneScores, sd: np.ndarray, genes: np.ndarray | None = Non
     }
     means = {}
     for name, values in per_gene.items():
-        # Not by NaN in errors, where it would be a fault to show, not a gene to leave out.
+        # A gene is not left out because its error is NaN: that would hide a fault.
         chosen = kept & (~np.isnan(values) if name in ("pearson", "r2") else scores.count > 0)
         means[name] = float(values[chosen].mean()) if chosen.any() else float("nan")
     return means

@@ -1,4 +1,4 @@
-"""The multilayer perceptron from landmark to target genes: a frozen configuration, and the Linen module built from it.
+"""The multilayer perceptron from landmark to target genes: its frozen configuration, Linen module and presets.
 
 ``python -m dgex.networks PRESET`` prints a preset's layers and parameter counts.
 """
@@ -32,43 +32,56 @@ MOST_LAYERS, MOST_UNITS = 100, 2**20
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """What a network is: equal configurations are the same network.
+    """Describes a network: equal configurations are the same network.
 
     The converse does not always hold. Most settings without effect are refused, but a TAAF with ``learn`` empty is the
     plain base function, for instance, and without hidden layers their activation does not matter.
 
-    Every unit has exactly one shift of its own inside the activation. In the paper gamma is it and the dense layer has
-    no bias; where units learn no gamma of their own, because it is not in ``learn`` or is shared, the dense layer has
-    its bias back. Otherwise leaving gamma out would take the bias away as well, and the ablation would show what a
-    network without biases loses. So with ``learn`` empty a TAAF is its base function in a plain layer.
+    Every unit has exactly one shift inside the activation. In the paper this is gamma, and the dense layer has no bias.
+    Where units do not learn a gamma each, because it is not in ``learn`` or is shared, the dense layer has a bias.
+    Otherwise leaving gamma out would remove the bias as well, and the ablation would show what a network without biases
+    loses. So with ``learn`` empty a TAAF is its base function in a plain layer.
 
     Attributes:
       landmarks: number of input genes.
       targets: number of output genes.
       hidden: units of each hidden layer, first layer first.
-      activation: what the hidden layers apply: a base function, a name of ``dgex.activations.BASES``; or a learnt
-        activation that TAAF is compared with, a name of ``dgex.rivals.RIVALS``.
-      taaf: where a TAAF of that base stands: "none" (the plain base, linear output), "hidden" (linear output), or "all"
-        (the output layer has a TAAF too).
+      activation: the activation of the hidden layers: a base function, a name of ``dgex.activations.BASES``; or a
+        learnable activation that TAAF is compared with, a name of ``dgex.rivals.RIVALS``.
+      taaf: where a TAAF of that base stands: "none" (the plain base function, linear output), "hidden" (linear output),
+        or "all" (the output layer has a TAAF too).
       learn: which of TAAF's alpha, beta, gamma and delta are learnt; the others stay as they start, at 1, 1, 0 and 0.
-      share: whether a TAAF's or a rival's parameters belong to a "unit", a "layer", or the whole "network", that is to
-        all its hidden layers together; a TAAF on the output layer, whose scale is the targets', then has one set for
-        that layer.
+      share: whether the parameters of a TAAF or another learnable activation belong to a "unit", a "layer", or the
+        whole "network", that is to all its hidden layers together. In the last case a TAAF on the output layer, whose
+        scale is that of the targets, has one set for that layer.
       output_reach: how far from 0 the output layer's TAAF reaches at first, in z-scores, that is in SDs of a gene's
         training values; it then starts as a linear layer does (``dgex.taaf.spanning``). None starts it as its base
         function, as in the paper, where targets are not standardised.
       dropout: share of each hidden layer's outputs dropped in training.
-      dropout_mask: whether each hidden "layer" draws which outputs to drop, or the "network" draws it once for all of
-        them, which then have as many units. The latter is what the TAAF repository's example does, by giving both its
-        dropout layers one seed; in its training the MAE differs by 1 to 2 % for it, in its test by 0.5 %.
+      dropout_mask: whether each hidden "layer" draws its own dropout mask, or the "network" draws one for all hidden
+        layers, which must then have equally many units. The example of the TAAF repository does the latter, by giving
+        both its dropout layers one seed; this changes its training MAE by 1 to 2 % and its test MAE by 0.5 %.
       init: "glorot" (Keras's default: Glorot uniform kernels, zero biases) or "dgex" (the same, but the output kernel
         uniform in +-1e-4; Chen et al. 2016).
       compute_dtype: dtype of the matrix products and their results; parameters and TAAF arithmetic are float32 anyway,
-        and predictions are handed out as float32.
+        and predictions are returned as float32.
       matmul_precision: precision of float32 products; "default" is TF32 on recent NVIDIA GPUs and bfloat16 on TPUs.
 
     Raises:
       DgexError: a field is out of its range.
+
+    Examples:
+      >>> import jax, jax.numpy as jnp
+      >>> config = NetworkConfig(landmarks=4, targets=2, hidden=(8,), taaf="hidden")
+      >>> params = init_params(config, jax.random.key(0))
+      >>> forward(config, params, jnp.zeros((3, 4))).shape
+      (3, 2)
+      >>> for row in layer_table(config):
+      ...     print(*row)
+      H0 Dense 4 -> 8 32
+      H0_taaf beta, gamma 16
+      H0_taaf alpha, delta 16
+      outputs Dense 8 -> 2 18
     """
 
     landmarks: int
@@ -115,10 +128,10 @@ class NetworkConfig:
         ):
             if getattr(self, field) not in get_args(choices):
                 raise DgexError(f"{field} must be one of {', '.join(get_args(choices))}, not {getattr(self, field)!r}")
-        # What would have no effect is refused, so that few equal networks have unequal configurations.
+        # Settings without effect are refused, so that few equal networks have unequal configurations.
         rival = self.activation in RIVALS
         if rival and self.taaf != "none":
-            raise DgexError(f"{self.activation} is learnt already; a TAAF needs one of {', '.join(sorted(BASES))}")
+            raise DgexError(f"{self.activation} is itself learnable; a TAAF needs one of {', '.join(sorted(BASES))}")
         if self.taaf == "none" and self.learn != PARAMETERS:
             raise DgexError("learn says which TAAF parameters are learnt, but the network has no TAAF")
         if self.taaf == "none" and not rival and self.share != "unit":
@@ -133,13 +146,13 @@ class NetworkConfig:
 
 
 class Perceptron(nn.Module):
-    """Landmark z-scores ``[..., landmarks]`` to target z-scores ``[..., targets]``, float32."""
+    """Maps landmark z-scores ``[..., landmarks]`` to target z-scores ``[..., targets]``, float32."""
 
     config: NetworkConfig
 
     @nn.compact
     def __call__(self, landmark: jax.Array, *, train: bool = False) -> jax.Array:
-        """Predicts; with ``train`` the hidden outputs are dropped out, from the rng stream "dropout"."""
+        """Predicts targets; with ``train``, dropout is applied to hidden outputs, from the rng stream "dropout"."""
         config = self.config
         adaptive = config.taaf != "none"
         # Linen shares parameters between the calls of one instance.
@@ -167,16 +180,16 @@ class Perceptron(nn.Module):
 
     @property
     def _share(self) -> Share:
-        """A module cannot tell whether other layers call it too."""
+        """Returns how a module shares its parameters; it cannot know whether several layers call it."""
         return "unit" if self.config.share == "unit" else "layer"
 
     def _dense(self, x: jax.Array, units: int, name: str, adaptive: bool) -> jax.Array:
         config = self.config
-        own_gamma = adaptive and "gamma" in config.learn and config.share == "unit"
+        gamma_is_bias = adaptive and "gamma" in config.learn and config.share == "unit"
         small = config.init == "dgex" and name == "outputs"
         return nn.Dense(
             units,
-            use_bias=not own_gamma,
+            use_bias=not gamma_is_bias,
             dtype=jnp.dtype(config.compute_dtype),
             precision=config.matmul_precision,
             kernel_init=symmetric_uniform(1e-4) if small else nn.initializers.glorot_uniform(),
@@ -185,19 +198,19 @@ class Perceptron(nn.Module):
 
 
 def initial_taaf(config: NetworkConfig, owner: str) -> dict[str, ArrayLike]:
-    """What alpha, beta, gamma and delta are at first, learnt or not.
+    """Returns the initial alpha, beta, gamma and delta of a TAAF by name, learnt or not.
 
     Args:
       config: the network.
-      owner: whose TAAF: "H0", "H1", ..., "hidden" (that of all hidden layers together), or "outputs".
+      owner: the layer of the TAAF: "H0", "H1", ..., "hidden" (all hidden layers together), or "outputs".
     """
     reach = config.output_reach if owner == "outputs" else None
-    four = (1, 1, 0, 0) if reach is None else spanning(config.activation, reach)
-    return dict(zip(PARAMETERS, four, strict=True))
+    values = (1, 1, 0, 0) if reach is None else spanning(config.activation, reach)
+    return dict(zip(PARAMETERS, values, strict=True))
 
 
 def symmetric_uniform(bound: float) -> jax.nn.initializers.Initializer:
-    """An initialiser uniform in ``[-bound, bound)``."""
+    """Makes an initialiser that draws uniformly from ``[-bound, bound)``."""
 
     def init(key: jax.Array, shape: Sequence[int], dtype: Any = None, out_sharding: Any = None) -> jax.Array:
         return jax.random.uniform(key, shape, dtype, -bound, bound, out_sharding=out_sharding)
@@ -205,12 +218,19 @@ def symmetric_uniform(bound: float) -> jax.nn.initializers.Initializer:
     return init
 
 
-def predict(
+def forward(
     config: NetworkConfig, params: Params, landmark: jax.Array, dropout_key: jax.Array | None = None
 ) -> jax.Array:
-    """Target z-scores ``[..., targets]``, float32, from landmark z-scores ``[..., landmarks]``.
+    """Computes target z-scores from landmark z-scores: the forward pass of the network.
 
-    With a key the hidden outputs are dropped out, as in training; without one the result is deterministic.
+    Args:
+      config: the network.
+      params: its parameters.
+      landmark: z-scores ``[..., landmarks]``.
+      dropout_key: the random key of the dropout masks, as in training; without it no dropout is applied.
+
+    Returns:
+      float32 z-scores ``[..., targets]``.
     """
     network = Perceptron(config)
     if dropout_key is None:
@@ -219,16 +239,25 @@ def predict(
 
 
 def init_params(config: NetworkConfig, key: jax.Array) -> Params:
-    """Fresh float32 parameters, a plain nested dictionary ``{layer: {name: array}}``."""
+    """Initialises the parameters: a plain nested dictionary ``{layer: {name: array}}`` of float32 arrays."""
     return Perceptron(config).init(key, jnp.zeros((1, config.landmarks), jnp.float32))["params"]
 
 
 def take_targets(config: NetworkConfig, params: Params, targets: np.ndarray) -> tuple[NetworkConfig, Params]:
-    """The same network with some of its outputs, at the positions ``targets``; nothing else is computed then."""
+    """Restricts a network to some of its outputs, so that no others are computed.
+
+    Args:
+      config: the network.
+      params: its parameters.
+      targets: the positions of the outputs to keep, int ``[kept]``.
+
+    Returns:
+      The configuration and the parameters of the smaller network.
+    """
 
     def take(path: Any, leaf: np.ndarray) -> np.ndarray:
-        own = path[0].key.startswith("outputs") and leaf.shape[-1:] == (config.targets,)
-        return leaf[..., targets] if own else leaf  # a TAAF that the layer shares has one of each parameter
+        per_target = path[0].key.startswith("outputs") and leaf.shape[-1:] == (config.targets,)
+        return leaf[..., targets] if per_target else leaf  # a TAAF that the layer shares has one of each parameter
 
     return replace(config, targets=len(targets)), jax.tree_util.tree_map_with_path(take, params)
 
@@ -246,10 +275,10 @@ PRESETS: dict[str, NetworkConfig] = {
 
 
 def layer_table(config: NetworkConfig) -> list[tuple[str, str, int]]:
-    """The network's layers as (name, what it is, number of parameters), input to output.
+    """Lists the network's layers as (name, kind, number of parameters), from input to output.
 
     A TAAF takes two rows, as in the original's table: beta and gamma before the base function, alpha and delta after
-    it. An activation that all hidden layers share stands after them.
+    it. An activation that all hidden layers share is listed after them.
     """
     params = jax.eval_shape(lambda: init_params(config, jax.random.key(0)))
     rows = []

@@ -1,7 +1,7 @@
-"""The named protocols' optimisers as optax transforms.
+"""The optimisers of the named protocols, as optax transforms.
 
-Their learning rate is not baked in: ``update`` takes it as ``learning_rate=``, an array, because the protocols set it
-once an epoch (a schedule, or a rule that looks at the error) and the compiled step should not change when it does.
+Their ``update`` takes the learning rate as an array ``learning_rate=``. The protocols set it once an epoch, by a
+schedule or by a rule that looks at the error, and so the compiled step does not change with it.
 """
 
 import math
@@ -16,7 +16,7 @@ from dgex.errors import DgexError
 
 
 class KerasNadamState(NamedTuple):
-    """State of ``scale_by_keras_nadam``."""
+    """Holds the state of ``scale_by_keras_nadam``."""
 
     step: jax.Array  # i4 []  steps done
     momentum_product: jax.Array  # f4 []  product of the momentum schedule over the steps done
@@ -25,16 +25,23 @@ class KerasNadamState(NamedTuple):
 
 
 def scale_by_keras_nadam(b1: float = 0.9, b2: float = 0.999, eps: float = 1e-7) -> optax.GradientTransformation:
-    """Nadam as Keras 2 computes it: with a momentum schedule, which ``optax.scale_by_adam(nesterov=True)`` has not.
+    """Scales updates by Nadam as Keras 2 computes it, with its momentum schedule.
+
+    ``optax.scale_by_adam(nesterov=True)`` has no such schedule.
 
     At step t = 1, 2, ... with gradient g:
         mu_t = b1 (1 - 0.5 * 0.96^(0.004 t)),  M_t = mu_1 ... mu_t
         m = b1 m + (1 - b1) g,    v = b2 v + (1 - b2) g^2
         update = ((1 - mu_t) g / (1 - M_t) + mu_{t+1} m / (1 - M_t mu_{t+1})) / (sqrt(v / (1 - b2^t)) + eps)
 
-    The scalar factors are joined first, so that no array of corrected moments is made. b1 and b2 are rounded to float32
-    before anything is computed of them, as Keras does: float32(0.999)^t beside an exact 0.001 in v would leave
-    its correction, and every step, wrong by (float32(0.999) - 0.999) / 0.001 / 2 = 6.4e-6 of itself.
+    The scalar factors are multiplied first, so that no array of corrected moments is made. As in Keras, b1 and b2 are
+    rounded to float32 before anything is computed from them: with float32(0.999)^t beside an exact 0.001 in v, the
+    bias correction and so every step would have a relative error of (float32(0.999) - 0.999) / 0.001 / 2 = 6.4e-6.
+
+    Args:
+      b1: decay of the first moments.
+      b2: decay of the second moments.
+      eps: the number added to the denominator.
 
     Source: Dozat, "Incorporating Nesterov momentum into Adam" (2016), as in keras 2 ``optimizers.Nadam``, where eps is
     1e-7 and the schedule's decay 0.004.
@@ -45,7 +52,7 @@ def scale_by_keras_nadam(b1: float = 0.9, b2: float = 0.999, eps: float = 1e-7) 
         return b1 * (1 - 0.5 * 0.96 ** (0.004 * t.astype(jnp.float32)))
 
     def init(params: optax.Params) -> KerasNadamState:
-        # Two sets of zeros: donating one buffer under two names is an error.
+        # Two sets of zeros, because donating one buffer under two names is an error.
         mu, nu = (jax.tree.map(jnp.zeros_like, params) for _ in range(2))
         return KerasNadamState(jnp.zeros((), jnp.int32), jnp.ones((), jnp.float32), mu, nu)
 
@@ -58,7 +65,7 @@ def scale_by_keras_nadam(b1: float = 0.9, b2: float = 0.999, eps: float = 1e-7) 
         product = state.momentum_product * now
         from_gradient = (1 - now) / (1 - product)
         from_momentum = following / (1 - product * following)
-        # Not 1 - b2^t, which in the first steps cancels to 3e-6 of itself.
+        # Not 1 - b2^t, which in the first steps has a relative error of 3e-6 by cancellation.
         variance_correction = -1 / jnp.expm1(math.log(b2) * t.astype(jnp.float32))
 
         mu = jax.tree.map(lambda m, g: b1 * m + (1 - b1) * g, state.mu, updates)
@@ -90,14 +97,20 @@ def descend() -> optax.GradientTransformationExtraArgs:
 
 
 def keras_nadam() -> optax.GradientTransformationExtraArgs:
-    """Keras 2's Nadam; ``update`` takes ``learning_rate=``."""
+    """Makes the Nadam of Keras 2; ``update`` takes ``learning_rate=``."""
     return optax.chain(scale_by_keras_nadam(), descend())
 
 
 def dgex_sgd(momentum: float = 0.5, factor: float = 3.0) -> optax.GradientTransformationExtraArgs:
-    """D-GEX's SGD: v = momentum v - learning_rate s g, p = p + v, with s = ``factor`` on every kernel but H0's.
+    """Makes D-GEX's SGD with momentum; ``update`` takes ``learning_rate=``.
 
-    The learning rate stands inside the velocity, as in pylearn2, so a change of rate takes effect gradually.
+    A step is v = momentum v - learning_rate s g, p = p + v, with s = ``factor`` for every kernel but that of H0 and
+    s = 1 for other parameters. The learning rate is inside the velocity, as in pylearn2, so a change of it takes effect
+    gradually.
+
+    Args:
+      momentum: decay of the velocity.
+      factor: the scale s of the kernels' gradients.
 
     Source: Chen et al., Bioinformatics 32(12): 1832-1839 (2016).
     """
@@ -114,7 +127,7 @@ def dgex_sgd(momentum: float = 0.5, factor: float = 3.0) -> optax.GradientTransf
 
 
 def sgd() -> optax.GradientTransformationExtraArgs:
-    """Plain gradient descent; ``update`` takes ``learning_rate=``."""
+    """Makes plain gradient descent; ``update`` takes ``learning_rate=``."""
     return optax.chain(descend())
 
 
@@ -122,7 +135,10 @@ OPTIMIZERS = {"keras_nadam": keras_nadam, "dgex_sgd": dgex_sgd, "sgd": sgd}
 
 
 def optimizer(name: str) -> optax.GradientTransformationExtraArgs:
-    """The optimiser behind a name.
+    """Makes the optimiser of that name.
+
+    Args:
+      name: a name of ``OPTIMIZERS``.
 
     Raises:
       DgexError: no optimiser has that name.

@@ -1,4 +1,4 @@
-"""How a network is trained: initialisation, optimiser, learning-rate rule, loss, batch and epochs, as frozen data."""
+"""Training protocols as frozen data: initialisation, optimiser, loss, learning-rate schedule, batch size and epochs."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -12,12 +12,12 @@ from dgex.optimizers import optimizer
 
 
 def _error(prediction: jax.Array, target: jax.Array) -> jax.Array:
-    """The error, which is 0 where the target is missing (NaN): there is nothing to learn from it, and no gradient."""
+    """Computes prediction - target, or 0 where the target is a missing value (NaN), which then has no gradient."""
     return jnp.where(jnp.isnan(target), 0, prediction - target)
 
 
-# Profile losses: predictions and targets [samples, genes] -> [samples]. Means are over all genes, so that a value
-# weighs the same however many others its profile lacks.
+# Profile losses: predictions and targets [samples, genes] -> [samples]. Means are over all genes, so that a value has
+# the same weight however many others are missing in its profile.
 LOSSES: dict[str, Callable[[jax.Array, jax.Array], jax.Array]] = {
     "mae": lambda prediction, target: jnp.mean(jnp.abs(_error(prediction, target)), axis=-1),
     "mse": lambda prediction, target: jnp.mean(_error(prediction, target) ** 2, axis=-1),
@@ -27,7 +27,13 @@ LOSSES: dict[str, Callable[[jax.Array, jax.Array], jax.Array]] = {
 
 @dataclass(frozen=True)
 class Plateau:
-    """Lowers the learning rate whenever the MAE on fixed training samples rises from one epoch to the next."""
+    """Lowers the learning rate whenever the MAE on fixed training samples rises from one epoch to the next.
+
+    Attributes:
+      factor: what the rate is multiplied by.
+      floor: the rate below which this rule does not go.
+      monitor_samples: the number of training samples whose MAE is monitored.
+    """
 
     factor: float = 0.9
     floor: float = 1e-5
@@ -36,7 +42,7 @@ class Plateau:
 
 @dataclass(frozen=True)
 class Protocol:
-    """A training protocol.
+    """Describes how a network is trained.
 
     Attributes:
       optimizer: a name of ``dgex.optimizers.OPTIMIZERS``.
@@ -45,9 +51,9 @@ class Protocol:
       learning_rate: the rate of the first epoch.
       batch: samples a step, over all devices together.
       epochs: passes over the training data.
-      drops: (epoch, factor): from that epoch (counted from 0) the rate is learning_rate * factor; the last one reached
-        counts.
-      plateau: a rule that lowers the rate by looking at the error.
+      drops: a schedule of pairs (epoch, factor): from that epoch (counted from 0) until the next pair's, the rate is
+        ``learning_rate * factor``.
+      plateau: a rule that lowers the rate when the error on some training samples rises; None for no such rule.
 
     Raises:
       DgexError: a field is out of its range.
@@ -72,7 +78,12 @@ class Protocol:
 
 
 def learning_rate(protocol: Protocol, monitor: Sequence[float]) -> float:
-    """The rate of the next epoch, from the monitor MAE of every epoch done (NaN without a plateau rule)."""
+    """Computes the learning rate of the next epoch.
+
+    Args:
+      protocol: the training protocol.
+      monitor: the MAE on the plateau rule's training samples after each epoch so far; NaN without that rule.
+    """
     rate = protocol.learning_rate
     for epoch, factor in protocol.drops:
         if len(monitor) >= epoch:
@@ -84,7 +95,7 @@ def learning_rate(protocol: Protocol, monitor: Sequence[float]) -> float:
     return rate
 
 
-# The TAAF-D-GEX repository's example: Keras 2's Nadam at a constant rate; its schedule was written down but never used.
+# The TAAF-D-GEX repository's example: Keras 2's Nadam at a constant rate; its schedule is in the code but not used.
 EXAMPLE = Protocol("keras_nadam", "mae", 5e-4, batch=64, epochs=600)
 EXAMPLE_SCHEDULED = replace(EXAMPLE, drops=((401, 1e-1), (476, 1e-2), (551, 1e-3), (576, 5e-4)))
 
@@ -101,12 +112,12 @@ QUICK = replace(EXAMPLE, learning_rate=1e-3, epochs=300)
 
 @dataclass(frozen=True)
 class Preset:
-    """Says all that a protocol's name stands for.
+    """Holds what a protocol's name stands for.
 
     Attributes:
-      protocol: of networks with two hidden layers or more.
-      shallow: of networks with one or none, where it is another.
-      init: of the network, as in ``NetworkConfig``.
+      protocol: the protocol of networks with two hidden layers or more.
+      shallow: the protocol of networks with fewer hidden layers, if it differs.
+      init: the initialisation of the network, as in ``NetworkConfig``.
     """
 
     protocol: Protocol
@@ -123,12 +134,15 @@ PROTOCOLS: dict[str, Preset] = {
 
 
 def named_protocol(name: str, layers: int, epochs: int | None = None) -> tuple[Protocol, Init]:
-    """Looks up how a network is trained, and how it is initialised, under a named protocol.
+    """Looks up a protocol by its name, and the initialisation that belongs to it.
 
     Args:
       name: one of ``PROTOCOLS``.
       layers: how many hidden layers the network has.
-      epochs: instead of the protocol's own number.
+      epochs: the number of epochs, if not the protocol's.
+
+    Returns:
+      The protocol, and the ``init`` of ``NetworkConfig``.
 
     Raises:
       DgexError: no protocol has that name, or ``epochs`` is less than 1.

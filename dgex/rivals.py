@@ -1,8 +1,9 @@
-"""Learnt activations that TAAF is compared with: those it does not contain, and swish, which it contains untied.
+"""Learnable activations that TAAF is compared with.
 
-Each is a pure function ``f(z, *parameters)``, elementwise in ``z [..., units]``; ``RIVALS`` gives its parameters and
-their initial values, and ``Rival`` is the one Linen module around all of them. They stand after a dense layer *with* a
-bias, as none but TAAF has one of its own:
+TAAF contains none of them but swish, with the difference that swish ties alpha to beta. Each is a pure function
+``f(z, *parameters)``, elementwise in ``z [..., units]``. ``RIVALS`` has its parameters and their initial values, and
+``Rival`` is the one Linen module around all of them. They stand after a dense layer *with* a bias, because only TAAF
+has a bias inside:
 
     x = nn.Dense(300)(x)
     x = Rival("prelu")(x)
@@ -24,7 +25,11 @@ from dgex.taaf import Share, align, arithmetic_dtype, parameter_axes
 
 
 def prelu(z: jax.Array, slope: jax.Array) -> jax.Array:
-    """Parametric ReLU, ``max(z, 0) + slope * min(z, 0)``; slope ``[units]`` or a scalar.
+    """Computes the parametric ReLU, ``max(z, 0) + slope * min(z, 0)``.
+
+    Args:
+      z: pre-activations ``[..., units]``.
+      slope: ``[units]`` or a scalar.
 
     Source: He et al., "Delving deep into rectifiers", ICCV 2015, equation 1, where slope starts at 0.25 and each
     channel has its own.
@@ -39,11 +44,18 @@ def srelu(
     right_threshold: jax.Array,
     right_slope: jax.Array,
 ) -> jax.Array:
-    """S-shaped ReLU: the identity between two thresholds, and a learnt slope beyond each; all ``[units]`` or scalars.
+    """Computes the S-shaped ReLU: the identity between two thresholds, and a learnt slope beyond each.
 
         t_r + a_r (z - t_r)    for z >= t_r
         z                      for t_l < z < t_r
         t_l + a_l (z - t_l)    for z <= t_l
+
+    Args:
+      z: pre-activations ``[..., units]``.
+      left_threshold: t_l, ``[units]`` or a scalar, as all four parameters.
+      left_slope: a_l.
+      right_threshold: t_r.
+      right_slope: a_r.
 
     Source: Jin et al., "Deep learning with S-shaped rectified linear activation units", AAAI 2016, where each
     channel has its own four. There it starts as a leaky ReLU (t_l = 0, a_r = 1), frozen for some epochs, after which
@@ -62,7 +74,11 @@ BLENDED = (jnp.tanh, jax.nn.elu, jax.nn.relu, linear, jax.nn.silu)
 
 
 def abu(z: jax.Array, weight: jax.Array) -> jax.Array:
-    """Adaptive blending unit, ``sum_k weight_k f_k(z)`` of tanh, ELU, ReLU, identity and swish; weight ``[..., 5]``.
+    """Computes the adaptive blending unit, ``sum_k weight_k f_k(z)`` of tanh, ELU, ReLU, identity and swish.
+
+    Args:
+      z: pre-activations ``[..., units]``.
+      weight: the weights of the five functions, ``[units, 5]`` or ``[5]``.
 
     Source: Suetfeld et al., "Adaptive blending units: trainable activation functions for deep neural networks",
     Intelligent Computing (SAI 2020), arXiv 1806.10064: the unrestricted form, weights starting at 1/5. There each layer
@@ -72,14 +88,14 @@ def abu(z: jax.Array, weight: jax.Array) -> jax.Array:
 
 
 def pau(z: jax.Array, numerator: jax.Array, denominator: jax.Array) -> jax.Array:
-    """Pade activation unit, safe form: ``sum_{j=0}^5 a_j z^j / (1 + sum_{k=1}^4 |b_k z^k|)``.
+    """Computes the Pade activation unit in its safe form, ``sum_{j=0}^5 a_j z^j / (1 + sum_{k=1}^4 |b_k z^k|)``.
 
     The absolute values keep the denominator from ever being 0.
 
     Args:
-      z: ``[..., units]``.
-      numerator: a, ascending powers ``[..., 6]``.
-      denominator: b, ascending powers from the first ``[..., 4]``.
+      z: pre-activations ``[..., units]``.
+      numerator: the coefficients a_0 to a_5, ``[units, 6]`` or ``[6]``.
+      denominator: the coefficients b_1 to b_4, ``[units, 4]`` or ``[4]``.
 
     Source: Molina et al., "Pade activation units: end-to-end learning of flexible activation functions in deep
     networks", ICLR 2020, arXiv 1907.06732, where each layer has one set, ``share="layer"`` of ``Rival``. It starts
@@ -92,7 +108,7 @@ def pau(z: jax.Array, numerator: jax.Array, denominator: jax.Array) -> jax.Array
 
 
 def horner(z: jax.Array, coefficients: jax.Array) -> jax.Array:
-    """``sum_k coefficients[..., k] z^k``."""
+    """Evaluates the polynomial ``sum_k coefficients[..., k] z^k`` by Horner's rule."""
     total = jnp.zeros_like(z)
     for k in reversed(range(coefficients.shape[-1])):
         total = total * z + align(coefficients[..., k], z)
@@ -100,9 +116,13 @@ def horner(z: jax.Array, coefficients: jax.Array) -> jax.Array:
 
 
 def swish(z: jax.Array, slope: jax.Array) -> jax.Array:
-    """Swish, ``z * sigmoid(slope * z)``; slope ``[units]`` or a scalar.
+    """Computes swish, ``z * sigmoid(slope * z)``.
 
-    It is the TAAF of silu with beta = slope and alpha = 1 / slope: one parameter for two.
+    It is the TAAF of silu with beta = slope and alpha = 1 / slope, so that one parameter stands for two.
+
+    Args:
+      z: pre-activations ``[..., units]``.
+      slope: ``[units]`` or a scalar.
 
     Source: Ramachandran et al., "Searching for activation functions", 2017, arXiv 1710.05941, slope starting at 1.
     """
@@ -110,45 +130,48 @@ def swish(z: jax.Array, slope: jax.Array) -> jax.Array:
 
 
 @dataclass(frozen=True)
-class Learnt:
-    """A learnt activation: ``function(z, *parameters)``, and what each parameter is at first, in that order.
+class Learnable:
+    """Describes a learnable activation.
 
-    A tuple stands for a parameter with several values a unit.
+    Attributes:
+      function: the activation ``function(z, *parameters)``.
+      initial: the initial value of each parameter by its name, in the order of ``function``; a tuple stands for a
+        parameter with several values a unit.
     """
 
     function: Callable[..., jax.Array]
     initial: Mapping[str, float | tuple[float, ...]]
 
 
-RIVALS: dict[str, Learnt] = {
-    "prelu": Learnt(prelu, {"slope": 0.25}),
-    "srelu": Learnt(srelu, {"left_threshold": 0.0, "left_slope": 0.2, "right_threshold": 1.0, "right_slope": 1.0}),
-    "abu": Learnt(abu, {"weight": (1 / len(BLENDED),) * len(BLENDED)}),
-    "pau": Learnt(
+RIVALS: dict[str, Learnable] = {
+    "prelu": Learnable(prelu, {"slope": 0.25}),
+    "srelu": Learnable(srelu, {"left_threshold": 0.0, "left_slope": 0.2, "right_threshold": 1.0, "right_slope": 1.0}),
+    "abu": Learnable(abu, {"weight": (1 / len(BLENDED),) * len(BLENDED)}),
+    "pau": Learnable(
         pau,
         {
             "numerator": (0.02979246, 0.61837738, 2.32335207, 3.05202660, 1.48548002, 0.25103717),
             "denominator": (1.14201226, 4.39322834, 0.87154450, 0.34720652),
         },
     ),
-    "swish": Learnt(swish, {"slope": 1.0}),
+    "swish": Learnable(swish, {"slope": 1.0}),
 }
 
 
 class Rival(nn.Module):
-    """A learnt activation of ``RIVALS``, with its own parameters for every unit of its input's last axis.
+    """Applies a learnable activation of ``RIVALS``, with its own parameters for every unit of its input's last axis.
 
     Parameters and arithmetic are float32 (float64 for float64 input) and the result has the input's dtype, as in
     ``dgex.taaf.TAAF``.
 
     Attributes:
       activation: a name of ``RIVALS``.
-      share: "unit" gives every unit its own parameters, ``[units]`` or ``[units, values]``; "layer", the published
-        variant of ABU and PAU, one set to the whole layer, or to every layer that calls the same instance.
+      share: "unit" gives every unit its own parameters, ``[units]`` or ``[units, values]``. "layer", the published
+        variant of ABU and PAU, gives one set to the whole layer, or to every layer that calls the same instance.
 
     Raises:
-      DgexError: an unknown ``activation`` or ``share``.
-      TypeError: the input is not of a floating dtype.
+      DgexError: ``activation`` or ``share`` is unknown.
+      TypeError: the input does not have a floating dtype.
     """
 
     activation: str
@@ -156,16 +179,16 @@ class Rival(nn.Module):
 
     @nn.compact
     def __call__(self, z: jax.Array) -> jax.Array:
-        """Maps ``[..., units]`` to ``[..., units]``."""
+        """Applies the activation to pre-activations ``[..., units]``; the result has the same shape and dtype."""
         if self.activation not in RIVALS:
-            raise DgexError(f"unknown learnt activation {self.activation!r}; known: {', '.join(sorted(RIVALS))}")
+            raise DgexError(f"unknown learnable activation {self.activation!r}; known: {', '.join(sorted(RIVALS))}")
         rival = RIVALS[self.activation]
         axes = parameter_axes(z, self.share)
         dtype = arithmetic_dtype(z)
 
         def parameter(name: str, initial: float | tuple[float, ...]) -> jax.Array:
-            one = jnp.asarray(initial, jnp.float32)
-            return self.param(name, lambda key: jnp.broadcast_to(one, axes + one.shape)).astype(dtype)
+            values = jnp.asarray(initial, jnp.float32)
+            return self.param(name, lambda key: jnp.broadcast_to(values, axes + values.shape)).astype(dtype)
 
         parameters = [parameter(name, initial) for name, initial in rival.initial.items()]
         return rival.function(z.astype(dtype), *parameters).astype(z.dtype)

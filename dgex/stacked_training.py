@@ -1,13 +1,14 @@
 """Networks of one shape that train at once: the pure functions of ``dgex.training``, lifted over an axis of networks.
 
 Every array of a *stack*'s state has a leading axis ``[networks]``, and ``vmap`` lifts epoch and evaluation over it,
-inside ``parallel.lift``. The data lie on the devices once for all networks; each has its own order, dropout, rate, log
-and best epoch, and the numbers of training it alone up to rounding, which a long training in less than float32 may
-magnify.
+inside ``parallel.lift``. The data are replicated once for all networks. Each network has an order of samples, dropout,
+learning rate, log and best epoch to itself. Its result is that of training it alone up to rounding, which a long
+training in less than float32 may magnify.
 
-An epoch of a small network on a GPU is bound by the launches of its kernels, of which a stack has no more than one
-network; that is not measured. On CPUs a stack is not faster (``python -m benchmarks.stack``). One network alone has no
-such axis: with an axis of length one XLA on CPUs would write every kernel's gradient transposed and copy it back.
+An epoch of a small network on a GPU is bound by the launches of its kernels, and a stack has no more launches than one
+network; the gain is not measured. On CPUs a stack is not faster (``python -m benchmarks.stack``). One network alone is
+trained without that axis: with an axis of length one XLA on CPUs would write the gradient of every kernel transposed
+and copy it back.
 """
 
 import functools
@@ -57,16 +58,16 @@ Tree = TypeVar("Tree")
 def stacked_epoch_function(
     config: NetworkConfig, optimizer: str, loss: str, devices: tuple[jax.Device, ...]
 ) -> Advance:
-    """The compiled epoch of a stack: state, ``batches.sample`` and metrics have an axis for networks."""
+    """Compiles the epoch of a stack: state, ``batches.sample`` and metrics have an axis for networks."""
     epoch = make_epoch(config, optimizer, loss)
 
     def epochs(
         states: TrainState, landmark: jax.Array, target: jax.Array, batches: Batches
     ) -> tuple[TrainState, Metrics]:
-        def of_one(state: TrainState, sample: jax.Array | np.ndarray) -> tuple[TrainState, Metrics]:
+        def epoch_of_one(state: TrainState, sample: jax.Array | np.ndarray) -> tuple[TrainState, Metrics]:
             return epoch(state, landmark, target, replace(batches, sample=sample))
 
-        return jax.vmap(of_one)(states, batches.sample)
+        return jax.vmap(epoch_of_one)(states, batches.sample)
 
     return parallel.lift(epochs, devices, shared=3, donate=True)
 
@@ -75,7 +76,7 @@ def stacked_epoch_function(
 def stacked_evaluation_function(
     config: NetworkConfig, devices: tuple[jax.Device, ...]
 ) -> Callable[..., GeneStatistics]:
-    """The compiled evaluation of a stack: params and statistics have an axis for networks; batches need no order."""
+    """Compiles the evaluation of a stack: params and statistics have an axis for networks, and batches have none."""
     evaluate = jax.vmap(make_evaluation(config), in_axes=(0, None, None, None))
     return parallel.lift(evaluate, devices, shared=3)
 
@@ -83,7 +84,18 @@ def stacked_evaluation_function(
 def train_stack_epoch(
     state: TrainState, samples: Samples, config: NetworkConfig, protocol: Protocol, order: np.ndarray
 ) -> tuple[TrainState, np.ndarray, np.ndarray]:
-    """One pass in every network's order ``[networks, samples]``, and its mean loss and MAE ``[networks]``."""
+    """Trains a stack for one epoch, and consumes the state.
+
+    Args:
+      state: the stacked state before the epoch.
+      samples: the training samples.
+      config: the network.
+      protocol: the training protocol.
+      order: the order in which each network visits the samples, ``[networks, samples]``.
+
+    Returns:
+      The state after the epoch, and the mean loss and MAE of its steps, ``[networks]``.
+    """
     run = stacked_epoch_function(config, protocol.optimizer, protocol.loss, samples.devices)
     return advance_blocks(run, state, samples, order, protocol.batch)
 
@@ -100,39 +112,48 @@ def fit_many(
     on_epoch: Callable[[list[Epoch], float], None] = lambda rows, seconds: None,
     checkpoint_seconds: int = 30,
 ) -> list[Fit]:
-    """Trains a network from every seed, all at once, each as ``dgex.training.fit`` would; one seed it leaves to that.
+    """Trains a network from every seed, all at once, each as ``dgex.training.fit`` does; a single seed by ``fit``.
 
     Args:
-      config, protocol, train, validation, checkpoint_seconds: as in ``fit``.
+      config: the network.
+      protocol: how to train it.
+      train: z-scores to train on.
+      validation: z-scores to choose the best epoch by, placed on the same devices.
       seeds: one network each; all together they decide every bit of the result.
-      directories: one a seed, or none. The first has the checkpoints of all, since they go on together or not at all.
-      resume: whether to go on with what ``directories`` hold.
+      directories: one run directory a seed, or none. The first has the checkpoints of all networks, since these go on
+        together or not at all.
+      resume: whether to go on with the runs in ``directories``.
       on_epoch: called after every epoch with the new row of each log and the seconds that the epoch took.
+      checkpoint_seconds: the least time between checkpoints; the last epoch always has one.
+
+    Returns:
+      The results in the order of the seeds.
 
     Raises:
       DivergedError: a network's loss is not finite, which stops all.
-      DgexError: as ``fit``; seeds are not all different.
+      DgexError: a directory holds a run already (without ``resume``) or another run (with it), or the seeds are not all
+        different.
     """
     if not seeds or len(set(seeds)) < len(seeds) or len(directories) not in (0, len(seeds)):
-        raise DgexError(f"seeds {list(seeds)}: give every network a seed, and if any then a folder, of its own")
+        raise DgexError(f"seeds {list(seeds)}: give every network a seed of its own, and a folder of its own or none")
     if len(seeds) == 1:
-        alone = fit(
+        result = fit(
             config, protocol, train, validation, seeds[0], *directories, resume=resume,
             on_epoch=lambda row, seconds: on_epoch([row], seconds), checkpoint_seconds=checkpoint_seconds,
         )  # fmt: skip
-        return [alone]
+        return [result]
     evaluate = stacked_evaluation_function(config, train.devices)
 
     def errors(params: Params, samples: Samples) -> list[float]:
-        sums = jax.device_get(sum_blocks(evaluate, params, samples, config.targets))
+        sums = jax.device_get(sum_blocks(evaluate, params, samples))
         return [mean_error(part) for part in unstack(sums, len(seeds))]
 
-    state = parallel.share(stack([init_state(config, protocol.optimizer, seed) for seed in seeds]), train.devices)
+    state = parallel.replicate(stack([init_state(config, protocol.optimizer, seed) for seed in seeds]), train.devices)
     best = jax.tree.map(jnp.copy, state.params)
     logs: list[list[Epoch]] = [[] for _ in seeds]
     monitor = monitor_samples(protocol, train)
-    of_all = identity(config, protocol, list(seeds), train, validation)
-    with recorded(directories, of_all, resume, checkpoint_seconds) as record:
+    stack_identity = identity(config, protocol, list(seeds), train, validation)
+    with recorded(directories, stack_identity, resume, checkpoint_seconds) as record:
         if record:
             logs, (state, best) = record.latest((state, best))
         for epoch in range(len(logs[0]) + 1, protocol.epochs + 1):
@@ -160,22 +181,23 @@ def fit_many(
 
 
 def stack(trees: Sequence[Tree]) -> Tree:
-    """Several networks' trees as one whose arrays are ``[networks, ...]``, on the host."""
+    """Stacks the trees of several networks into one whose arrays are ``[networks, ...]``, on the host."""
     return jax.tree.map(lambda *leaves: np.stack(leaves), *trees)
 
 
 def unstack(tree: Tree, networks: int) -> list[Tree]:
-    """Every network's tree; the inverse of ``stack``."""
+    """Splits a stacked tree into the trees of the networks; the inverse of ``stack``."""
     return [jax.tree.map(lambda leaf, n=n: leaf[n], tree) for n in range(networks)]
 
 
 def _fits(best: Params, logs: Sequence[list[Epoch]]) -> list[Fit]:
+    """Pairs the best parameters of each network with its log."""
     return [Fit(params, log) for params, log in zip(unstack(best, len(logs)), logs, strict=True)]
 
 
 @functools.partial(jax.jit, donate_argnums=1)
 def _overwrite_where(chosen: np.ndarray, old: Params, new: Params) -> Params:
-    """The new parameters of the chosen networks ``[networks]``, and the old ones of the others."""
+    """Takes the new parameters of the networks that are chosen, bool ``[networks]``, and the old ones of the others."""
     return jax.tree.map(
         lambda a, b: jnp.where(chosen.reshape(chosen.shape + (1,) * (a.ndim - chosen.ndim)), b, a), old, new
     )

@@ -1,4 +1,4 @@
-"""What a training leaves in its folder, to be resumed from: fit.json (what is trained), log.csv and checkpoints/."""
+"""The record of a training in its run directory, to resume from: fit.json (what is trained), log.csv, checkpoints/."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -16,17 +16,22 @@ Tree = TypeVar("Tree")
 
 
 class Record:
-    """The logs of networks that train at once, one a folder, and their checkpoints, which lie in the first."""
+    """Keeps the logs of networks that train at once, one a run directory, and their checkpoints, in the first one."""
 
     def __init__(self, directories: Sequence[Path], checkpoints: ocp.training.Checkpointer) -> None:
+        """Keeps the record in folders whose checkpoints are open already."""
         self._directories = directories
         self._checkpoints = checkpoints
         self._saving: Saving | None = None
 
     def latest(self, fresh: Tree) -> tuple[list[list[Epoch]], Tree]:
-        """Reads what there is: the log of every network, and the latest checkpoint, placed as ``fresh`` is.
+        """Reads the log of every network, and the state of the latest checkpoint.
 
-        Without a checkpoint the logs are empty and ``fresh`` is given back; what logs say beyond it is cut off.
+        Rows of later epochs than the checkpoint's are removed from the logs. Without a checkpoint the logs are empty
+        and ``fresh`` is returned.
+
+        Args:
+          fresh: a tree of arrays with the structure, shapes, dtypes and placement of the state.
         """
         done, tree = restore_latest(self._checkpoints, fresh)
         logs = [read_log(directory / "log.csv", done) if done else [] for directory in self._directories]
@@ -35,13 +40,19 @@ class Record:
         return logs, tree
 
     def add(self, rows: Sequence[Epoch], tree: object, *, last: bool) -> None:
-        """Adds an epoch's row to each log, and starts to save a checkpoint if one is due or it is the last epoch."""
+        """Adds an epoch's row to each log, and starts to save a checkpoint if one is due or it is the last epoch.
+
+        Args:
+          rows: the row of each network.
+          tree: the state after the epoch.
+          last: whether it is the last epoch.
+        """
         for directory, row in zip(self._directories, rows, strict=True):
             append_log(directory / "log.csv", row)
         self._saving = save(self._checkpoints, rows[0].epoch, tree, self._saving, force=last)
 
     def finish(self) -> None:
-        """Waits for the checkpoint that is being saved."""
+        """Waits until the last checkpoint is saved."""
         if self._saving:
             self._saving.result()
 
@@ -50,22 +61,22 @@ class Record:
 def recorded(
     directories: Sequence[Path], identity: Mapping[str, Any], resume: bool, checkpoint_seconds: int
 ) -> Iterator[Record | None]:
-    """Keeps the record of a training in its folders while the ``with`` block lasts; None where it is to have none.
+    """Opens the record of a training as a context manager, which locks the run directories.
 
     Args:
-      directories: one a network; none for no record.
-      identity: what is trained, on what; JSON's types.
-      resume: whether to go on with what the folders hold.
-      checkpoint_seconds: least time between checkpoints.
+      directories: one run directory a network; none for no record, whose value is None.
+      identity: what decides the result of the training, of types that JSON has.
+      resume: whether to go on with the runs in the directories.
+      checkpoint_seconds: the least time between checkpoints.
 
     Raises:
-      InUseError: another process is at work in one of the folders.
-      DgexError: a folder holds a run already (without ``resume``), or another run (with it).
+      InUseError: another process is using one of the directories.
+      DgexError: a directory holds a run already (without ``resume``), or another run (with it).
     """
     if not directories:
         yield None
         return
-    for directory in directories:  # all of them or none
+    for directory in directories:  # before any is claimed: all are or none is
         check_claim(directory / "fit.json", identity, resume)
         if (directory / "checkpoints").exists() and not (directory / "fit.json").exists():
             raise DgexError(f"{directory}: has checkpoints of an unknown run; delete it or move it away")

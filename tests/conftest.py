@@ -3,7 +3,9 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from dgex.console import run
@@ -38,6 +40,19 @@ def prepared_compendium(shared: Path, tmp_path_factory: pytest.TempPathFactory) 
     path = tmp_path_factory.mktemp("compendium") / "prepared.h5"
     prepare(source, shared / "data" / "genes", path, Settings("study"), command="prepare")
     return path
+
+
+@pytest.fixture(scope="session")
+def assert_trees_close() -> Callable[..., None]:
+    """Compares two trees: their structures are equal, and their leaves equal or, given tolerances, close."""
+
+    def compare(actual: Any, expected: Any, **tolerances: Any) -> None:
+        assert jax.tree.structure(actual) == jax.tree.structure(expected)
+        compare_leaves = np.testing.assert_allclose if tolerances else np.testing.assert_array_equal
+        for (path, leaf), wanted in zip(jax.tree.leaves_with_path(actual), jax.tree.leaves(expected), strict=True):
+            compare_leaves(leaf, wanted, err_msg=jax.tree_util.keystr(path), **tolerances)
+
+    return compare
 
 
 @pytest.fixture

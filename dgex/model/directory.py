@@ -110,10 +110,15 @@ def load_model(path: str | os.PathLike[str] | None = None) -> Model:
     """Reads a model directory and checks all of it; nothing in it is executed.
 
     Args:
-      path: None for the model that comes with the package.
+      path: the model directory; None for the model that comes with the package.
 
     Raises:
       DgexError: a file is missing, damaged or altered, or of another schema version.
+
+    Examples:
+      >>> model = load_model()
+      >>> model.config.landmarks, model.config.taaf
+      (943, 'hidden')
     """
     folder = Path(path) if path is not None else pretrained()
     contents = _verified(folder)

@@ -122,7 +122,7 @@ def measure(config: NetworkConfig, protocol: Protocol, devices: tuple[jax.Device
         rng.standard_normal((number, genes), np.float32) for genes in (config.landmarks, config.targets)
     )
     samples = place(landmark, target, devices)
-    state = parallel.share(init_state(config, protocol.optimizer, 0), devices)
+    state = parallel.replicate(init_state(config, protocol.optimizer, 0), devices)
     step_bytes = _allocated(state, samples, config, protocol)
     training, evaluating = [], []
     for number_of_round in range(ROUNDS + 1):  # the first compiles

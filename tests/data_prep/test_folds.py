@@ -97,7 +97,7 @@ def test_every_file_is_what_its_command_makes_alone(folder, whole, capsys, monke
         assert Path(name).read_bytes() == (whole / name).read_bytes()
 
 
-def test_provenance_tells_each_file_s_part(whole):
+def test_provenance_names_the_part_of_each_file(whole):
     tested = []
     for number, name in enumerate(PREPARED[:3], 1):
         fold = read_dataset(whole / name)

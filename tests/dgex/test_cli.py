@@ -142,9 +142,9 @@ def test_a_stopped_training_goes_on_with_resume(model_files, trained, tmp_path, 
         (["--hidden", "16,"], "--hidden '16,': give whole numbers"),
         (["--hidden", "16,0"], "every layer needs at least one unit"),
         (["--activation", "step"], "unknown activation 'step'"),
-        (["--activation", "pau"], "is learnt already; a TAAF needs one of"),
+        (["--activation", "pau"], "is itself learnable; a TAAF needs one of"),
         (["--dropout", "1"], "dropout must lie in"),
-        (["--devices", "100"], "100 devices asked for"),
+        (["--devices", "100"], "100 devices requested"),
         (["--note", "none.txt"], "none.txt: cannot be read as a note ("),
         (["--note", "."], ".: cannot be read as a note ("),
     ],
@@ -226,8 +226,8 @@ def test_evaluate(model_files, small_model, capsys):
         means = [scores["network"][field] for field in ("zscore_mae", "log2_mae", "pearson", "r2")]
         without = scores["network"]["without_overlap"]["zscore_mae"]
         assert row_of(printed, split) == [f"{value:.4f}" for value in (*means, without)]
-    assert "train: trained the network, and says too much of new profiles\n" in printed
-    assert "validation: chose the epoch and calibrated intervals and range, and says too much" in printed
+    assert "train: trained the network, so its scores are too good for new profiles\n" in printed
+    assert "validation: chose the epoch and calibrated intervals and range, so its scores are too good" in printed
     share, others = scores["coverage"]["0.5"], scores["coverage"]["0.8"]
     assert (
         f"test, of the values: {share['all']:.1%} in the 50% interval ({share['lowest']:.1%} to {share['highest']:.1%} "

@@ -173,7 +173,7 @@ BAD = {
         "interval 0.7: is not available; choose from 0.5",
     ),
     "a share of landmarks": (text_of, ["--max-missing", "1.5"], "max_missing is a share of the landmarks"),
-    "too many devices": (text_of, ["--devices", "100"], "100 devices asked for"),
+    "too many devices": (text_of, ["--devices", "100"], "100 devices requested"),
 }
 
 

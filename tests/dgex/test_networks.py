@@ -15,11 +15,11 @@ import pytest
 from dgex import parallel
 from dgex.activations import BASES as ACTIVATIONS
 from dgex.errors import DgexError
-from dgex.networks import PRESETS, NetworkConfig, init_params, layer_table, predict, take_targets
+from dgex.networks import PRESETS, NetworkConfig, forward, init_params, layer_table, take_targets
 from dgex.taaf import PARAMETERS
 
 jitted_init = jax.jit(init_params, static_argnums=0)
-jitted_predict = jax.jit(predict, static_argnums=0)
+jitted_forward = jax.jit(forward, static_argnums=0)
 
 
 def command(*arguments):
@@ -83,7 +83,7 @@ def test_dgex_grid(layers, units):
         ({"dropout": -0.1}, "dropout"),
         ({"dropout": float("nan")}, "dropout"),
         ({"activation": "sigmoidal"}, "unknown activation 'sigmoidal'; known: abu, elu, "),
-        ({"activation": "pau", "taaf": "hidden"}, "pau is learnt already; a TAAF needs one of elu, "),
+        ({"activation": "pau", "taaf": "hidden"}, "pau is itself learnable; a TAAF needs one of elu, "),
         ({"taaf": "hidden", "learn": ("alpha", "slope")}, "cannot learn slope; choose from alpha, beta, gamma, delta"),
         ({"learn": ("alpha",)}, "but the network has no TAAF"),
         ({"taaf": "hidden", "share": "gene"}, "share must be one of unit, layer, network, not 'gene'"),
@@ -134,9 +134,9 @@ def test_formula(activation, taaf, hidden):
         else:
             z = z + params[name]["bias"]
             x = z if name == "outputs" else f(z)
-    np.testing.assert_allclose(jitted_predict(config, params, landmark), x, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(jitted_forward(config, params, landmark), x, rtol=1e-4, atol=1e-5)
     # One profile alone gives the same row.
-    np.testing.assert_allclose(predict(config, params, landmark[2]), x[2], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(forward(config, params, landmark[2]), x[2], rtol=1e-4, atol=1e-5)
 
 
 SUBSETS = [subset for size in range(5) for subset in itertools.combinations(PARAMETERS, size)]
@@ -171,14 +171,14 @@ def test_learnt_subset(learn):
         four = {"alpha": 1, "beta": 1, "gamma": 0, "delta": 0} | params.get(f"{layer}_taaf", {})
         z = x @ params[layer]["kernel"] + params[layer].get("bias", 0)
         x = four["alpha"] / (1 + np.exp(-(four["beta"] * z + four["gamma"]))) + four["delta"]
-    np.testing.assert_allclose(jitted_predict(config, params, landmark), x, rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(jitted_forward(config, params, landmark), x, rtol=1e-3, atol=1e-3)
 
 
 def test_no_learnt_parameter_is_the_plain_network():
     plain, empty = NetworkConfig(4, 3), NetworkConfig(4, 3, taaf="hidden", learn=())
     params = random_params(plain)
     landmark = np.random.default_rng(1).normal(size=(5, 4)).astype(np.float32)
-    np.testing.assert_array_equal(jitted_predict(plain, params, landmark), jitted_predict(empty, params, landmark))
+    np.testing.assert_array_equal(jitted_forward(plain, params, landmark), jitted_forward(empty, params, landmark))
 
 
 def test_order_of_learn_does_not_matter():
@@ -214,12 +214,12 @@ def test_shared_taaf(fields, owners):
         four = params.get(f"{layer}_taaf") or (layer != "outputs" and params["hidden_taaf"])
         if four:
             x = four["alpha"] / (1 + np.exp(-(four["beta"] * x + four["gamma"]))) + four["delta"]
-    np.testing.assert_allclose(jitted_predict(config, params, landmark), x, rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(jitted_forward(config, params, landmark), x, rtol=1e-3, atol=1e-3)
 
 
 @functools.partial(jax.jit, static_argnums=0)
 def network_gradient(config, params, landmark):
-    return jax.grad(lambda p: jnp.mean(predict(config, p, landmark) ** 2))(params)
+    return jax.grad(lambda p: jnp.mean(forward(config, p, landmark) ** 2))(params)
 
 
 @pytest.mark.parametrize("activation", ["tanh", "abu"])
@@ -266,7 +266,7 @@ def test_rival_formula():
         x = x @ params[layer]["kernel"].astype(np.float64) + params[layer]["bias"]
         if layer != "outputs":
             x = np.maximum(x, 0) + params[f"{layer}_prelu"]["slope"] * np.minimum(x, 0)
-    np.testing.assert_allclose(jitted_predict(config, params, landmark), x, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(jitted_forward(config, params, landmark), x, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("learn", [PARAMETERS, ("beta",)])
@@ -277,8 +277,8 @@ def test_output_reach_starts_as_a_linear_output(activation, learn):
     key = jax.random.key(0)
     # Small outputs, where the two agree to first order.
     landmark = 0.01 * np.random.default_rng(1).normal(size=(50, 40)).astype(np.float32)
-    wanted = jitted_predict(linear, jitted_init(linear, key), landmark)
-    found = jitted_predict(spanning, jitted_init(spanning, key), landmark)
+    wanted = jitted_forward(linear, jitted_init(linear, key), landmark)
+    found = jitted_forward(spanning, jitted_init(spanning, key), landmark)
     assert 0.02 < np.abs(wanted).max() < 0.1
     np.testing.assert_allclose(found, wanted, atol=1e-5)
 
@@ -293,7 +293,7 @@ def test_output_reach_sets_the_output_taaf_alone():
 
 
 @pytest.mark.parametrize("base", ACTIVATIONS)
-def test_output_reach_under_the_transformations_of_a_training_step(base):
+def test_output_reach_under_the_transformations_of_a_training_step(base, assert_trees_close):
     config = NetworkConfig(4, 3, (), base, taaf="all", learn=("gamma", "delta"), output_reach=5.0)
     params = jitted_init(config, jax.random.key(0))
     landmark = np.random.default_rng(1).normal(size=(8, 4)).astype(np.float32)
@@ -301,13 +301,12 @@ def test_output_reach_under_the_transformations_of_a_training_step(base):
     @jax.jit
     def profile_by_profile(params, landmark):
         def summed(params):
-            return jnp.mean(jax.vmap(lambda profile: predict(config, params, profile))(landmark) ** 2)
+            return jnp.mean(jax.vmap(lambda profile: forward(config, params, profile))(landmark) ** 2)
 
         return jax.lax.scan(lambda carry, _: (carry, jax.grad(summed)(params)), 0, jnp.arange(1))[1]
 
     found, wanted = profile_by_profile(params, landmark), network_gradient(config, params, landmark)
-    for one, other in zip(*map(jax.tree.leaves, (found, wanted)), strict=True):
-        np.testing.assert_allclose(one[0], other, rtol=1e-4, atol=1e-6)
+    assert_trees_close(jax.tree.map(lambda leaf: leaf[0], found), wanted, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -318,7 +317,7 @@ def test_output_reach_under_the_transformations_of_a_training_step(base):
         {"activation": "pau", "share": "layer"},
     ],
 )
-def test_devices_average_to_the_gradient_of_the_whole_batch(fields):
+def test_devices_average_to_the_gradient_of_the_whole_batch(fields, assert_trees_close):
     config = NetworkConfig(4, 3, (6, 5), **fields)
     params = jitted_init(config, jax.random.key(0))
     landmark = np.random.default_rng(1).normal(size=(16, 4)).astype(np.float32)
@@ -326,10 +325,9 @@ def test_devices_average_to_the_gradient_of_the_whole_batch(fields):
     lifted = parallel.lift(
         lambda p, part: parallel.mean_over_devices(network_gradient(config, p, part)), over, shared=1
     )
-    found = jax.block_until_ready(lifted(parallel.share(params, over), landmark.reshape(4, 4, 4)))
+    found = jax.block_until_ready(lifted(parallel.replicate(params, over), landmark.reshape(4, 4, 4)))
     wanted = network_gradient(config, params, landmark)
-    for one, other in zip(*map(jax.tree.leaves, (found, wanted)), strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
+    assert_trees_close(found, wanted, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("init", ["glorot", "dgex"])
@@ -360,12 +358,12 @@ def test_dropout_falls_on_hidden_outputs_in_training_only():
     }
     landmark = jnp.ones((1, 2))
     kept = np.tanh(1) / (1 - rate)
-    np.testing.assert_allclose(jitted_predict(config, params, landmark), np.tanh(1), rtol=1e-6)
-    trained = np.asarray(jitted_predict(config, params, landmark, jax.random.key(0)))
+    np.testing.assert_allclose(jitted_forward(config, params, landmark), np.tanh(1), rtol=1e-6)
+    trained = np.asarray(jitted_forward(config, params, landmark, jax.random.key(0)))
     dropped = trained == 0
     np.testing.assert_allclose(trained[~dropped], kept, rtol=1e-6)
     assert abs(dropped.mean() - rate) < 5 * np.sqrt(rate * (1 - rate) / units)
-    assert np.any(dropped != (np.asarray(jitted_predict(config, params, landmark, jax.random.key(1))) == 0))
+    assert np.any(dropped != (np.asarray(jitted_forward(config, params, landmark, jax.random.key(1))) == 0))
 
 
 @pytest.mark.parametrize(("mask", "kept"), [("layer", 0.75**2), ("network", 0.75)])
@@ -374,12 +372,12 @@ def test_layers_draw_their_masks_or_share_one(mask, kept):
     config = NetworkConfig(2, units, (units, units), "tanh", dropout=0.25, dropout_mask=mask)
     through = {"kernel": jnp.eye(units), "bias": jnp.zeros(units)}
     params = {"H0": {"kernel": jnp.zeros((2, units)), "bias": jnp.ones(units)}, "H1": through, "outputs": through}
-    trained = np.asarray(jitted_predict(config, params, jnp.ones((1, 2)), jax.random.key(0)))
+    trained = np.asarray(jitted_forward(config, params, jnp.ones((1, 2)), jax.random.key(0)))
     np.testing.assert_allclose(trained[trained != 0], np.tanh(np.tanh(1) / 0.75) / 0.75, rtol=1e-6)
     assert abs((trained != 0).mean() - kept) < 5 * np.sqrt(kept * (1 - kept) / units)
-    other = np.asarray(jitted_predict(config, params, jnp.ones((1, 2)), jax.random.key(1)))
+    other = np.asarray(jitted_forward(config, params, jnp.ones((1, 2)), jax.random.key(1)))
     assert np.any((other == 0) != (trained == 0))
-    np.testing.assert_allclose(jitted_predict(config, params, jnp.ones((1, 2))), np.tanh(np.tanh(1)), rtol=1e-6)
+    np.testing.assert_allclose(jitted_forward(config, params, jnp.ones((1, 2))), np.tanh(np.tanh(1)), rtol=1e-6)
 
 
 def test_inputs_and_outputs_are_never_dropped():
@@ -387,7 +385,7 @@ def test_inputs_and_outputs_are_never_dropped():
     params = jitted_init(config, jax.random.key(0))
     landmark = jnp.ones((3, 6))
     np.testing.assert_array_equal(
-        jitted_predict(config, params, landmark, jax.random.key(1)), jitted_predict(config, params, landmark)
+        jitted_forward(config, params, landmark, jax.random.key(1)), jitted_forward(config, params, landmark)
     )
 
 
@@ -397,7 +395,7 @@ def test_bfloat16_compute_keeps_float32_parameters_and_result():
     assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {np.dtype(np.float32)}
     landmark = jnp.asarray(np.random.default_rng(0).normal(size=(30, 50)), jnp.float32)
     exact, rounded = (
-        jitted_predict(NetworkConfig(**fields, compute_dtype=dtype), params, landmark)
+        jitted_forward(NetworkConfig(**fields, compute_dtype=dtype), params, landmark)
         for dtype in ("float32", "bfloat16")
     )
     assert rounded.dtype == np.float32
@@ -409,7 +407,7 @@ def test_bfloat16_compute_keeps_float32_parameters_and_result():
 def test_matmul_precision_reaches_every_product(precision):
     config = NetworkConfig(4, 3, (5, 5), matmul_precision=precision)
     params = jax.eval_shape(jitted_init, config, jax.random.key(0))
-    program = str(jax.make_jaxpr(predict, static_argnums=0)(config, params, jnp.ones((2, 4))))
+    program = str(jax.make_jaxpr(forward, static_argnums=0)(config, params, jnp.ones((2, 4))))
     assert program.count(f"Precision.{precision.upper()}") == 2 * program.count("dot_general") == 6
 
 
@@ -427,17 +425,17 @@ VARIANTS = [
 
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: "-".join(map(str, variant.values())) or "none")
-def test_some_targets_are_the_whole_network_s_columns(variant):
+def test_some_targets_are_columns_of_the_whole_network(variant):
     """Here a hidden layer has as many units as there are targets; its parameters stay whole."""
     config = NetworkConfig(6, 8, (8,), dropout=0.5, **variant)
     random = np.random.default_rng(0)
     fresh = init_params(config, jax.random.key(0))
     params = jax.tree.map(lambda leaf: np.float32(leaf + 0.1 * random.normal(size=leaf.shape)), fresh)
     landmark = random.normal(size=(4, 6)).astype(np.float32)
-    whole = predict(config, params, landmark)
+    whole = forward(config, params, landmark)
     for chosen in ([6, 1, 2], [3]):
         fewer, taken = take_targets(config, params, np.array(chosen))
         assert fewer.targets == len(chosen) and fewer.hidden == config.hidden
         shapes = jax.eval_shape(functools.partial(init_params, fewer), jax.random.key(0))
         assert jax.tree.map(np.shape, taken) == jax.tree.map(np.shape, shapes)
-        np.testing.assert_allclose(predict(fewer, taken, landmark), whole[:, np.array(chosen)], atol=1e-6)
+        np.testing.assert_allclose(forward(fewer, taken, landmark), whole[:, np.array(chosen)], atol=1e-6)

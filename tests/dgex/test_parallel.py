@@ -47,16 +47,16 @@ def joined(request, data):
 
 # 2 divides the batch; 3 leaves padding in every step; with 4, half of the devices have nothing in the last step.
 @pytest.mark.parametrize("count", [1, 2, 3, 4])
-def test_equals_jit_on_the_joined_batch(joined, data, count):
+def test_equals_jit_on_the_joined_batch(joined, data, count, assert_trees_close):
     config, first_state, expected, expected_metrics = joined
     devices = parallel.devices(count)
     run = epoch_function(config, "sgd", "mse", devices)
-    placed = parallel.share((first_state, *data), devices)
+    placed = parallel.replicate((first_state, *data), devices)
     state, metrics = jax.block_until_ready(run(*placed, index_batches(np.arange(SAMPLES), BATCH, count)))
 
     moved = jax.tree.map(lambda a, b: float(np.abs(a - b).max()), expected.params, first_state.params)
     assert min(jax.tree.leaves(moved)) > 1e-3
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=1e-6), state.params, expected.params)
+    assert_trees_close(state.params, expected.params, rtol=0, atol=1e-6)
     assert int(state.step) == 3
     for name in ("loss", "mae"):
         np.testing.assert_allclose(metrics[name], [scores[name] for scores in expected_metrics], rtol=1e-6)
@@ -64,14 +64,14 @@ def test_equals_jit_on_the_joined_batch(joined, data, count):
     np.testing.assert_allclose(metrics["count"] / metrics["count"].sum(), [0.4, 0.4, 0.2], rtol=1e-6)
 
 
-def test_stack_equals_jit_on_every_network_s_batches(data, count=3):
+def test_stack_equals_jit_on_the_batches_of_every_network(data, assert_trees_close, count=3):
     """Two networks, from other seeds, in other orders and at other rates, in one program."""
     config = NetworkConfig(6, 5, (8,), taaf="hidden", dropout=0.5)
     step = jax.jit(make_train_step(config, "sgd", "mse"))
     orders = np.stack([np.arange(SAMPLES), np.arange(SAMPLES)[::-1]])
     states = [init_state(config, "sgd", seed).replace(learning_rate=np.float32(RATE * seed)) for seed in (1, 2)]
     devices = parallel.devices(count)
-    stack = parallel.share((jax.tree.map(lambda *leaves: np.stack(leaves), *states), *data), devices)
+    stack = parallel.replicate((jax.tree.map(lambda *leaves: np.stack(leaves), *states), *data), devices)
     run = stacked_epoch_function(config, "sgd", "mse", devices)
     result, metrics = jax.block_until_ready(run(*stack, index_batches(orders, BATCH, count)))
 
@@ -84,7 +84,7 @@ def test_stack_equals_jit_on_every_network_s_batches(data, count=3):
             state, scores = jax.block_until_ready(step(state, *batch))
             losses.append(scores["loss"])
         mine = jax.tree.map(lambda leaf, n=network: leaf[n], result)
-        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=1e-6), mine.params, state.params)
+        assert_trees_close(mine.params, state.params, rtol=0, atol=1e-6)
         assert (int(mine.step), int(mine.seed)) == (3, network + 1)
         np.testing.assert_allclose(metrics["loss"][network], losses, rtol=1e-6)
 
@@ -101,9 +101,9 @@ def test_collectives():
     np.testing.assert_array_equal(total["a"], [18, 20])
 
 
-def test_share_puts_the_whole_array_on_every_device():
+def test_replicate_puts_the_whole_array_on_every_device():
     devices = parallel.devices(3)
-    shared = parallel.share({"a": np.arange(4.0, dtype="f4")}, devices)["a"]
+    shared = parallel.replicate({"a": np.arange(4.0, dtype="f4")}, devices)["a"]
     assert shared.sharding.device_set == set(devices)
     assert [shard.data.tolist() for shard in shared.addressable_shards] == [[0, 1, 2, 3]] * 3
 
@@ -116,7 +116,7 @@ def test_devices():
 
 @pytest.mark.parametrize("count", [0, -1, 1000])
 def test_devices_that_are_not_there(count):
-    with pytest.raises(DgexError, match=f"{count} devices asked for, but this process sees 4; choose 1 to 4"):
+    with pytest.raises(DgexError, match=f"{count} devices requested, but this process sees 4; choose 1 to 4"):
         parallel.devices(count)
 
 
@@ -129,7 +129,7 @@ def test_a_platform_that_is_not_there():
     assert "Traceback" not in done.stderr
 
 
-def test_split_gives_every_device_s_own():
+def test_split_gives_the_result_of_every_device():
     devices = parallel.devices(4)
     values = np.arange(8, dtype="f4").reshape(4, 2)
 

@@ -22,7 +22,7 @@ from dgex.protocols import (
 )
 
 
-def test_example_is_the_readme_s():
+def test_example_matches_the_readme():
     assert EXAMPLE == Protocol("keras_nadam", "mae", 5e-4, 64, 600)
     assert {learning_rate(EXAMPLE, [math.nan] * done) for done in range(600)} == {5e-4}
 

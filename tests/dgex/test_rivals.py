@@ -198,7 +198,7 @@ def test_swish_is_a_taaf_with_tied_parameters():
 
 
 @pytest.mark.parametrize("name", SHAPES)
-def test_devices_average_to_the_gradient_of_the_whole_batch(name):
+def test_devices_average_to_the_gradient_of_the_whole_batch(name, assert_trees_close):
     module, z = Rival(name), np.asarray(Z, np.float32)
     params = jax.jit(module.init)(jax.random.key(0), z)
 
@@ -207,15 +207,14 @@ def test_devices_average_to_the_gradient_of_the_whole_batch(name):
 
     over = parallel.devices(4)
     lifted = parallel.lift(lambda p, z: parallel.mean_over_devices(gradient(p, z)), over, shared=1)
-    result = jax.block_until_ready(lifted(parallel.share(params, over), z.reshape(4, 10, 7)))
-    for found, wanted in zip(*map(jax.tree.leaves, (result, jax.jit(gradient)(params, z))), strict=True):
-        np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-6)
+    result = jax.block_until_ready(lifted(parallel.replicate(params, over), z.reshape(4, 10, 7)))
+    assert_trees_close(result, jax.jit(gradient)(params, z), rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize(
     ("module", "message"),
     [
-        (Rival("relu"), "unknown learnt activation 'relu'; known: abu, pau, prelu, srelu, swish"),
+        (Rival("relu"), "unknown learnable activation 'relu'; known: abu, pau, prelu, srelu, swish"),
         (Rival("prelu", share="network"), "not 'network'"),
     ],
 )

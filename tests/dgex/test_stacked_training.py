@@ -43,10 +43,10 @@ def trained(request):
     return protocol, validation, fit_many(NETWORK, protocol, train, validation, SEEDS), alone
 
 
-def test_parameters_and_logs(trained):
+def test_parameters_and_logs(trained, assert_trees_close):
     protocol, _, together, alone = trained
     for result, expected in zip(together, alone, strict=True):
-        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=1e-5), result.params, expected.params)
+        assert_trees_close(result.params, expected.params, rtol=0, atol=1e-5)
         np.testing.assert_allclose(np.array(result.log), np.array(expected.log), rtol=1e-5)
         assert [row.epoch for row in result.log] == list(range(1, 9))
         assert result.best_epoch == expected.best_epoch
@@ -77,13 +77,13 @@ def test_every_network_keeps_its_own_best_epoch(trained):
         assert result.best_epoch == 1 + np.argmin(errors)
 
 
-def test_streaming_trains_the_same_networks(block=30):
+def test_streaming_trains_the_same_networks(assert_trees_close, block=30):
     """Blocks of 15 samples or, rounded to whole batches, 16 for each of the four networks."""
     train, validation = data(1)
     streamed = Samples(train.landmark, train.target, train.devices, block)
     resident, again = (fit_many(NETWORK, NADAM, part, validation, SEEDS) for part in (train, streamed))
     for result, expected in zip(again, resident, strict=True):
-        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=1e-5), result.params, expected.params)
+        assert_trees_close(result.params, expected.params, rtol=0, atol=1e-5)
 
 
 def test_order_of_seeds_and_of_folders(tmp_path):

@@ -39,10 +39,6 @@ def forward(params, landmark):
     return hidden @ params["outputs"]["kernel"] + params["outputs"]["bias"]
 
 
-def assert_same(params, expected):
-    jax.tree.map(np.testing.assert_array_equal, params, expected)
-
-
 @pytest.fixture(scope="module")
 def train():
     return place(*arrays(50), parallel.devices(1))
@@ -146,7 +142,7 @@ def test_best_epoch_is_returned(run, validation):
     assert all(abs(mae / error - 1) > 1e-4 for error in errors if error != min(errors))
 
 
-def test_first_epoch_s_loss_is_the_mean_over_samples(train, validation):
+def test_loss_of_the_first_epoch_is_the_mean_over_samples(train, validation):
     """With a rate too small to change anything every step has the initial parameters; 50 = 3 * 16 + 2."""
     config, protocol = replace(NETWORK, dropout=0.0), replace(PROTOCOL, learning_rate=1e-12, loss="mse", epochs=1)
     (row,) = fit(config, protocol, train, validation, 0).log
@@ -155,7 +151,7 @@ def test_first_epoch_s_loss_is_the_mean_over_samples(train, validation):
     assert row.train_mae == pytest.approx(np.abs(error).mean(), rel=1e-5)
 
 
-def test_fit_is_a_loop_of_steps(train):
+def test_fit_is_a_loop_of_steps(train, assert_trees_close):
     """Written out with the step alone, in the order that seed and epoch draw."""
     protocol = Protocol("sgd", "mse", 0.1, batch=16, epochs=2)
     result = fit(NETWORK, protocol, train, train, 5)
@@ -168,7 +164,7 @@ def test_fit_is_a_loop_of_steps(train):
             chosen = order[first : first + 16]
             row, weight = np.arange(len(chosen), dtype=np.int32), np.ones(len(chosen), "f4")
             state, _ = jax.block_until_ready(step(state, train.landmark[chosen], train.target[chosen], row, weight))
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=1e-6), result.params, state.params)
+    assert_trees_close(result.params, state.params, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize(("devices", "batch"), [(1, 8), (3, 8), (4, 2)])
@@ -184,21 +180,21 @@ def test_evaluation_covers_every_sample_once(run, validation, devices, batch):
     np.testing.assert_allclose(scores.pearson, expected, rtol=1e-5)
 
 
-def test_same_seed_same_bits(run, train, validation):
+def test_same_seed_same_bits(run, train, validation, assert_trees_close):
     result, _ = run
     again = fit(NETWORK, PROTOCOL, train, validation, 0)
-    assert_same(again.params, result.params)
+    assert_trees_close(again.params, result.params)
     assert str(again.log) == str(result.log)
     other = fit(NETWORK, replace(PROTOCOL, epochs=1), train, validation, 1)
     assert other.log[0].train_loss != result.log[0].train_loss
 
 
 @pytest.mark.parametrize("block", [49, 20])
-def test_streaming_trains_the_same_network(run, train, validation, block):
+def test_streaming_trains_the_same_network(run, train, validation, block, assert_trees_close):
     result, _ = run
     streamed = Samples(train.landmark, train.target, train.devices, block)
     again = fit(NETWORK, PROTOCOL, streamed, validation, 0)
-    assert_same(again.params, result.params)
+    assert_trees_close(again.params, result.params)
     assert str(again.log) == str(result.log)
 
 
@@ -237,7 +233,7 @@ def test_non_finite_loss_names_the_epoch(train, validation, tmp_path):
 
 
 @pytest.mark.parametrize("seeds", [(0,), (0, 1)])
-def test_what_training_had_before_it_diverged(train, validation, tmp_path, monkeypatch, seeds):
+def test_what_training_had_before_it_diverged(train, validation, tmp_path, monkeypatch, seeds, assert_trees_close):
     """The fits of the three epochs before, as if no more had been asked for."""
     expected = fit_many(NETWORK, replace(PROTOCOL, epochs=3), train, validation, seeds)
     for module in (training, stacked_training):
@@ -246,7 +242,7 @@ def test_what_training_had_before_it_diverged(train, validation, tmp_path, monke
         fit_many(NETWORK, PROTOCOL, train, validation, seeds)
     for found, fitted in zip(stopped.value.fits, expected, strict=True):
         assert len(found.log) == 3 and str(found.log) == str(fitted.log)
-        assert_same(found.params, fitted.params)
+        assert_trees_close(found.params, fitted.params)
 
 
 def test_nothing_before_it_diverged(train, validation, monkeypatch):

@@ -5,7 +5,14 @@ import importlib
 
 import pytest
 
-EXAMPLES = {"dgex.taaf": {"taaf", "TAAF"}, "dgex.model.in_memory": {"predict"}}
+EXAMPLES = {
+    "dgex.taaf": {"taaf", "TAAF"},
+    "dgex.networks": {"NetworkConfig"},
+    "dgex.training": {"fit"},
+    "dgex.estimator": {"TAAFRegressor"},
+    "dgex.model.directory": {"load_model"},
+    "dgex.model.in_memory": {"predict"},
+}
 
 
 @pytest.mark.parametrize("module", EXAMPLES)

@@ -15,7 +15,7 @@ from dgex import parallel
 from dgex.data.normalization import unstandardize
 from dgex.errors import DgexError
 from dgex.model.directory import load_model
-from dgex.networks import predict
+from dgex.networks import forward
 from experiments import authors_example
 
 
@@ -78,7 +78,7 @@ def test_models_predict_on_the_scale_of_the_files(done: Path, folder: Path, name
     assert model.reference.target_genes.ensembl == tuple(frames["tg"].columns)
     raw = frames["lm"].to_numpy(np.float32)
     scaler = model.reference.landmark_scaler
-    output = predict(model.config, model.params, (raw - scaler.mean) / scaler.sd)
+    output = forward(model.config, model.params, (raw - scaler.mean) / scaler.sd)
     inferred = unstandardize(np.asarray(output), model.reference.target_scaler)
     error = np.abs(inferred - frames["tg"].to_numpy()).mean()
     minimum = json.loads((done / "results.json").read_text())["minimum_over_epochs_mae"][name]["test"]

@@ -49,7 +49,7 @@ def test_uncorrelated_landmarks_are_thresholded():
 
 @pytest.mark.parametrize("samples", [200, 15])
 @pytest.mark.parametrize("penalty", [0.02, 0.2])
-def test_it_is_scikit_learn_s(samples, penalty):
+def test_lasso_matches_scikit_learn(samples, penalty):
     train, _ = problem(samples)
     ((value, model),) = lasso_models(products(train), [penalty])
     peer = scikit_learn(train, penalty)

@@ -42,7 +42,7 @@ def test_mean_predictor():
 
 # Fewer samples than landmarks leave x^T x singular; scikit-learn too takes the weights of least norm then.
 @pytest.mark.parametrize("samples", [60, 13, 12, 8, 2])
-def test_least_squares_is_scikit_learn_s(samples):
+def test_least_squares_matches_scikit_learn(samples):
     train, _ = problem(samples)
     model, peer = least_squares(products(train)), fitted(LinearRegression(), train)
     np.testing.assert_allclose(model.weights, peer.weights, rtol=1e-7, atol=1e-8)
@@ -59,7 +59,7 @@ def test_least_squares_of_equal_landmarks_shares_the_weight():
 
 @pytest.mark.parametrize("samples", [60, 8])
 @pytest.mark.parametrize("penalty", [0.1, 10.0, 1000.0])
-def test_ridge_is_scikit_learn_s(samples, penalty):
+def test_ridge_matches_scikit_learn(samples, penalty):
     train, validation = problem(samples)
     model, peer = ridge(products(train), penalty), fitted(Ridge(alpha=penalty), train)
     np.testing.assert_allclose(model.weights, peer.weights, rtol=1e-8, atol=1e-10)

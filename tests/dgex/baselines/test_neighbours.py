@@ -53,7 +53,7 @@ def test_a_target_is_the_mean_of_its_nearest_landmarks():
 
 
 @pytest.mark.parametrize("k", [1, 3, 12])
-def test_nearest_genes_are_scikit_learn_s(k):
+def test_nearest_genes_match_scikit_learn(k):
     train, validation = problem()
     found = nearest_genes(products(train), k).predict(validation.landmark)
     # Genes are the points, training samples the coordinates.
@@ -73,7 +73,7 @@ def test_number_of_genes_is_chosen_on_validation():
 
 
 @pytest.mark.parametrize("k", [1, 5, 60])
-def test_nearest_samples_are_scikit_learn_s(monkeypatch, k):
+def test_nearest_samples_match_scikit_learn(monkeypatch, k):
     monkeypatch.setattr(neighbours, "BATCH", 17)  # does not divide the 40 samples
     train, validation = problem()
     model = NearestSamples(train, k)

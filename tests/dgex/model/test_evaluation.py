@@ -106,7 +106,7 @@ def test_missing_values_are_not_scored(model, whole, inferred):
     assert scores["network"]["zscore_mae"] == pytest.approx(expected, abs=5e-3)
 
 
-def test_a_profile_s_truth_does_not_depend_on_the_others(model, whole):
+def test_truth_of_a_profile_does_not_depend_on_the_others(model, whole):
     values = whole.load()
     values[3, 50:] = np.nan
     profiles = np.hstack([values[:, :LANDMARKS], values[:, :BOTH], values[:, LANDMARKS:]])

@@ -1,5 +1,6 @@
 """What a training may look at, and that a model's scores are those of its predictions, in numpy and float64."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,13 +33,15 @@ def evaluated(model: Model, dataset: Dataset) -> dict:
     return dict(evaluate_model(model, "other.h5", dataset, parallel.devices(1)))
 
 
-def assert_same(model: Model, other: Model) -> None:
-    """But for the provenance."""
-    for part in ("params", "factors", "reliability", "reference"):
-        leaves = [jax.tree.leaves(_plain(getattr(each, part))) for each in (model, other)]
-        assert len(leaves[0]) == len(leaves[1]) > 1
-        for one, same in zip(*leaves, strict=True):
-            np.testing.assert_array_equal(one, same)
+@pytest.fixture(scope="session")
+def assert_same(assert_trees_close: Callable[..., None]) -> Callable[[Model, Model], None]:
+    """Compares two models but for the provenance."""
+
+    def compare(model: Model, other: Model) -> None:
+        for part in ("params", "factors", "reliability", "reference"):
+            assert_trees_close(*(_plain(getattr(each, part)) for each in (model, other)))
+
+    return compare
 
 
 def _plain(value):
@@ -90,7 +93,7 @@ def test_quantiles_and_scaler_are_of_the_training_landmarks(small_data, small_mo
     assert small_model.reference.landmark_genes is small_data.landmark_genes
 
 
-def test_nothing_is_fitted_on_test_profiles(small_data, small_model):
+def test_nothing_is_fitted_on_test_profiles(small_data, small_model, assert_same):
     test = split_of(small_data, "test")
     random = np.random.default_rng(1)
     landmark, target = small_data.landmark.copy(), small_data.target.copy()
@@ -104,7 +107,7 @@ def test_nothing_is_fitted_on_test_profiles(small_data, small_model):
     assert scores[0]["test"]["network"]["zscore_mae"] + 1 < scores[1]["test"]["network"]["zscore_mae"]
 
 
-def test_only_intervals_factors_and_the_epoch_know_the_validation_profiles(small_data, small_model):
+def test_only_intervals_factors_and_the_epoch_know_the_validation_profiles(small_data, small_model, assert_trees_close):
     """With one epoch there is nothing to choose: the same network whatever the validation values."""
     validation = split_of(small_data, "validation")
     target = small_data.target.copy()
@@ -114,7 +117,7 @@ def test_only_intervals_factors_and_the_epoch_know_the_validation_profiles(small
         train_model(data, DATA, NETWORK, short, 0, parallel.devices(1))
         for data in (small_data, replace(small_data, target=target))
     ]
-    jax.tree.map(np.testing.assert_array_equal, models[0].params, models[1].params)
+    assert_trees_close(models[0].params, models[1].params)
     assert (models[0].reliability.half_width < models[1].reliability.half_width).all()
 
 
@@ -206,7 +209,7 @@ def test_provenance(small_data, small_model):
     assert {"dgex", "python", "jax", "flax", "optax", "numpy"} == set(made["versions"])
 
 
-def test_evaluating_on_the_training_data_gives_the_provenance_s_scores(small_data, small_model):
+def test_evaluating_on_the_training_data_gives_the_scores_in_the_provenance(small_data, small_model):
     scores = evaluated(small_model, small_data)
     assert list(scores) == ["train", "validation", "test"]
     for split in ("validation", "test"):
@@ -220,11 +223,10 @@ def test_evaluating_on_the_training_data_gives_the_provenance_s_scores(small_dat
     assert (scores["test"]["profiles"], scores["test"]["studies"]) == (60, ["GSE5", "GSE6"])
 
 
-def test_devices_agree(small_data, small_model):
+def test_devices_agree(small_data, small_model, assert_trees_close):
     other = train(small_data, devices=3)
     assert other.provenance["devices"] == "3 x cpu"
-    for one, same in zip(*(jax.tree.leaves(model.params) for model in (small_model, other)), strict=True):
-        np.testing.assert_allclose(one, same, atol=5e-4)  # Nadam magnifies rounding
+    assert_trees_close(other.params, small_model.params, rtol=1e-7, atol=5e-4)  # Nadam magnifies rounding
     scores = [dict(evaluate_model(small_model, "it", small_data, parallel.devices(count))) for count in (1, 4)]
     assert scores[0]["test"]["coverage"] == scores[1]["test"]["coverage"]
     assert scores[0]["test"]["network"]["zscore_mae"] == pytest.approx(scores[1]["test"]["network"]["zscore_mae"])
@@ -234,7 +236,7 @@ class Stop(Exception):
     """Raised after an epoch, as an interrupt would be."""
 
 
-def test_resuming_gives_the_same_model(small_data, small_model, tmp_path):
+def test_resuming_gives_the_same_model(small_data, small_model, tmp_path, assert_same):
     def stop(row, seconds):
         if row.epoch == 2:
             raise Stop

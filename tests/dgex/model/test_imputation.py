@@ -76,7 +76,7 @@ def test_whole_profiles_stay_as_they_are():
     np.testing.assert_allclose(distance, conditional(zscores, covariance_of(known))[1], rtol=1e-5)
 
 
-def test_a_profile_s_numbers_do_not_depend_on_the_others():
+def test_numbers_of_a_profile_do_not_depend_on_the_others():
     random = np.random.default_rng(2)
     known = model(random, 30, 4, 0.3)
     zscores = drawn(random, known, 12)

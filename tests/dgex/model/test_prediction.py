@@ -109,7 +109,7 @@ def test_log2_profiles(small_model, landmark, table):
     assert prediction.expression.row_id == genes.landmark_genes.ensembl + genes.target_genes.ensembl[8:]
 
 
-def test_measured_landmarks_are_carried_through_on_the_model_s_scale(small_data, whole, landmark):
+def test_measured_landmarks_are_carried_through_on_the_scale_of_the_model(small_data, whole, landmark):
     """The profile's order of genes stays, and the values are those of the training data."""
     np.testing.assert_array_equal(whole[:, :24].argsort(axis=1), landmark.argsort(axis=1))
     assert np.abs(np.sort(whole[:, :24]).mean(axis=0) - np.sort(small_data.landmark).mean(axis=0)).max() < 0.1

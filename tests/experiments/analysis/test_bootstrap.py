@@ -116,7 +116,7 @@ def test_percentiles_by_the_number_of_seeds():
     assert interval(values, np.arange(12), np.linspace(-1, 1, 10_001)) == pytest.approx((2 * level - 1, 1 - 2 * level))
 
 
-def test_percentiles_by_welch_s_degrees_of_freedom():
+def test_percentiles_by_welch_degrees_of_freedom():
     """A balanced table's two variances are those of two samples' means, whose df scipy's Welch test knows."""
     by_study, by_seed = np.random.default_rng(0).normal(size=8), np.random.default_rng(1).normal(size=3)
     values = by_seed[:, None] + np.repeat(by_study, 4)

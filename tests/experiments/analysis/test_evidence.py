@@ -89,7 +89,7 @@ def test_a_single_source_has_no_folds() -> None:
     np.testing.assert_allclose(found.sample, arrays["test"][:, :3].mean(2), rtol=1e-5)
 
 
-def test_a_cohort_s_errors_are_averaged_over_sources() -> None:
+def test_errors_of_a_cohort_are_averaged_over_sources() -> None:
     run, arrays = made(NETWORK, 3)
     found = errors(run, "rna")
     expected = arrays["rna"].mean(0)

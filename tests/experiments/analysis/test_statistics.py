@@ -119,7 +119,7 @@ def test_intervals_are_those_of_samples_and_of_their_studies(compared):
         assert ends[0] < values.mean() < ends[1]
 
 
-def test_tests_are_scipy_s_over_studies_and_seeds():
+def test_tests_over_studies_and_seeds_match_scipy():
     a, b = draw(0, 2, seeds=7), draw(0.01, 3, seeds=7)
     compared = compare(average("a", a, STUDY), average("b", b, STUDY))
     assert compared.p_studies == stats.wilcoxon(by_study((a - b).mean((0, 2)))).pvalue
@@ -157,7 +157,7 @@ def test_folds_of_one_study_are_studies(compared):
     assert folds == {key: value for key, value in asdict(compared).items() if key != "folds"}
 
 
-def test_what_a_fold_s_studies_share_widens_the_interval():
+def test_what_studies_of_a_fold_share_widens_the_interval():
     """Five folds of four studies that move together: four times the studies are no four times the evidence."""
     random = np.random.default_rng(4)
     study = [f"GSE{i:02}" for i in range(20) for _ in range(5)]
@@ -206,7 +206,7 @@ def test_holm_by_hand():
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=8), st.randoms(use_true_random=False))
-def test_holm_is_the_closure_of_bonferroni_s_test(p, random):
+def test_holm_is_the_closure_of_the_bonferroni_test(p, random):
     """The corrected p is the largest Bonferroni p among all subsets with it; a permutation permutes the result."""
     corrected = holm(p)
     for i, value in enumerate(p):

@@ -76,7 +76,7 @@ def test_held_out_samples(loaded: Loaded, sources: Sources) -> None:
     assert cohort.target.shape == (42, 12) and len(set(cohort.study)) == 6
 
 
-def test_a_cohort_s_missing_genes_are_not_measured(loaded: Loaded) -> None:
+def test_missing_genes_of_a_cohort_are_not_measured(loaded: Loaded) -> None:
     genes, inputs = loaded.dataset.target_genes.ensembl, loaded.dataset.landmark_genes.ensembl
     missing = [name for name in genes if name not in inputs][:2]  # as the cohort was made
     _, cohort = loaded.held_out()

@@ -164,7 +164,7 @@ def no_prepared_file(folder: Path) -> None:
         (no_prepared_file, "notes.h5: "),
     ],
 )
-def test_a_folder_that_is_no_study_s(folder: Path, spoil: Callable[[Path], None], said: str) -> None:
+def test_a_folder_that_belongs_to_no_study(folder: Path, spoil: Callable[[Path], None], said: str) -> None:
     spoil(folder)
     with pytest.raises(DgexError) as refused:
         find_sources(folder)

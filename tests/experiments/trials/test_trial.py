@@ -63,7 +63,7 @@ def same(a: Outcome, b: Outcome) -> None:
         assert getattr(a, name) == getattr(b, name)
 
 
-def test_the_mean_predictor_s_errors_are_those_of_the_targets(folder: Path, loaded: Loaded) -> None:
+def test_errors_of_the_mean_predictor_are_those_of_the_targets(folder: Path, loaded: Loaded) -> None:
     outcome = read(MEAN, loaded.source.identity, folder)
     columns = random_subset(40, 12)
     target = loaded.dataset.zscores("test")[1][:, columns].astype(float)
@@ -100,7 +100,7 @@ def test_ridge_is_chosen_on_validation_samples(folder: Path, loaded: Loaded) -> 
     np.testing.assert_allclose(outcome.held_out_errors["test"].sample[0], error("test").mean(1), rtol=1e-3)
 
 
-def test_a_network_s_outcome(outcome: Outcome, loaded: Loaded) -> None:
+def test_outcome_of_a_network(outcome: Outcome, loaded: Loaded) -> None:
     assert set(outcome.held_out_errors) == {"test", "rna"}
     # 15 landmarks, hidden 6 and 5, 12 targets; a TAAF has four parameters a unit, of which gamma is the dense bias.
     weights = 15 * 6 + 6 * 5 + 5 * 12
@@ -245,7 +245,7 @@ def test_identity_is_json_without_the_label() -> None:
         (NETWORK, {"sha256": "00", "cohorts": {}}, "data"),
     ],
 )
-def test_another_trial_s_outcome(folder: Path, loaded: Loaded, asked: Trial, data: dict | None, differs: str) -> None:
+def test_outcome_of_another_trial(folder: Path, loaded: Loaded, asked: Trial, data: dict | None, differs: str) -> None:
     for look in (read, check):
         with pytest.raises(DgexError) as refused:
             look(asked, data or loaded.source.identity, folder)
