@@ -21,26 +21,31 @@ ENTREZ = frozenset(
 POSITION = (
     "begin chr chrom chromend chromosome chromosomename chromosomescaffoldname chromstart contig coord coordinate "
     "coordinates end endposition geneend geneendbp genestart genestartbp position reference seqid seqname seqnames "
-    "start startposition strand transcriptend transcriptendbp transcriptionstartsite transcriptionstartsitetss "
+    "score start startposition strand transcriptend transcriptendbp transcriptionstartsite transcriptionstartsitetss "
     "transcriptstart transcriptstartbp txend txstart"
 )
 SIZE = (
-    "cdslength efflength effectivelength exoncount exoniclength exonlength genelength length lengthbp lengthkb "
-    "mergedlength numexons numtranscripts transcriptcount transcriptlength transcriptlengthincludingutrsandcds "
-    "unionlength width gccontent genegccontent percentagegenegccontent hgncid taxid taxonid"
+    "exoncount genelengthbp genelengthkb kb lengthbp lengthkb nexons ntranscripts numexons numtranscripts "
+    "transcriptcount transcriptlengthincludingutrsandcds width gccontent genegccontent percentagegenegccontent hgncid "
+    "taxid taxonid"
 )
+# What DESeq2, edgeR and limma say of a gene in all samples, which people keep beside the counts.
+TESTED = "adjpval adjpvalue aveexpr basemean fdr lfcse log2fc log2foldchange logcpm logfc padj pval pvalue qval qvalue"
 # How sure a quantifier is of its values: of RSEM, Cufflinks, StringTie, and of BeadStudio, which has them a sample.
 CERTAINTY = (
     "coverage fpkmconfhi fpkmconflo isopct isopctfrompmetpm posteriormeancount posteriorstandarddeviationofcount "
     "pmefpkm pmetpm fpkmcilowerbound fpkmciupperbound fpkmcoefficientofquartilevariation tpmcilowerbound "
     "tpmciupperbound tpmcoefficientofquartilevariation"
 )
-OF_A_SAMPLE = ("detectionpval", "detectionpvalue", "beadstderr", "avgnbeads")  # after the sample's name
+ENDS = (
+    "length",  # of genes, transcripts, exons, ...: effective, merged, median
+    *("detectionpval", "detectionpvalue", "beadstderr", "avgnbeads"),  # after a sample's name
+)
 # Reads that are no gene's: of htseq-count and STAR.
 UNASSIGNED = (
     "alignmentnotunique ambiguous nambiguous nmultimapping nnofeature nofeature notaligned nunmapped toolowaqual"
 )
-ANNOTATION = ENTREZ.union(POSITION.split(), SIZE.split(), CERTAINTY.split(), UNASSIGNED.split())
+ANNOTATION = ENTREZ.union(POSITION.split(), SIZE.split(), TESTED.split(), CERTAINTY.split(), UNASSIGNED.split())
 
 # The columns that quantifiers fill for one sample, the best profile first. Genes are compared by rank within a profile:
 # what is per length of transcript comes before numbers of reads, which grow with it.
@@ -140,4 +145,4 @@ def _keys(names: Sequence[str]) -> list[str]:
 
 
 def _is_annotation(key: str) -> bool:
-    return key in ANNOTATION or key.endswith(OF_A_SAMPLE)
+    return key in ANNOTATION or key.endswith(ENDS)

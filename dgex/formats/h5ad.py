@@ -66,7 +66,7 @@ def h5ad_table(path: Path, file: h5py.File, layer: str | None = None) -> Express
         with reading(path):
             matrix = dataset_at(file, name, 2)
             dtype, found = matrix.dtype, matrix.shape
-        if found != shape or dtype.kind not in "fiub":
+        if found != shape or dtype.kind not in "fiu":
             raise DgexError(f"{path}: /{name} is {found} of {dtype}; store {shape} numbers, as obs and var have names")
         blocks = matrix_blocks(path, matrix)
     return Expression(row_id, sample_id, blocks, row_metadata, sample_metadata, _kind(KIND, layer))
@@ -113,6 +113,8 @@ def from_anndata(adata: Any, layer: str | None = None) -> Expression:
     sample_id, sample_metadata = _columns(adata.obs)
     row_id, row_metadata = _columns(var)
     shape = len(sample_id), len(row_id)
+    if matrix.dtype.kind not in "fiu":
+        raise DgexError(f"{source}: {name} holds {matrix.dtype}; store numbers")
 
     def blocks(most: int) -> Iterator[Block]:
         group = max(1, most // len(row_id))
@@ -247,10 +249,13 @@ def _sparse_blocks(
     lines, width = shape if by_samples else shape[::-1]
     with reading(path):
         data, indices, starts = (dataset_at(group, name, 1) for name in ("data", "indices", "indptr"))
-        kinds = data.dtype.kind in "fiub" and indices.dtype.kind in "iu" and starts.dtype.kind in "iu"
+        kinds = data.dtype, indices.dtype, starts.dtype
         declared = tuple(np.ravel(group.attrs["shape"]).tolist())
         name = group.name
-        if declared != shape or starts.shape != (lines + 1,) or not kinds:
+        if kinds[0].kind not in "fiu" or not {kinds[1].kind, kinds[2].kind} <= set("iu"):
+            held = "data of {}, indices of {} and an indptr of {}".format(*kinds)
+            raise DgexError(f"{path}: {name} has {held}; store numbers at whole numbers' places")
+        if declared != shape or starts.shape != (lines + 1,):
             raise DgexError(
                 f"{path}: {name} is {declared} with {len(starts) - 1} lines; obs and var have {shape} names"
             )

@@ -18,7 +18,7 @@ from dgex.errors import DgexError
 from dgex.formats.content import first_bytes, open_content, reading
 from dgex.formats.expression import Block, text_column
 
-NOT_MEASURED = {"", "na", "n/a", "null", "nan"}  # in any case
+NOT_MEASURED = {"", "na", "n/a", "null", "nan", "-nan", "none", "<na>", "#na", "#n/a"}  # in any case
 NOT_KNOWN = {"", "-666", "-666.0", "nan", "NaN"}  # in metadata; NA may be the name of something
 INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,17})")  # no leading zeros: 007 is a name
 NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]*)?([eE][+-]?[0-9]+)?")
@@ -54,15 +54,17 @@ def read_lines(path: Path) -> Lines:
                 yield number, line.rstrip("\r\n")
 
 
-def leading_fields(path: Path, number: int, line: str, fields: int, width: int, padding: int = 0) -> list[str]:
+def leading_fields(path: Path, number: int, line: str, fields: int, width: int) -> list[str]:
     """Splits off the first ``fields`` of a line.
 
+    Empty ones behind ``width`` do not count: Excel fills lines up with them, though not every line.
+
     Raises:
-      DgexError: the line has not ``width`` fields, and then ``padding`` empty ones.
+      DgexError: the line has not ``width`` fields.
     """
-    if padding and not any(field.strip() for field in line.rsplit("\t", padding)[1:]):
-        width += padding
     found = line.count("\t") + 1
+    if found > width and not any(field.strip() for field in fields_between(line, width, found)):
+        found = width
     if found != width:
         if line.lstrip().startswith("<"):
             raise DgexError(f"{path}: goes on as a web page from line {number} on; download it again")
@@ -72,10 +74,9 @@ def leading_fields(path: Path, number: int, line: str, fields: int, width: int, 
     return line.split("\t", fields)[:fields]
 
 
-def padding_of(line: str, width: int) -> int:
-    """Counts the empty fields that a line of ``width`` or more has behind these: Excel fills lines up with tabs."""
-    extra = max(0, line.count("\t") + 1 - width)
-    return 0 if any(field.strip() for field in line.rsplit("\t", extra)[1:]) else extra
+def fields_between(line: str, start: int, stop: int) -> list[str]:
+    """Splits off the fields of a line from ``start``, 1 or more, to before ``stop``."""
+    return line.rsplit("\t", line.count("\t") + 1 - start)[1:][: stop - start]
 
 
 def value_blocks(
@@ -85,16 +86,14 @@ def value_blocks(
     samples: int,
     rows: int,
     read: Callable[[Path], Lines] = read_lines,
-    behind: int = 0,
     aside: Collection[int] = (),
 ) -> Callable[[int], Iterator[Block]]:
     """The ``blocks`` of an ``Expression`` whose ``rows`` begin at line ``first``, after ``fields`` other fields.
 
-    A block is a group of lines: all samples x some rows.
+    More fields may follow the values. A block is a group of lines: all samples x some rows.
 
     Args:
       read: gives the file's lines, with their fields separated by tabs.
-      behind: how many fields follow the values.
       aside: numbers of lines that are none of the rows.
 
     Raises:
@@ -107,7 +106,7 @@ def value_blocks(
             body = (line for line in lines if line[0] >= first and line[0] not in aside)
             for start in range(0, rows, group):
                 stop = min(start + group, rows)
-                yield slice(0, samples), slice(start, stop), _parse(path, islice(body, stop - start), fields, behind).T
+                yield slice(0, samples), slice(start, stop), _parse(path, islice(body, stop - start), fields, samples).T
 
     return blocks
 
@@ -140,11 +139,12 @@ def _line_end(path: Path) -> str:
     return "\r" if bare else "\n"
 
 
-def _parse(path: Path, lines: Iterator[tuple[int, str]], fields: int, behind: int) -> np.ndarray:
-    """The values of some lines between so many other fields, float32 [lines, samples]."""
+def _parse(path: Path, lines: Iterator[tuple[int, str]], fields: int, samples: int) -> np.ndarray:
+    """The values of some lines after so many other fields, float32 [lines, samples]."""
     numbers, rows = [], []
     with np.errstate(over="ignore"):  # becomes infinite, which is refused below
         for number, line in lines:
+            behind = line.count("\t") + 1 - fields - samples  # empty fields not in every line, perhaps
             rows.append(_row(path, number, line.split("\t", fields)[-1].rsplit("\t", behind)[0]))
             numbers.append(number)
     values = np.array(rows)

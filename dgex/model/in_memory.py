@@ -203,7 +203,9 @@ def _table(model: Model, data: Any, layer: str | None = None) -> Expression:
 
 def _numbers(frame: Any) -> tuple[np.ndarray, np.ndarray]:
     """The positions of the rows and of the columns of a DataFrame that are measurements."""
-    numeric = frame.set_axis(range(frame.shape[1]), axis=1).select_dtypes("number").columns.to_numpy(int)
+    # Turned frames with a column of text have objects for numbers.
+    kinds = frame.set_axis(range(frame.shape[1]), axis=1).infer_objects()
+    numeric = kinds.select_dtypes("number").columns.to_numpy(int)
     axes = frame.index, frame.columns[numeric]
     rows, columns = (np.array(measurements("the DataFrame", plain_ids(map(str, axis))), int) for axis in axes)
     return rows, numeric[columns]

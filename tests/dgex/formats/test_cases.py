@@ -15,7 +15,7 @@ import pytest
 from dgex import load_model, parallel
 from dgex.cli import app
 from dgex.formats.opening import open_expression
-from dgex.model.prediction import Request, predict
+from dgex.model.prediction import Request, predict_table
 
 Rows = list[list[str]]
 
@@ -86,7 +86,7 @@ def profiles(tmp_path_factory):
     def read(path: Path) -> tuple[tuple[str, ...], np.ndarray]:
         with (
             open_expression(path) as table,
-            predict(model, path, table, Request(), parallel.devices(1), folder) as prediction,
+            predict_table(model, path, table, Request(), parallel.devices(1), folder) as prediction,
         ):
             return prediction.expression.sample_id, prediction.expression.load()
 
