@@ -1,7 +1,7 @@
-"""The example networks in Keras and in PyTorch, as their users would write them: what dgex is measured against.
+"""Builds the example networks in Keras and in PyTorch, as their users would write them, to compare dgex with.
 
-Both take the weights of a dgex network, so that they can be shown to be the same function, and both train as EXAMPLE
-says: mean absolute error and Nadam with Keras's momentum schedule, the samples in a new order every epoch.
+Both take the weights of a dgex network, so that they can be checked to compute the same function. Both train by the
+protocol EXAMPLE: mean absolute error and Nadam with Keras's momentum schedule, the samples in a new order every epoch.
 """
 
 import os
@@ -15,48 +15,48 @@ import numpy as np
 from dgex import networks, protocols
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-# PyTorch's threads wait for each other by spinning, which on a machine with anything else to do makes a step many times
-# slower, to the peer's disadvantage. Read when PyTorch is first imported.
+# PyTorch's threads wait for each other by spinning. On a machine that runs other programs as well, this makes a step
+# many times slower, to the peer's disadvantage. The variable is read when PyTorch is first imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 
 class Network(Protocol):
-    """A network with its training data, in some framework."""
+    """Describes a network with its training data, in any framework."""
 
     def parameters(self) -> int:
-        """How many numbers are learnt."""
+        """Counts the learnable parameters."""
 
     def predict(self, landmark: np.ndarray) -> np.ndarray:
-        """Predictions without dropout."""
+        """Predicts targets [samples, targets] from landmarks [samples, landmarks], without dropout."""
 
     def train_epoch(self) -> None:
-        """Trains on all samples once, and returns when that is done."""
+        """Trains for one epoch, and returns when the computation is complete."""
 
 
 Make = Callable[[networks.NetworkConfig, protocols.Protocol, networks.Params, np.ndarray, np.ndarray], Network]
 
 
 class Peer(NamedTuple):
-    """One way to run another framework."""
+    """Holds a framework to compare with, and the way in which it is run."""
 
     name: str
     package: str
     make: Make
-    goal: float  # how many times as fast dgex means to be
+    goal: float  # how many times as fast dgex should be
 
 
 def weights_in_order(params: networks.Params) -> list[np.ndarray]:
-    """The arrays of an example network, in the order in which a forward pass meets them."""
+    """Lists the arrays of an example network in the order in which a forward pass uses them."""
     ordered = []
     for layer in sorted(name for name in params if "kernel" in params[name]):
         ordered += [params[layer][name] for name in ("kernel", "bias") if name in params[layer]]
-        if four := params.get(f"{layer}_taaf"):
-            ordered += [four[name] for name in ("beta", "gamma", "alpha", "delta")]
+        if taaf := params.get(f"{layer}_taaf"):
+            ordered += [taaf[name] for name in ("beta", "gamma", "alpha", "delta")]
     return [np.array(weight) for weight in ordered]
 
 
 class KerasNetwork:
-    """A ``keras.Sequential`` trained by ``fit``; a TAAF is two affine layers around an activation."""
+    """Trains a ``keras.Sequential`` by ``fit``; a TAAF is two affine layers around an activation."""
 
     def __init__(
         self, config: networks.NetworkConfig, protocol: protocols.Protocol, params: networks.Params,
@@ -65,7 +65,7 @@ class KerasNetwork:
         import keras
 
         class Affine(keras.layers.Layer):
-            """``scale * x + shift``, one of each a unit."""
+            """Computes ``scale * x + shift``, with a learnable scale and shift for each unit."""
 
             def build(self, shape: tuple) -> None:
                 self.scale = self.add_weight(shape=shape[-1:], initializer="ones")
@@ -110,7 +110,7 @@ class KerasNetwork:
 
 
 class TorchNetwork:
-    """An ``nn.Sequential`` run eagerly; the samples are tensors already, so no loader stands in the way."""
+    """Trains an ``nn.Sequential`` eagerly; the samples are tensors already, so that no data loader takes time."""
 
     def __init__(
         self, config: networks.NetworkConfig, protocol: protocols.Protocol, params: networks.Params,
@@ -120,7 +120,7 @@ class TorchNetwork:
         from torch import nn
 
         class Affine(nn.Module):
-            """``scale * x + shift``, one of each a unit."""
+            """Computes ``scale * x + shift``, with a learnable scale and shift for each unit."""
 
             def __init__(self, units: int) -> None:
                 super().__init__()
@@ -146,7 +146,7 @@ class TorchNetwork:
         with torch.no_grad():
             for parameter, weight in zip(self.model.parameters(), weights_in_order(params), strict=True):
                 parameter.copy_(torch.from_numpy(weight).T if weight.ndim == 2 else torch.from_numpy(weight))
-        # Keras's epsilon; the momentum schedule of NAdam is that of Keras.
+        # The epsilon is Keras's; NAdam's momentum schedule is the same as Keras's.
         self.optimizer = torch.optim.NAdam(self.model.parameters(), protocol.learning_rate, eps=1e-7)
         self.batch = protocol.batch
         self.landmark, self.target = torch.from_numpy(landmark), torch.from_numpy(target)
@@ -164,9 +164,9 @@ class TorchNetwork:
         import torch
 
         self.model.train()
-        for chosen in torch.randperm(len(self.landmark)).split(self.batch):
+        for batch in torch.randperm(len(self.landmark)).split(self.batch):
             self.optimizer.zero_grad()
-            loss = torch.nn.functional.l1_loss(self.model(self.landmark[chosen]), self.target[chosen])
+            loss = torch.nn.functional.l1_loss(self.model(self.landmark[batch]), self.target[batch])
             loss.backward()
             self.optimizer.step()
 
@@ -180,7 +180,7 @@ PEERS = (
 
 
 def installed_peers() -> list[Peer]:
-    """The peers that can run here; says which cannot."""
+    """Lists the peers whose packages are installed, and prints which are skipped."""
     for peer in PEERS:
         if not find_spec(peer.package):
             print(f"{peer.name}: skipped, {peer.package} is not installed (see benchmarks/requirements.txt)")

@@ -1,4 +1,4 @@
-"""Times ``dgex predict`` on a table of the L1000 compendium's size, against the devices' and the disk's own rates.
+"""Times ``dgex predict`` on a table of the L1000 compendium's size, and the network and the disk alone.
 
     python -m benchmarks.predict --profiles 1328098 --folder /where/there/is/room
 
@@ -32,13 +32,13 @@ from dgex.networks import take_targets
 L1000 = 1_328_098  # profiles
 ROWS_OF_L1000 = 978
 FIELDS = 10  # of text metadata of the samples
-PIECE = 2**26  # bytes written at once to find out the disk's rate
+PIECE = 2**26  # bytes in a write when the disk's rate is measured
 
 app = console.command_line(__doc__.splitlines()[0])
 
 
-def made_up(model: Model, profiles: int) -> Iterator[Block]:
-    """Log2 values of the training data's means and SDs, the landmarks and some rows that no model knows."""
+def random_blocks(model: Model, profiles: int) -> Iterator[Block]:
+    """Draws log2 values: the landmarks with the training data's means and SDs, and some rows that no model uses."""
     scaler = model.reference.landmark_scaler
     rng = np.random.default_rng(0)
     for first in range(0, profiles, 8192):
@@ -49,7 +49,7 @@ def made_up(model: Model, profiles: int) -> Iterator[Block]:
 
 
 def write_input(path: Path, model: Model, profiles: int) -> None:
-    """A GCTX file of so many profiles."""
+    """Writes a GCTX file of ``profiles`` random profiles with sample metadata."""
     genes = model.reference.landmark_genes.ensembl
     rows = (*genes, *(f"other_{number}" for number in range(ROWS_OF_L1000 - len(genes))))
     ids = tuple(f"sample_{number:07}" for number in range(profiles))
@@ -57,11 +57,11 @@ def write_input(path: Path, model: Model, profiles: int) -> None:
         f"field_{field}": text_column([f"value {number % 1000} of field {field}" for number in range(profiles)])
         for field in range(FIELDS)
     }
-    write_gctx(path, Expression(rows, ids, lambda most: made_up(model, profiles), {}, metadata))
+    write_gctx(path, Expression(rows, ids, lambda most: random_blocks(model, profiles), {}, metadata))
 
 
 def predict_rate(source: Path, output: Path, profiles: int) -> tuple[float, float]:
-    """Profiles a second of the whole command, start-up and compilation included, and its peak memory in GiB."""
+    """Measures the whole command: profiles per second, start-up and compilation included, and peak memory in GiB."""
     started = time.monotonic()
     subprocess.run([sys.executable, "-m", "dgex", "predict", source, "-o", output], check=True)
     seconds = time.monotonic() - started
@@ -70,7 +70,7 @@ def predict_rate(source: Path, output: Path, profiles: int) -> tuple[float, floa
 
 
 def network_rate(model: Model, seconds: float = 5) -> float:
-    """Profiles a second of the compiled network alone, on values that lie on the devices."""
+    """Measures the compiled network alone, on values that are on the devices already: profiles per second."""
     devices = parallel.devices()
     config, params = take_targets(model.config, model.params, model.inferred)
     mean = np.zeros(config.targets, np.float32)
@@ -86,7 +86,7 @@ def network_rate(model: Model, seconds: float = 5) -> float:
 
 
 def disk_rate(folder: Path, nbytes: int) -> float:
-    """Bytes a second that reach the disk of ``folder``."""
+    """Measures plain writes to the disk of ``folder``, fsync included: bytes per second."""
     piece = np.random.default_rng(0).bytes(PIECE)
     with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
         started = time.monotonic()
@@ -98,10 +98,10 @@ def disk_rate(folder: Path, nbytes: int) -> float:
 
 @app.command()
 def main(
-    folder: Annotated[Path, typer.Option(help="Where the files go, which are removed at the end.")],
-    profiles: Annotated[int, typer.Option(min=1, help="How many.")] = L1000,
+    folder: Annotated[Path, typer.Option(help="Folder for the files, which are removed at the end.")],
+    profiles: Annotated[int, typer.Option(min=1, help="How many profiles to predict.")] = L1000,
 ) -> None:
-    """Prints what a prediction takes, and how fast network and disk are alone."""
+    """Times the command dgex predict, and the network and the disk alone, and prints their rates."""
     model = load_model()
     genes = model.config.landmarks + len(model.inferred)
     folder.mkdir(parents=True, exist_ok=True)
@@ -113,7 +113,7 @@ def main(
         rate, peak = predict_rate(source, output, profiles)
         read, written = source.stat().st_size, output.stat().st_size
     network, disk = network_rate(model), disk_rate(folder, min(written, 2**34))
-    per_disk = disk * profiles / written  # profiles that the disk takes in a second
+    per_disk = disk * profiles / written  # profiles per second that the disk can take
     for line in (
         f"{profiles:,} profiles: {ROWS_OF_L1000} rows in ({read / 1e9:.1f} GB), {genes:,} out ({written / 1e9:.1f} GB)",
         f"dgex predict: {profiles / rate:,.0f} s, {rate:,.0f} profiles/s, {rate / profiles * written / 1e6:,.0f} MB/s "

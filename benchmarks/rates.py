@@ -1,4 +1,4 @@
-"""What the machine can do at best: the matrix products of a training step alone, its update alone, and a copy."""
+"""Times the limits of the machine: the matrix products of a training step alone, its update alone, and a copy."""
 
 from collections.abc import Callable
 from functools import partial
@@ -12,9 +12,9 @@ from dgex.optimizers import optimizer as named_optimizer
 
 
 def flop_of_products(config: NetworkConfig, batch: int) -> int:
-    """Floating-point operations of a step's matrix products.
+    """Counts the floating-point operations of a step's matrix products.
 
-    Every weight takes a multiplication and an addition a sample in each of three products: output, gradient of the
+    Each weight takes one multiplication and one addition per sample in each of three products: output, gradient of the
     weights, gradient of the input. The first layer needs no gradient of its input.
     """
     sizes = (config.landmarks, *config.hidden, config.targets)
@@ -23,9 +23,10 @@ def flop_of_products(config: NetworkConfig, batch: int) -> int:
 
 
 def products_alone(config: NetworkConfig, batch: int, steps: int) -> Callable[[], object]:
-    """The products of ``steps`` training steps and nothing else: the same shapes, transpositions, dtype and precision.
+    """Makes a function that computes the matrix products of ``steps`` training steps and nothing else.
 
-    The fair ceiling for a step of this network: the rate of large square matrices says little about 200 rows.
+    Shapes, transpositions, dtype and precision are those of training. So this is the fair upper limit for a step of
+    this network; the rate of large square matrices says little about products with 200 rows.
     """
     sizes = (config.landmarks, *config.hidden, config.targets)
     keys = iter(jax.random.split(jax.random.key(0), 2 * len(sizes)))
@@ -34,7 +35,7 @@ def products_alone(config: NetworkConfig, batch: int, steps: int) -> Callable[[]
     kernels = [normal(next(keys), shape) for shape in zip(sizes, sizes[1:], strict=False)]
     dot = partial(jnp.dot, precision=config.matmul_precision)
 
-    # The results before are given back to be written over, as fresh memory would cost as much time as the products.
+    # The previous results are donated and overwritten, because allocating memory would take as long as the products.
     @partial(jax.jit, donate_argnums=0, keep_unused=True)
     def products(before: object, values: list[jax.Array], kernels: list[jax.Array]) -> object:
         outputs = [dot(x, kernel) for x, kernel in zip(values, kernels, strict=False)]
@@ -55,7 +56,7 @@ def products_alone(config: NetworkConfig, batch: int, steps: int) -> Callable[[]
 
 
 def update_alone(optimizer: str, params: Params, steps: int) -> Callable[[], object]:
-    """The optimiser's updates of ``steps`` training steps, as one compiled loop like that of an epoch."""
+    """Makes a function that computes the optimiser's updates of ``steps`` steps, in one compiled loop."""
     transform = named_optimizer(optimizer)
     gradients = jax.tree.map(lambda p: jnp.asarray(p) * 1e-3, params)
     state = jax.tree.map(jnp.copy, (params, transform.init(params)))
@@ -77,7 +78,7 @@ def update_alone(optimizer: str, params: Params, steps: int) -> Callable[[], obj
 
 
 def copies(megabytes: int, times: int) -> Callable[[], object]:
-    """Reads and writes an array of that size, in place, so many times."""
+    """Makes a function that reads and writes an array of ``megabytes`` MB in place, ``times`` times."""
     negate = jax.jit(jnp.negative, donate_argnums=0)
     array = jnp.ones(megabytes * 1_000_000 // np.dtype(np.float32).itemsize, jnp.float32)
 

@@ -1,4 +1,4 @@
-"""Times many networks trained at once, as ``dgex.stacked_training.fit_many`` does, against the same networks in turn.
+"""Times networks trained at once, as by ``dgex.stacked_training.fit_many``, and the same networks one after another.
 
     python -m benchmarks.stack
 
@@ -26,11 +26,11 @@ from dgex.protocols import EXAMPLE
 from dgex.stacked_training import stack, train_stack_epoch
 from dgex.training import init_state, train_epoch
 
-# Networks at once; one is what training in turn costs.
+# Numbers of networks trained at once; 1 is training one after another.
 COUNTS = (1, 3, 10)
 
 EXAMPLE_TAAF = PRESETS["example-taaf"]
-# A network, and steps an epoch on a CPU: long enough to time.
+# A network and the number of steps in an epoch on a CPU, enough to be timed.
 CASES: dict[str, tuple[NetworkConfig, int]] = {
     "small": (replace(EXAMPLE_TAAF, landmarks=200, hidden=(100,), targets=1000), 200),
     "example": (EXAMPLE_TAAF, 100),
@@ -39,13 +39,13 @@ CASES: dict[str, tuple[NetworkConfig, int]] = {
 
 
 def training(config: NetworkConfig, count: int, samples: Samples) -> Callable[[], None]:
-    """Trains ``count`` networks for an epoch a call, each with its own parameters, data order and dropout."""
+    """Makes a function that trains ``count`` networks for one epoch, with a seed for each of them."""
     states = [
         replace(init_state(config, EXAMPLE.optimizer, seed), learning_rate=jnp.float32(EXAMPLE.learning_rate))
         for seed in range(count)
     ]
     orders = [epoch_order(seed, 0, len(samples)) for seed in range(count)]
-    # One network has no axis for networks, as in ``fit_many``.
+    # A single network has no leading axis for networks, as in ``fit_many``.
     state = parallel.share(stack(states) if count > 1 else states[0], samples.devices)
     order = np.stack(orders) if count > 1 else orders[0]
     advance = train_stack_epoch if count > 1 else train_epoch
@@ -54,13 +54,13 @@ def training(config: NetworkConfig, count: int, samples: Samples) -> Callable[[]
         nonlocal state
         state, loss, _ = advance(state, samples, config, EXAMPLE, order)
         if not np.isfinite(loss).all():
-            raise DgexError("the loss is not finite; these times would mean nothing")
+            raise DgexError("the loss is not finite; times of such steps are not valid")
 
     return run
 
 
 def measure(config: NetworkConfig, steps: int, rounds: int) -> dict[int, list[float]]:
-    """Milliseconds a step and network in every round, by the number of networks at once."""
+    """Measures the milliseconds per step and network in every round, by the number of networks trained at once."""
     rng = np.random.default_rng(0)
     landmark, target = (
         rng.standard_normal((steps * EXAMPLE.batch, genes), np.float32) for genes in (config.landmarks, config.targets)
@@ -77,11 +77,11 @@ app = console.command_line(__doc__.splitlines()[0])
 def main(
     rounds: Annotated[int, typer.Option(min=1, help="How often everything is timed; medians are reported.")] = 5,
 ) -> None:
-    """Times many networks trained at once against the same networks one after another."""
+    """Times networks trained at once, and the same networks trained one after another."""
     out = Console(width=130)
     out.print(environment())
-    table = Table("network", title=f"ms a step and network, medians of {rounds} rounds", title_justify="left")
-    table.add_column("in turn", justify="right")
+    table = Table("network", title=f"ms per step and network, medians of {rounds} rounds", title_justify="left")
+    table.add_column("one after another", justify="right")
     for count in COUNTS[1:]:
         table.add_column(f"{count} at once", justify="right")
         table.add_column("times as fast (range)", justify="right", min_width=21)
@@ -89,8 +89,8 @@ def main(
         times = measure(config, steps if jax.default_backend() == "cpu" else 5 * steps, rounds)
         cells = [f"{statistics.median(times[1]):.3f}"]
         for count in COUNTS[1:]:
-            # Quotients are taken within a round, so that what slows a whole round does not count.
-            ratios = [alone / each for alone, each in zip(times[1], times[count], strict=True)]
+            # Quotients are taken within a round, so that a slow phase of the machine affects both times.
+            ratios = [single / stacked for single, stacked in zip(times[1], times[count], strict=True)]
             cells.append(f"{statistics.median(times[count]):.3f}")
             cells.append(f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
         table.add_row(f"{name}: {'-'.join(map(str, (config.landmarks, *config.hidden, config.targets)))}", *cells)

@@ -1,4 +1,4 @@
-"""Times training steps of dgex beside other frameworks and beside the machine's own limits, in one run.
+"""Times training steps of dgex, of other frameworks, and of the matrix products and updates alone, in one run.
 
     python -m benchmarks.train_step -o results.json
 
@@ -34,11 +34,11 @@ from dgex.networks import PRESETS, ComputeDtype, NetworkConfig, Params, Precisio
 from dgex.protocols import DGEX, EXAMPLE, Protocol
 from dgex.training import init_state, train_epoch
 
-# The share of the matmul rate that dgex means to reach with D-GEX's networks.
+# The share of the rate of the matrix products alone that dgex should reach with D-GEX's networks.
 SHARE_GOAL = 0.75
 
-# Dtype and precision of the matrix products, for D-GEX's networks. The first alone on CPUs, where "highest" is the same
-# and bfloat16 is no gain.
+# Dtype and precision of the matrix products, for D-GEX's networks. On CPUs only the first pair is used, because there
+# "highest" is the same and bfloat16 is not faster.
 PRECISIONS: tuple[tuple[ComputeDtype, Precision], ...] = (
     ("float32", "default"),
     ("float32", "highest"),
@@ -49,7 +49,7 @@ PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "keras", "tensorflow-cpu"
 
 
 class Case(NamedTuple):
-    """A network, how it is trained, and how many steps an epoch has (long enough to time)."""
+    """Holds a network, its training protocol, and the number of steps in an epoch, enough to be timed."""
 
     preset: str
     config: NetworkConfig
@@ -58,6 +58,7 @@ class Case(NamedTuple):
 
     @property
     def title(self) -> str:
+        """Names the case in tables and results."""
         config, protocol = self.config, self.protocol
         return (
             f"{self.preset}: batch {protocol.batch}, {protocol.loss}, {protocol.optimizer}, "
@@ -66,7 +67,7 @@ class Case(NamedTuple):
 
 
 def cases_for(backend: str) -> list[Case]:
-    """What to time: the examples everywhere; on a GPU, larger networks of D-GEX's and more precisions than on CPUs."""
+    """Lists the cases to time; on a GPU these include larger D-GEX networks and more precisions than on CPUs."""
     gpu = backend != "cpu"
     examples = [
         Case(preset, PRESETS[preset], EXAMPLE, 500 if gpu else 100) for preset in ("example-taaf", "example-classical")
@@ -81,7 +82,7 @@ def cases_for(backend: str) -> list[Case]:
 
 
 class DgexNetwork:
-    """A network of dgex with its training data, trained as ``dgex.training.fit`` trains it."""
+    """Trains a network of dgex as ``dgex.training.fit`` does."""
 
     def __init__(
         self, config: NetworkConfig, protocol: Protocol, params: Params, landmark: np.ndarray, target: np.ndarray
@@ -104,22 +105,23 @@ class DgexNetwork:
         return np.asarray(predict(self.config, self.state.params, jnp.asarray(landmark)))
 
     def order(self) -> np.ndarray:
+        """Gives the order of the samples in the present epoch."""
         return epoch_order(0, self.epoch, len(self.samples))
 
     def train_epoch(self) -> None:
         self.state, loss, _ = train_epoch(self.state, self.samples, self.config, self.protocol, self.order())
         self.epoch += 1
         if not math.isfinite(loss):
-            raise DgexError(f"the loss is not finite in epoch {self.epoch}; its times would mean nothing")
+            raise DgexError(f"the loss is not finite in epoch {self.epoch}; times of such steps are not valid")
 
     def host_work(self) -> None:
-        """What an epoch has the host do before the device can begin."""
+        """Does the work of the host before an epoch can begin on the device."""
         index_batches(self.order(), self.protocol.batch, 1)
 
 
 def interleaved(work: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
-    """Seconds of every piece of work in every round. In turn, so that a busy minute of the machine hits all alike."""
-    for run in work.values():  # compiles
+    """Times each function in every round, in seconds; all run within a round, so that a busy minute affects all."""
+    for run in work.values():  # the first run compiles
         run()
     seconds: dict[str, list[float]] = {name: [] for name in work}
     for _ in range(rounds):
@@ -131,13 +133,13 @@ def interleaved(work: dict[str, Callable[[], object]], rounds: int) -> dict[str,
 
 
 def measure(case: Case, peers: list[Peer], rounds: int) -> dict[str, Any]:
-    """The case's times and what follows from them, as results.json holds it."""
+    """Measures a case, and computes its rates, in the form of results.json."""
     config, protocol, steps = case.config, case.protocol, case.steps
     rng = np.random.default_rng(0)
     landmark, target = (
         rng.standard_normal((steps * protocol.batch, genes), np.float32) for genes in (config.landmarks, config.targets)
     )
-    # Moved off their initial values, so that two parameters taken for each other would show.
+    # The parameters are moved from their initial values, so that the comparison below notices two that are swapped.
     params = jax.tree.map(
         lambda p: np.asarray(p) + 0.01 * rng.standard_normal(p.shape, np.float32),
         init_params(config, jax.random.key(0)),
@@ -147,7 +149,10 @@ def measure(case: Case, peers: list[Peer], rounds: int) -> dict[str, Any]:
     for name, other in others.items():
         difference = np.abs(other.predict(landmark[:100]) - dgex.predict(landmark[:100])).max()
         if other.parameters() != dgex.parameters() or difference > 1e-5:
-            raise DgexError(f"{name} is another network: {other.parameters():,} parameters, off by {difference:.1e}")
+            raise DgexError(
+                f"{name}: computes another function than dgex, with {other.parameters():,} parameters and a difference "
+                f"of {difference:.1e}; its network must be corrected before it is timed"
+            )
 
     work: dict[str, Callable[[], object]] = {"dgex": dgex.train_epoch}
     work |= {name: other.train_epoch for name, other in others.items()}
@@ -182,10 +187,10 @@ def measure(case: Case, peers: list[Peer], rounds: int) -> dict[str, Any]:
 
 
 def show(result: dict[str, Any], out: Console) -> None:
-    """Prints a case's table and its lines against the goals."""
+    """Prints a case's table, and its ratios beside the goals."""
     steps = result["steps_per_epoch"]
     table = Table("", title=f"{result['title']}; {result['parameters']:,} parameters", title_justify="left")
-    for heading in ("ms a step", "min to max", "steps/s", f"ms an epoch ({steps} steps)"):
+    for heading in ("ms per step", "min to max", "steps/s", f"ms per epoch ({steps} steps)"):
         table.add_column(heading, justify="right")
     for name, time in result["ms_per_step"].items():
         median = time["median"]
@@ -200,14 +205,14 @@ def show(result: dict[str, Any], out: Console) -> None:
     for name, ratio in result["times_as_fast_as"].items():
         print(f"{ratio['is']:.2f} times as fast as {name} (goal: {ratio['goal']})")
     print(
-        f"{result['gflop_per_second']:,.0f} GFLOP/s ({result['gflop_per_step']:.2f} GFLOP a step) is "
+        f"{result['gflop_per_second']:,.0f} GFLOP/s ({result['gflop_per_step']:.2f} GFLOP per step) is "
         f"{result['share_of_matmul_rate']:.1%} of the {result['matmul_gflop_per_second']:,.0f} GFLOP/s of its matrix "
         f"products alone (goal for D-GEX's networks: {SHARE_GOAL:.0%})\n"
     )
 
 
 def environment() -> dict[str, Any]:
-    """Where this runs."""
+    """Describes the backend, the device, the load and the package versions."""
     device = jax.devices()[0]
     versions: dict[str, str | None] = {}
     for package in PACKAGES:
@@ -234,7 +239,7 @@ def main(
     only: Annotated[str, typer.Option(help="Run only the cases whose title contains this.")] = "",
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Write all numbers to this JSON file.")] = None,
 ) -> None:
-    """Times training steps of dgex beside other frameworks and beside the machine's matmul and copy rates."""
+    """Times training steps of dgex, of other frameworks, and of the matrix products and updates alone."""
     out = Console(width=110)
     results: dict[str, Any] = {"environment": environment(), "rounds": rounds, "cases": []}
     out.print(results["environment"])

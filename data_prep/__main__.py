@@ -1,4 +1,4 @@
-"""``python -m data_prep``: from public expression data to one prepared HDF5 file, step by step."""
+"""Holds the command line ``python -m data_prep``, which turns public expression data into prepared HDF5 files."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -24,20 +24,26 @@ from dgex.files.optional import need
 from dgex.formats.expression import Block
 from dgex.formats.gctx import write_gctx
 
-app = command_line("From public expression data to one prepared HDF5 file.")
+app = command_line("Turns public gene expression data into prepared HDF5 files, for training and testing networks.")
 
 Mirror = Annotated[str | None, typer.Option(help="Web address to download from.", show_default="where it is published")]
-MinRate = Annotated[float, typer.Option(min=0, help="KiB/s to download with at least; a slower line is tried again.")]
-MaxSize = Annotated[float, typer.Option(min=0, help="GiB that a downloaded file may have.")]
-LARGEST_SEED = 2**32 - 1  # what every generator in use takes
+MinRate = Annotated[float, typer.Option(min=0, help="Slowest download in KiB/s; a slower connection is retried.")]
+MaxSize = Annotated[float, typer.Option(min=0, help="Largest file to download, in GiB.")]
+LARGEST_SEED = 2**32 - 1  # the largest seed that every random generator in use accepts
 
 # Options of several commands.
 Source = Annotated[
-    Path, typer.Argument(help="GCTX, GCT, GEO series matrix, GEUVADIS table or pandas HDF5, gzipped or not.")
+    Path,
+    typer.Argument(
+        help="Expression table: GCTX, GCT, CSV, TSV, GEO series matrix, GEUVADIS table, h5ad or pandas HDF5, "
+        "gzipped or not, or Parquet."
+    ),
 ]
-Layer = Annotated[str | None, typer.Option(help="Of an h5ad, the layer to take, or raw.", show_default="X")]
-Memory = Annotated[float, typer.Option(min=0.5, max=4096, help="GiB to use at most.")]
-Workers = Annotated[int, typer.Option(min=1, help="Blocks of profiles to work on at once.", show_default="all cores")]
+Layer = Annotated[
+    str | None, typer.Option(help="Layer of an h5ad file to read, or raw for its raw matrix.", show_default="X")
+]
+Memory = Annotated[float, typer.Option(min=0.5, max=4096, help="Most memory to use, in GiB.")]
+Workers = Annotated[int, typer.Option(min=1, help="Blocks of profiles to process at once.", show_default="all cores")]
 RESOURCES = Resources()
 
 
@@ -62,14 +68,14 @@ def geo_command(
     genes: Annotated[
         Path | None,
         typer.Option(
-            help="Folder of the gene tables map_lm.txt and map_tg.txt, whose probe sets are kept.",
+            help="Folder of the gene tables map_lm.txt and map_tg.txt; the probe sets that they name are kept.",
             show_default="D-GEX's, from the cache",
         ),
     ] = None,
     cache: Annotated[
         Path | None,
         typer.Option(
-            help="Folder of series matrices and gene tables, filled with what it lacks.",
+            help="Folder for downloaded series matrices and gene tables; files that are in it are not downloaded.",
             show_default="geo beside the output",
         ),
     ] = None,
@@ -77,7 +83,7 @@ def geo_command(
     min_rate: MinRate = LIMITS.rate,
     max_size: MaxSize = LIMITS.size,
 ) -> None:
-    """Build a compendium from GEO series: download, check, bring to log2, and write one GCTX file."""
+    """Build a compendium from GEO series: download, check, convert to log2, and write one GCTX file."""
     cache, limits = cache or output.parent / "geo", Limits(min_rate, max_size)
     if genes is None:
         check_writable(output)  # before anything is downloaded
@@ -99,57 +105,68 @@ def prepare_command(
     onto: Annotated[
         Path | None,
         typer.Option(
-            help="Map the profiles onto this prepared file's genes, quantiles and scaler, all of them as test samples."
+            help="Prepared file onto whose genes, quantiles and scaler the profiles are mapped; all of them become "
+            "test samples."
         ),
     ] = None,
     split: Annotated[
-        Split | None, typer.Option(help="Divide by whole studies, or sample by sample.", show_default="study")
+        Split | None, typer.Option(help="Split by whole studies, or sample by sample.", show_default="study")
     ] = None,
     fractions: Annotated[
         Fractions | None,
-        typer.Option(metavar="TRAIN VALIDATION TEST", help="Shares of the samples, sum 1.", show_default="0.8 0.1 0.1"),
+        typer.Option(
+            metavar="TRAIN VALIDATION TEST",
+            help="Fractions of the samples, which sum to 1.",
+            show_default="0.8 0.1 0.1",
+        ),
     ] = None,
     fold: Annotated[
         Fold | None,
         typer.Option(
             metavar="K N",
-            help="Leave studies out: of N folds of studies the K-th is test, the next validation; instead of --split.",
+            help="Leave studies out: the K-th of N folds of studies is the test split, the next one the validation "
+            "split; instead of --split.",
             show_default=False,
         ),
     ] = None,
     duplicates: Annotated[
         Rule | None,
-        typer.Option(help="Remove near-duplicates, or what an original's rules remove.", show_default="exact"),
+        typer.Option(
+            help="Rule for removing near-duplicates: exact, or that of the TAAF or D-GEX paper.", show_default="exact"
+        ),
     ] = None,
-    seed: Annotated[int | None, typer.Option(min=0, max=LARGEST_SEED, help="Of the split.", show_default="0")] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, max=LARGEST_SEED, help="Seed of the random split.", show_default="0")
+    ] = None,
     legacy: Annotated[
         bool,
         typer.Option(
             "--legacy",
-            help="The originals' arithmetic: lower ranks for ties (dense ranks for RNA-seq), SD + 0.001, and fits over "
-            "all samples, with --onto over the cohort.",
+            help="Normalise as the papers' own code did: tied values get their average rank rounded down (dense ranks "
+            "for RNA-seq), 0.001 is added to SDs, and quantiles and scaler are fitted to all samples; with --onto, the "
+            "scaler is fitted to the cohort.",
         ),
     ] = False,
     layer: Layer = None,
     memory: Memory = RESOURCES.memory,
     workers: Workers = RESOURCES.workers,
 ) -> None:
-    """Write one prepared file: without near-duplicates, by gene, split, and quantile-normalised."""
+    """Write one prepared file: near-duplicates removed, averaged by gene, split, and quantile-normalised."""
     if (genes is None) == (onto is None):
         raise DgexError("give either --genes, to prepare a new data set, or --onto, to map profiles onto one")
-    given = {"split": split, "fractions": fractions, "fold": fold, "duplicates": duplicates, "seed": seed}
-    given = {name: value for name, value in given.items() if value is not None}
+    options = {"split": split, "fractions": fractions, "fold": fold, "duplicates": duplicates, "seed": seed}
+    options = {name: value for name, value in options.items() if value is not None}
     work = Work(Resources(memory, workers))
     file: folds.SplitFile | folds.CohortFile
     if onto is not None:
-        if given:
-            raise DgexError(f"--{next(iter(given))}: means nothing with --onto; leave it out")
+        if options:
+            raise DgexError(f"--{next(iter(options))}: cannot be used with --onto; leave it out")
         file = folds.CohortFile(output, source, onto, legacy, layer)
     else:
         assert genes is not None
         if fold and (split or fractions):
-            raise DgexError("--fold: divides by studies, all of one size; leave out --split and --fractions")
-        settings = Settings(legacy=legacy, **given)  # type: ignore[arg-type]
+            raise DgexError("--fold: splits by studies, into folds of one size; leave out --split and --fractions")
+        settings = Settings(legacy=legacy, **options)  # type: ignore[arg-type]
         file = folds.SplitFile(output, source, genes, settings, layer)
     say(f"{file.write(work)}\n\n{work.steps}")
 
@@ -159,20 +176,24 @@ def folds_command(
     source: Source,
     genes: Annotated[Path, typer.Option(help="Folder of the gene tables map_lm.txt and map_tg.txt.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the prepared files.")],
-    number: Annotated[int, typer.Option("--folds", metavar="N", help="Folds of studies, 3 or more.")] = folds.FOLDS,
+    number: Annotated[
+        int, typer.Option("--folds", metavar="N", help="How many folds of studies, 3 or more.")
+    ] = folds.FOLDS,
     cohorts: Annotated[
         list[Path] | None,
         typer.Option(
-            metavar="FILE", help="Map this file onto each prepared file; may be given again.", show_default=False
+            metavar="FILE",
+            help="Expression table to map onto each prepared file; may be given several times.",
+            show_default=False,
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Of the splits.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Seed of the random splits.")] = 0,
     memory: Memory = RESOURCES.memory,
     workers: Workers = RESOURCES.workers,
 ) -> None:
-    """Write all that a study needs: every fold of the studies, a split by sample, and cohorts mapped onto each.
+    """Write all leave-studies-out folds, a split by sample, and cohorts mapped onto each of these prepared files.
 
-    Stopped and started again, it keeps the files that are there already.
+    If it is stopped and started again, it keeps the files that are already complete.
     """
     resources = Resources(memory, workers)
     for written in folds.prepare_folds(source, genes, output, number, tuple(cohorts or ()), seed, resources):
@@ -181,36 +202,43 @@ def folds_command(
 
 @app.command("inspect")
 def inspect_command(
-    file: Annotated[Path, typer.Argument(help="Expression table of any format that prepare reads, or prepared file.")],
-    html: Annotated[Path | None, typer.Option(help="Also write a page with pictures here.")] = None,
+    file: Annotated[
+        Path, typer.Argument(help="Expression table in any format that prepare reads, or a prepared file.")
+    ],
+    html: Annotated[Path | None, typer.Option(help="HTML page to write as well, with pictures.")] = None,
     layer: Layer = None,
 ) -> None:
-    """Say what is in a file: ids, scale, gaps, studies, splits, and where it comes from."""
+    """Describe a file: ids, scale, missing values, studies, splits, and provenance."""
     if html is not None:
         need("matplotlib", "jinja2", extra="plots", what="--html")
         check_writable(html, file)
     steps = Steps()
-    found = inspection.inspect(file, steps, layer)
+    inspected = inspection.inspect(file, steps, layer)
     if html is not None:
-        from data_prep.page import write_page  # needs what inspecting does without
+        from data_prep.page import write_page  # imports matplotlib and jinja2, which inspecting does not need
 
-        write_page(html, found, steps)
-    say(f"{found}\n\n{steps}")
+        write_page(html, inspected, steps)
+    say(f"{inspected}\n\n{steps}")
 
 
 @app.command("simulate")
 def simulate_command(
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for simulated.gctx, map_lm.txt, map_tg.txt.")],
     scale: Annotated[
-        simulate.ScaleName, typer.Option(help="200 landmark and 1,000 target genes, or D-GEX's 943 and 9,520.")
+        simulate.ScaleName,
+        typer.Option(help="small: 200 landmark and 1,000 target genes; full: 943 and 9,520, as in D-GEX."),
     ] = "small",
     profiles: Annotated[
         int | None,
-        typer.Option(min=simulate.SMALLEST_STUDY, help="2,000 if small, 129,158 if full (11 GiB), or another number."),
+        typer.Option(
+            min=simulate.SMALLEST_STUDY,
+            help="How many profiles.",
+            show_default="2,000 if small, 129,158 (11 GiB) if full",
+        ),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Of everything random.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Seed of all random numbers.")] = 0,
 ) -> None:
-    """Write a made-up compendium and its gene tables, of the form of the real ones."""
+    """Write a simulated compendium and its gene tables, in the form of the real ones."""
     source = output / "simulated.gctx"
     folder = check_writable(source)
     size = simulate.SCALES[scale]
@@ -219,7 +247,7 @@ def simulate_command(
     tables = dict(zip(gene_table_paths(output), (landmark, target), strict=True))
     for path, genes in tables.items():
         if path.exists() and read_gene_table(path) != genes:
-            raise DgexError(f"{path}: is another gene table, which this would replace; choose another folder")
+            raise DgexError(f"{path}: is a different gene table, which would be replaced; choose another folder")
     samples, rows = expression.shape
     steps = Steps()
     with steps("simulating", samples) as advance:

@@ -1,4 +1,4 @@
-"""Passes over many profiles: block after block, several at once, results in order."""
+"""Processes many profiles in blocks, several blocks at once, and gives the results in order."""
 
 import os
 from collections import deque
@@ -15,26 +15,26 @@ from dgex.errors import DgexError
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-# Profiles in a block. Fixed, so that neither the memory nor the number of workers changes the order of a sum, or how
-# the output is laid out: the bytes are the same on any machine.
+# Profiles in a block. The number is fixed, so that neither the memory nor the number of workers changes the order of
+# a sum or the layout of the output: the bytes are the same on any machine.
 PROFILES = 256
 
-RUNTIME = 400 * 2**20  # bytes: the interpreter, the libraries, ids, a block of the source
-BYTES_PER_VALUE = 40  # of a block in work: float64 copies, ranks and masks of it
+RUNTIME = 400 * 2**20  # bytes of the interpreter, the libraries, the ids and a block of the source
+BYTES_PER_VALUE = 40  # of a block while it is processed: its float64 copies, ranks and masks
 
 
 @dataclass(frozen=True)
 class Resources:
-    """What the work may take of the machine."""
+    """Limits the memory and the cores that preparation may use."""
 
     memory: float = 2.0  # GiB
     workers: int = os.cpu_count() or 1
 
     def workers_for(self, rows: int) -> int:
-        """How many blocks of ``rows`` values a profile may be in work at once.
+        """Computes how many blocks may be processed at once, with ``rows`` values in a profile.
 
         Raises:
-          DgexError: the memory does not hold even one.
+          DgexError: the memory does not suffice for one block.
         """
         block = PROFILES * rows * BYTES_PER_VALUE
         fitting = int((self.memory * 2**30 - RUNTIME) // block)
@@ -46,22 +46,22 @@ class Resources:
 
 @dataclass(frozen=True)
 class Work:
-    """How the work is done and shown, which changes nothing of its result."""
+    """Holds the resources and the progress display of a preparation; neither changes its result."""
 
     resources: Resources = field(default_factory=Resources)
     steps: Steps = field(default_factory=Steps)
 
 
 def blocks_of(positions: np.ndarray) -> Iterator[np.ndarray]:
-    """``positions`` in pieces of ``PROFILES``."""
+    """Cuts ``positions`` into pieces of ``PROFILES``."""
     for first in range(0, len(positions), PROFILES):
         yield positions[first : first + PROFILES]
 
 
 def in_order(function: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Result]:
-    """``map`` on ``workers`` threads, with no more results than that waiting.
+    """Maps ``function`` over ``items`` on ``workers`` threads, with at most ``workers`` results waiting.
 
-    Threads suffice: numpy lets go of the interpreter in what takes time here.
+    Threads suffice, since numpy releases the interpreter lock in the operations that take time here.
     """
     with ThreadPoolExecutor(workers) as pool:
         waiting: deque[Future[Result]] = deque()

@@ -1,4 +1,4 @@
-"""How each study's values were distributed before normalisation, counted while they pass by."""
+"""Counts histograms of each study's values, from which the pictures of their distribution are drawn."""
 
 import numpy as np
 
@@ -8,7 +8,15 @@ BINS = len(HISTOGRAM_EDGES) - 1
 
 
 def histograms(values: np.ndarray, study: np.ndarray) -> dict[str, np.ndarray]:
-    """Counts log2 values [profiles, genes] by study, in ``HISTOGRAM_EDGES``; what lies outside goes to the end bins."""
+    """Counts each study's values in bins; those outside ``HISTOGRAM_EDGES`` are counted in the first or last bin.
+
+    Args:
+      values: log2 [profiles, genes], NaN where not measured.
+      study: str [profiles].
+
+    Returns:
+      int [bins] by study.
+    """
     studies, number = np.unique(study, return_inverse=True)
     low, high = HISTOGRAM_EDGES[0], HISTOGRAM_EDGES[-1]
     bins = np.clip((values - low) * (BINS / (high - low)), 0, BINS - 1)

@@ -1,7 +1,7 @@
-"""Downloads that survive bad lines: resumed where they broke off, also by a later run, and checked before they count.
+"""Downloads files over unreliable connections: resumes them where they broke off, also in a later run, and checks them.
 
-With the standard library alone. pooch, the usual choice, checks and retries as well, but starts every attempt from the
-first byte; a series matrix of 100 MB over a line that breaks would never arrive.
+Only the standard library is used. pooch, the usual choice, checks and retries as well, but starts every attempt from
+the first byte; a series matrix of 100 MB would never arrive over a connection that keeps breaking.
 """
 
 import fcntl
@@ -31,18 +31,18 @@ FIRST_WAIT, LONGEST_WAIT = 1.0, 300.0  # seconds; a wait doubles from one attemp
 STALLED = 60.0  # seconds without a byte
 RATE_SECONDS = 30.0  # over which the rate is measured
 CHUNK = 2**18
-MAY_PASS = {408, 416, 425, 429, 500, 502, 503, 504}  # statuses worth another attempt
+RETRYABLE = {408, 416, 425, 429, 500, 502, 503, 504}  # HTTP statuses after which another attempt may succeed
 
-Report = Callable[[int, int | None], None]  # takes bytes so far, and bytes in all where the server says
+Report = Callable[[int, int | None], None]  # takes the bytes so far, and the total where the server states it
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a server may do to a download.
+    """Limits the rate and the size of a download.
 
     Attributes:
-      rate: KiB/s that are to come at least; 0 for no such limit.
-      size: GiB that a file may have, as it comes.
+      rate: the lowest acceptable rate in KiB/s; 0 for no such limit.
+      size: the largest file in GiB, as transferred, that is before it is unpacked.
     """
 
     rate: float = 1.0
@@ -53,11 +53,11 @@ LIMITS = Limits()
 
 
 class NotThere(DgexError):
-    """The server has no such file (404 or 410)."""
+    """Says that the server has no such file (404 or 410)."""
 
 
-class _Trouble(Exception):
-    """Worth another attempt; ``wait`` is how many seconds the server asks for."""
+class _RetryableError(Exception):
+    """Says that an attempt failed in a way that may pass; ``wait`` is how many seconds the server asks for."""
 
     def __init__(self, reason: str, wait: float = 0.0):
         super().__init__(reason)
@@ -73,26 +73,29 @@ def download(
     limits: Limits = LIMITS,
     check: Callable[[Path], None] = lambda path: None,
 ) -> None:
-    """Fetches ``url`` to ``path``, which appears whole and checked or not at all.
+    """Downloads ``url`` to ``path``, which appears only when the file is complete and has passed its checks.
 
-    What has come lies in ``.NAME.part`` beside it, and the next run goes on from there. If the file changed on the
-    server meanwhile, the parts do not fit, which the check finds: so the file is gzip (``.gz``) or has a ``sha256``.
+    The bytes received so far are kept in ``.NAME.part`` beside it, and the next run resumes from there. If the file has
+    changed on the server meanwhile, the parts do not fit together. The checks notice this in gzip files (``.gz``) and
+    where ``sha256`` is given; so one of the two should hold.
 
     Args:
-      sha256: hexadecimal; None where nobody knows it.
+      url: the http or https address of the file.
+      path: where the file goes; its folder is made.
+      sha256: the expected SHA-256, hexadecimal; None where it is not known.
       report: called as bytes arrive.
       sleep: called between attempts.
-      limits: a slower connection is cut and resumed, a larger file refused.
-      check: raises a DgexError if what has come, under another name, is not the file that it should be.
+      limits: a slower connection is closed and resumed, a larger file refused.
+      check: takes the downloaded file, under its temporary name, and raises a DgexError if it is not the right one.
 
     Raises:
       NotThere: the server has no such file.
-      DgexError: the server refuses, sends a web page or too large a file, keeps failing, or sends a file that does not
-        pass its checks, also when fetched again from the start; another process is fetching it; the folder cannot be
-        written to.
+      DgexError: ``url`` is no web address; the server refuses, sends a web page or too large a file, keeps failing, or
+        sends a file that fails its checks twice, the second time downloaded from the start; another process is
+        downloading it; the folder cannot be written to.
     """
     if not re.match("https?://[^/]", url):
-        raise DgexError(f"{url}: is no web address; give one such as https://host/folder")
+        raise DgexError(f"{url}: is no web address; use one such as https://host/folder")
     part = path.with_name(f".{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -104,7 +107,7 @@ def download(
                     file.flush()
                     flaw = find_flaw(part, sha256)
                     if flaw is None:
-                        _pass(check, part, url, file)
+                        _run_check(check, part, url, file)
                         os.replace(part, path)
                         return
                     file.truncate(0)
@@ -113,17 +116,25 @@ def download(
                     part.unlink()
     except OSError as error:
         raise DgexError(f"{path}: cannot be written ({error.strerror}); check the folder's rights and space") from error
-    raise DgexError(f"{url}: what comes from there {flaw}, twice; try again later, or another mirror")
+    raise DgexError(f"{url}: the downloaded file {flaw}, twice; try again later, or another mirror")
 
 
 def find_flaw(path: Path, sha256: str | None = None) -> str | None:
-    """What is wrong with a file, as "is truncated"; None if nothing is. Reads gzip through to its CRC-32."""
+    """Checks a file for damage; gzip files are read to the end, where their CRC-32 is.
+
+    Args:
+      path: the file to check.
+      sha256: the expected SHA-256, hexadecimal; None for no such check.
+
+    Returns:
+      What is wrong, as the predicate of a sentence such as "is empty"; None if nothing is.
+    """
     with path.open("rb") as file:
         if flaw := _flaw_at_start(file.read(64)):
             return flaw
         file.seek(0)
-        if sha256 and (found := hashlib.file_digest(file, "sha256").hexdigest()) != sha256:
-            return f"has SHA-256 {found}, not {sha256}"
+        if sha256 and (actual := hashlib.file_digest(file, "sha256").hexdigest()) != sha256:
+            return f"has SHA-256 {actual}, not {sha256}"
     if ".gz" in path.suffixes:
         try:
             with gzip.open(path) as text:
@@ -137,12 +148,14 @@ def find_flaw(path: Path, sha256: str | None = None) -> str | None:
 
 
 def _flaw_at_start(start: bytes) -> str | None:
+    """Checks the first bytes of a file: it must not be empty or a web page."""
     if not start:
         return "is empty"
     return "is a web page, not data" if start.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<") else None
 
 
-def _pass(check: Callable[[Path], None], part: Path, url: str, file: BinaryIO) -> None:
+def _run_check(check: Callable[[Path], None], part: Path, url: str, file: BinaryIO) -> None:
+    """Runs the caller's check of a download; if it fails, empties the file and raises the error under its address."""
     try:
         check(part)
     except DgexError as error:
@@ -151,6 +164,7 @@ def _pass(check: Callable[[Path], None], part: Path, url: str, file: BinaryIO) -
 
 
 def _lock(file: BinaryIO, path: Path) -> None:
+    """Takes the lock on a partial download; refuses if another process holds it."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
@@ -158,23 +172,24 @@ def _lock(file: BinaryIO, path: Path) -> None:
 
 
 def _fetch(url: str, file: BinaryIO, report: Report, sleep: Callable[[float], None], limits: Limits) -> None:
-    """Appends to ``file`` until all is there."""
+    """Appends to ``file`` until the download is complete, in up to ``ATTEMPTS`` attempts."""
     for attempt in range(1, ATTEMPTS + 1):
         try:
             return _attempt(url, file, report, limits)
-        except _Trouble as trouble:
+        except _RetryableError as error:
             if attempt == ATTEMPTS:
                 raise DgexError(
-                    f"{url}: {trouble}, after {ATTEMPTS} attempts; run again to go on from here, or try another mirror"
-                ) from trouble
-            # Spread, so that many clients do not return at the same moment.
-            wait = max(FIRST_WAIT * 2 ** (attempt - 1) * random.uniform(0.5, 1.5), min(trouble.wait, LONGEST_WAIT))
-            text = visible(f"{url}: {trouble}; next attempt in {wait:.0f} s")
+                    f"{url}: {error}, after {ATTEMPTS} attempts; run again to go on from here, or try another mirror"
+                ) from error
+            # The waits are random, so that many clients do not return at the same moment.
+            wait = max(FIRST_WAIT * 2 ** (attempt - 1) * random.uniform(0.5, 1.5), min(error.wait, LONGEST_WAIT))
+            text = visible(f"{url}: {error}; next attempt in {wait:.0f} s")
             stderr.print(text, markup=False, soft_wrap=True)
             sleep(wait)
 
 
 def _attempt(url: str, file: BinaryIO, report: Report, limits: Limits) -> None:
+    """Appends the bytes that are missing from ``file``, in one request; raises ``_RetryableError`` if that fails."""
     done = file.seek(0, os.SEEK_END)
     headers = {"User-Agent": f"dgex/{__version__}"} | ({"Range": f"bytes={done}-"} if done else {})
     try:
@@ -184,12 +199,12 @@ def _attempt(url: str, file: BinaryIO, report: Report, limits: Limits) -> None:
         if error.code == 416:
             if error.headers["Content-Range"] == f"bytes */{done}":
                 return  # nothing is missing
-            file.truncate(0)  # what lies here is longer than the file there, so it is of another one
+            file.truncate(0)  # the part is longer than the server's file, so it belongs to another version
         raise _refusal(url, error) from error
     except (InvalidURL, ValueError) as error:
         raise DgexError(f"{url}: is no web address ({error}); check the mirror") from error
     except (OSError, HTTPException) as error:
-        raise _Trouble(_reason(error)) from error
+        raise _RetryableError(_reason(error)) from error
     with response:
         if response.headers.get_content_type() == "text/html":
             raise DgexError(f"{url}: sends a web page, not data; open it in a browser to see what the server wants")
@@ -198,9 +213,9 @@ def _attempt(url: str, file: BinaryIO, report: Report, limits: Limits) -> None:
             match = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers["Content-Range"] or "")
             if match is None or int(match[1]) != done:
                 file.truncate(0)
-                raise _Trouble("the server sends another range than asked for")
+                raise _RetryableError("the server sends another range than the one requested")
             total = None if match[2] == "*" else int(match[2])
-        else:  # the server does not do ranges
+        else:  # the server does not support ranges, and sends the file from its start
             file.truncate(0)
             done = 0
         _need_small(url, file, total or 0, limits)
@@ -213,15 +228,16 @@ def _attempt(url: str, file: BinaryIO, report: Report, limits: Limits) -> None:
             seconds, rate = time.monotonic() - since, limits.rate * 2**10
             if seconds >= RATE_SECONDS:
                 if done - before < rate * seconds:
-                    raise _Trouble(
-                        f"{(done - before) / 2**10 / seconds:.2g} KiB/s come, fewer than --min-rate {limits.rate:g}"
+                    raise _RetryableError(
+                        f"{(done - before) / 2**10 / seconds:.2g} KiB/s arrive, fewer than --min-rate {limits.rate:g}"
                     )
                 since, before = time.monotonic(), done
     if total is not None and done != total:
-        raise _Trouble(f"the connection ended after {done} of {total} bytes")
+        raise _RetryableError(f"the connection ended after {done} of {total} bytes")
 
 
 def _need_small(url: str, file: BinaryIO, size: int, limits: Limits) -> None:
+    """Refuses a download that is larger than the limit, and empties the file."""
     if size > limits.size * 2**30:
         file.truncate(0)
         raise DgexError(
@@ -231,24 +247,25 @@ def _need_small(url: str, file: BinaryIO, size: int, limits: Limits) -> None:
 
 
 def _read(response: HTTPResponse) -> bytes:
-    """What has come, before it is a whole chunk: a stall must not lose it."""
+    """Reads the bytes that have arrived, without waiting for a whole chunk, so that a stalled connection loses none."""
     try:
         return response.read1(CHUNK)
     except (OSError, HTTPException) as error:
-        raise _Trouble(_reason(error)) from error
+        raise _RetryableError(_reason(error)) from error
 
 
 def _refusal(url: str, error: HTTPError) -> Exception:
-    said = f"the server says {error.code} {error.reason}"
-    if error.code in MAY_PASS:
-        return _Trouble(said, _retry_after(error.headers["Retry-After"] or ""))
+    """Makes the exception to raise for an HTTP error status."""
+    status = f"the server says {error.code} {error.reason}"
+    if error.code in RETRYABLE:
+        return _RetryableError(status, _retry_after(error.headers["Retry-After"] or ""))
     if error.code in (404, 410):
-        return NotThere(f"{url}: {said}; check the name")
-    return DgexError(f"{url}: {said}; open it in a browser to see what the server wants")
+        return NotThere(f"{url}: {status}; check the name")
+    return DgexError(f"{url}: {status}; open it in a browser to see what the server wants")
 
 
 def _retry_after(value: str) -> float:
-    """The seconds that a Retry-After header asks for, whether it gives seconds or a date."""
+    """Parses a Retry-After header, which holds seconds or a date, into the seconds to wait; 0 if it holds neither."""
     if value.isdecimal():
         return float(value)
     try:
@@ -258,5 +275,5 @@ def _retry_after(value: str) -> float:
 
 
 def _reason(error: Exception) -> str:
-    """ "timed out" rather than "<urlopen error timed out>"."""
+    """Extracts the bare reason of an error: "timed out" rather than "<urlopen error timed out>"."""
     return str(getattr(error, "reason", error)) or type(error).__name__

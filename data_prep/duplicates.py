@@ -1,18 +1,18 @@
-"""Profiles that are in the source more than once, found exactly.
+"""Finds near-duplicate profiles exactly, by comparing lower bounds of their distances first.
 
-Two profiles are one if their Euclidean distance in log2 units, over all rows of the source that both have, is below
-1.0. To measure every pair of D-GEX's 129,158 profiles would take days. But leaving out rows, and projecting what
-remains onto orthonormal axes, can only shorten a distance. So a look at a few numbers of each profile rules out nearly
-all pairs, and those that remain are measured in full:
+Two profiles are near-duplicates if their Euclidean distance in log2 units, over all rows of the source that both have,
+is below 1.0. Computing the distances of all pairs of D-GEX's 129,158 profiles would take days. But leaving out rows,
+and projecting the rest onto orthonormal axes, can only shorten a distance. So a few numbers of each profile rule out
+nearly all pairs, and only the distances of the remaining pairs are computed in full:
 
-- Profiles that have all the usual rows are compared on the leading principal axes of a sample, where a k-d tree finds
-  the near ones in near-linear work.
-- Gaps bar the way to the axes, which mix all rows. A pair with a gappy profile is compared on 256 rows as they are, or
-  those of them that both have, by matrix products in quadratic work: about five minutes on two cores for 129,158
-  profiles if all are gappy, and for few gappy ones twice their share of that.
+- Profiles without missing values in the usual rows are compared on the leading principal axes of a sample of profiles,
+  where a k-d tree finds the near ones in near-linear time.
+- Profiles with missing values ("gappy") cannot be projected, since the axes combine all rows. A pair with a gappy
+  profile is compared on 256 rows, or those of them that both profiles have, by matrix products in quadratic time: about
+  five minutes on two cores for 129,158 profiles if all are gappy; if few are, twice their share of that.
 
-All is computed in float64, as D-GEX does. Distances by float32 products, as the TAAF repository takes them, err by more
-than the threshold in thousands of dimensions.
+Distances are computed in float64, as D-GEX does. Those from float32 products, as in the TAAF repository, have errors
+above the threshold in thousands of dimensions.
 """
 
 from collections.abc import Callable, Iterator
@@ -24,33 +24,33 @@ from scipy.spatial import cKDTree
 
 from dgex.files.optional import need
 
-# In log2 units over all probe sets; the threshold of D-GEX (Chen et al., Bioinformatics 2016).
+# In log2 units over all probe sets: the threshold of D-GEX (Chen et al., Bioinformatics 2016).
 DISTANCE = 1.0
 
 Rule = Literal["exact", "legacy-taaf", "legacy-dgex"]
 
-# Gives the profiles at ascending positions: log2 float32 [positions, rows], NaN where not measured.
+# Reads the profiles at ascending positions: log2 float32 [positions, rows], NaN where not measured.
 Read = Callable[[np.ndarray], np.ndarray]
 
-SAMPLE = 1024  # profiles that fix the axes and choose the rows
-AXES = 32  # in real arrays no two of which are nearer than 19, they leave no two nearer than 2
-ROWS = 256  # in the same arrays they leave no two nearer than 2.5
+SAMPLE = 1024  # profiles from which the axes and the rows are chosen
+AXES = 32  # of real arrays with distances of 19 and more, the projections have distances of 2 and more
+ROWS = 256  # of the same arrays, the distances over these rows are 2.5 and more
 READ_BLOCK = 256  # profiles
 LEFT_BLOCK, RIGHT_BLOCK = 512, 2048  # profiles in a matrix product
-PAIRS = 2**25  # under consideration at a time, of a byte each
+PAIRS = 2**25  # compared at a time, with a byte each
 TAAF_BLOCK = 4000  # profiles
 DGEX_CLUSTERS = 100
 
 
 @dataclass(frozen=True)
 class Outline:
-    """Few numbers of each profile, in which no two are farther apart than in full but for rounding."""
+    """Holds a few numbers of each profile, whose distances are, but for rounding, at most those of the profiles."""
 
-    gappy: np.ndarray  # bool [profiles], whether a usual row is missing
-    points: np.ndarray  # f8 [profiles, axes], a gap counting as the row's mean
-    radius: float  # within which the points of near complete profiles are
-    deviation: np.ndarray  # f4 [profiles, ROWS or fewer], from the row's mean; NaN in a gap
-    bound: float  # of the squared distance between the deviations of near profiles
+    gappy: np.ndarray  # bool [profiles], whether a value of a usual row is missing
+    points: np.ndarray  # f8 [profiles, axes], projections, with missing values replaced by the row's mean
+    radius: float  # the largest distance between the points of near profiles that are not gappy
+    deviation: np.ndarray  # f4 [profiles, ROWS or fewer], from the row's mean; NaN where a value is missing
+    bound: float  # the largest squared distance between the deviations of near profiles
 
 
 def keep_unique(
@@ -61,35 +61,36 @@ def keep_unique(
     seed: int = 0,
     advance: Callable[[int], object] = lambda profiles: None,
 ) -> np.ndarray:
-    """Which profiles to keep.
+    """Decides which profiles to keep, so that near-duplicates are removed by one of three rules.
 
-    Profiles without a common row are not near.
+    Profiles that have no row in common are not near.
 
-    - "exact": a profile is dropped if an earlier *kept* one is nearer than 1.0: of profiles at 0, 0.9, 1.8 and 2.7 the
+    - "exact": a profile is dropped if an earlier *kept* one is nearer than 1.0. Of profiles at 0, 0.9, 1.8 and 2.7 the
       first and the third stay.
 
-    The originals' rules serve comparisons with their data sets. They are applied to the pairs that truly are near, not
-    to those that the TAAF repository's float32 distances show:
+    The papers' rules serve comparisons with their data sets. They are applied to the pairs that are near by exact
+    distances, not by the float32 distances of the TAAF repository:
 
-    - "legacy-taaf" (Kunc and Klema, PLoS ONE 2021): pairs are sought in blocks of 4,000 by 4,000 profiles and their
-      positions counted from the blocks' starts; the larger count is dropped as if it were a position in the whole.
+    - "legacy-taaf" (Kunc and Klema, PLoS ONE 2021): pairs are sought in blocks of 4,000 by 4,000 profiles, and their
+      positions counted from the blocks' starts; the larger of the two is dropped as if it were a position among all
+      profiles.
     - "legacy-dgex" (Chen et al., Bioinformatics 2016): k-means, unseeded there, makes 100 clusters; the later profile
-      of a pair inside a cluster is dropped, even where the earlier is gone as well. The clusters here are those of the
-      projections, gaps filled with means, which resemble clusters of full profiles about as much as those of two seeds
-      resemble each other. They depend on scikit-learn's version, and on the last bits of the matrix products, which
-      differ from one linear algebra library to another.
+      of a pair inside a cluster is dropped, even where the earlier one is dropped as well. The clusters here are those
+      of the projections, with missing values replaced by means, which resemble clusters of full profiles about as much
+      as those of two seeds resemble each other. They depend on scikit-learn's version, and on the last bits of the
+      matrix products, which differ between linear algebra libraries.
 
     Args:
       read: see ``Read``; positions are below ``count``.
       count: number of profiles, at least one.
-      usual: bool [rows], the rows that at least half of the profiles have. Which pairs are near does not depend
-        on them, but the time does: the fewer they are, the more pairs have to be measured in full to know.
+      usual: bool [rows], the rows that at least half of the profiles have. They do not change which pairs are near, but
+        they change the time: the fewer they are, the more distances have to be computed in full.
       rule: one of the above.
       seed: of k-means.
-      advance: is told how many more profiles are done: each once when projected and once when compared.
+      advance: called with the number of profiles just done; each counts once when projected and once when compared.
 
     Returns:
-      bool [count].
+      bool [count], True for the profiles to keep.
 
     Raises:
       DgexError: "legacy-dgex" without scikit-learn.
@@ -115,13 +116,13 @@ def keep_unique(
 def near_pairs(
     read: Read, outline: Outline, alive: np.ndarray, advance: Callable[[int], object]
 ) -> Iterator[tuple[int, int]]:
-    """The pairs i < j nearer than 1.0, ordered by i, then by j.
+    """Finds the pairs i < j of profiles nearer than 1.0, ordered by i, then by j.
 
     Args:
       read: see ``Read``.
       outline: of the same profiles.
-      alive: bool [profiles]. The caller may turn a j False once its pair is out; a profile that is False is in no
-        further pair, so that of a thousand copies each is compared with the first alone.
+      alive: bool [profiles]. The caller may set a j to False once its pair has been given; a profile that is False is
+        in no further pair, so that each of a thousand copies is compared with the first one only.
       advance: see ``keep_unique``.
     """
     gappy, count = outline.gappy, len(alive)
@@ -131,14 +132,14 @@ def near_pairs(
     for first in range(0, count, size):
         later = first + np.flatnonzero(alive[first:])
         block = later[later < first + size]
-        maybe: dict[int, tuple[np.ndarray, np.ndarray]] = {}
-        for ones, others in (block[gappy[block]], later), (block[~gappy[block]], later[gappy[later]]):
-            may_be_near = _may_be_near(outline, ones, others)
-            maybe |= {i: (others, row) for i, row in zip(ones.tolist(), may_be_near, strict=True)}
+        near_of: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+        for left, right in (block[gappy[block]], later), (block[~gappy[block]], later[gappy[later]]):
+            may_be_near = _may_be_near(outline, left, right)
+            near_of |= {i: (right, row) for i, row in zip(left.tolist(), may_be_near, strict=True)}
         for i in range(first, min(first + size, count)):
             if alive[i]:
-                others, row = maybe[i]
-                candidates = others[row]
+                right, row = near_of[i]
+                candidates = right[row]
                 if not gappy[i]:
                     around = tree.query_ball_point(outline.points[i], outline.radius)
                     candidates = np.union1d(candidates, complete[around])
@@ -149,14 +150,14 @@ def near_pairs(
 
 
 def outline_of(read: Read, count: int, usual: np.ndarray, advance: Callable[[int], object]) -> Outline:
-    """Reads every profile once, and a sample before; arguments as in ``keep_unique``."""
+    """Computes the outline in one pass over the profiles, after reading a sample; arguments as in ``keep_unique``."""
     sample = read(np.linspace(0, count - 1, min(count, SAMPLE)).astype(int))
-    with np.errstate(invalid="ignore"):  # a row that none of the sample has is left out, as are the unusual ones
+    with np.errstate(invalid="ignore"):  # rows that no profile of the sample has get NaN, which leaves them out
         mean = np.nansum(sample, axis=0, dtype=np.float64) / (~np.isnan(sample)).sum(axis=0)
     mean[~usual] = np.nan
     sample = np.nan_to_num(sample - mean, copy=False)
     _, combinations = np.linalg.eigh(sample @ sample.T)
-    # Whatever the axes are, orthonormal they must be; QR makes them so even where the sample spans fewer.
+    # The bound on distances needs orthonormal axes; QR gives them even where the sample spans fewer dimensions.
     axes, _ = np.linalg.qr(sample.T @ combinations[:, -AXES:])
     rows = _varied_rows(np.einsum("ij,ij->j", sample, sample), usual)
 
@@ -176,12 +177,12 @@ def outline_of(read: Read, count: int, usual: np.ndarray, advance: Callable[[int
         advance(len(values))
 
     # A product of n terms in precision u errs by at most n u times the norms' product (Higham, Accuracy and Stability,
-    # 2002, section 3.1), and a norm is at most sqrt(n) times the largest value. The 1e-6 cover the tree's own sums.
+    # 2002, section 3.1), and a norm is at most sqrt(n) times the largest value. The 1e-6 covers the tree's own sums.
     n, used = axes.shape
     eps = np.finfo(np.float64).eps
     radius = DISTANCE * (1 + 1e-6) + 2 * np.sqrt(used) * n**1.5 * eps * largest
-    # Single precision moves each deviation by u times its size at most. Their squares are exact in double precision, so
-    # that a squared distance is one product of 3 n terms whose sizes sum to at most n (2 largest)^2.
+    # Rounding to single precision moves each deviation by at most u times its size. The squares are exact in double
+    # precision, so that a squared distance is one product of 3 n terms whose sizes sum to at most n (2 largest)^2.
     n = len(rows)
     moved = np.sqrt(n) * np.finfo(np.float32).eps * largest
     bound = (DISTANCE * (1 + 1e-6) + moved) ** 2 + 6 * n**2 * eps * largest**2
@@ -189,47 +190,56 @@ def outline_of(read: Read, count: int, usual: np.ndarray, advance: Callable[[int
 
 
 def _varied_rows(variation: np.ndarray, usual: np.ndarray) -> np.ndarray:
-    """Usual rows of much variation, spread over their upper quarter: what one study lacks is a part of them only."""
+    """Chooses rows from the upper quarter by variation, evenly, so that the rows one study lacks are only some of them.
+
+    Args:
+      variation: sum of squared deviations [rows].
+      usual: bool [rows], the rows to choose from.
+
+    Returns:
+      int [ROWS or fewer], positions of rows.
+    """
     order = np.flatnonzero(usual)
     order = order[np.argsort(-variation[order], kind="stable")]
     upper = order[: max(ROWS, len(order) // 4)]
     return upper[np.linspace(0, len(upper) - 1, min(ROWS, len(upper))).astype(int)]
 
 
-def _may_be_near(outline: Outline, ones: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Which pairs are near on the rows of the outline that both have: bool [ones, others]."""
+def _may_be_near(outline: Outline, left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Finds the pairs that are near on the rows of the outline that both have: bool [left, right]."""
 
     def factors(profiles: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         deviation = outline.deviation[profiles].astype(np.float64)
-        has = ~np.isnan(deviation)
+        measured = ~np.isnan(deviation)
         np.nan_to_num(deviation, copy=False)
-        return has, deviation, deviation**2
+        return measured, deviation, deviation**2
 
-    # Over the rows both have, the sum of (a - b)^2 = a^2 1 + 1 b^2 - 2 a b, where a row not had is 0 for 1, too.
-    has, deviation, square = factors(ones)
-    left = np.hstack([square, has, -2 * deviation])
-    result = np.empty((len(ones), len(others)), bool)
-    for first in range(0, len(others), RIGHT_BLOCK):
+    # Over the rows that both have, the sum of (a - b)^2 = a^2 m + m b^2 - 2 a b, where m is 1 in measured rows. In the
+    # others m, a and b are 0.
+    measured, deviation, square = factors(left)
+    left_factor = np.hstack([square, measured, -2 * deviation])
+    result = np.empty((len(left), len(right)), bool)
+    for first in range(0, len(right), RIGHT_BLOCK):
         block = slice(first, first + RIGHT_BLOCK)
-        has, deviation, square = factors(others[block])
-        result[:, block] = left @ np.hstack([has, square, deviation]).T <= outline.bound
+        measured, deviation, square = factors(right[block])
+        result[:, block] = left_factor @ np.hstack([measured, square, deviation]).T <= outline.bound
     return result
 
 
-def _distance(one: np.ndarray, other: np.ndarray) -> float:
-    """Euclidean, in float64, over the rows that both have; infinite if there is none."""
-    difference = one.astype(np.float64) - other
+def _distance(left: np.ndarray, right: np.ndarray) -> float:
+    """Computes the Euclidean distance in float64, over the rows that both have; infinite if there is none."""
+    difference = left.astype(np.float64) - right
     return np.inf if np.isnan(difference).all() else np.sqrt(np.nansum(difference**2))
 
 
 def check_rule(rule: Rule) -> None:
-    """Finds out before the work that a rule cannot be followed: DgexError for "legacy-dgex" without scikit-learn."""
+    """Checks that a rule can be followed: raises DgexError for "legacy-dgex" if scikit-learn is not installed."""
     if rule == "legacy-dgex":
         need("sklearn", extra="sklearn", what="--duplicates legacy-dgex")
 
 
 def _clusters(points: np.ndarray, seed: int) -> np.ndarray:
-    """The number of each profile's cluster, by D-GEX's settings."""
+    """Clusters profiles by k-means with D-GEX's settings: int [profiles], the number of each profile's cluster."""
     check_rule("legacy-dgex")
     from sklearn.cluster import MiniBatchKMeans
 

@@ -1,7 +1,7 @@
-"""The files of a study: every fold of a compendium's studies, a split by sample, and cohorts mapped onto each.
+"""Prepares leave-studies-out folds of a compendium, a split by sample, and cohorts mapped onto each of these files.
 
-Each file is what ``prepare`` writes, byte for byte, and holds that command. Each reads its source anew, so
-that all of them take as long as those commands one by one.
+Each file is what ``prepare`` writes, byte for byte, and holds that command. The source is read again for each file, so
+that writing all of them takes as long as those commands one by one.
 """
 
 import json
@@ -23,79 +23,85 @@ from dgex.errors import DgexError
 from dgex.files.atomic import check_writable
 from dgex.formats.expression import first_repeated
 
-# The most in which each fold of the default compendium's 21 studies has three studies or more (with seed 0). With
-# seven, two of its studies are a fold each, and one study alone chooses a best epoch; the study in
-# docs/results.md takes seven for all that, as the folds are what its intervals count.
+# The largest number of folds in which each fold of the default compendium's 21 studies has three studies or more (with
+# seed 0). With seven folds, two studies are a fold each, and one study alone chooses the best epoch. docs/results.md
+# uses seven nevertheless, because its intervals treat the folds as the independent observations.
 FOLDS = 5
 
 
 @dataclass(frozen=True)
 class SplitFile:
-    """A prepared file of a compendium."""
+    """Describes a prepared file of a compendium that is to be written."""
 
     output: Path
     source: Path
     genes: Path  # folder of the gene tables
     settings: Settings
-    layer: str | None = None  # of the source, instead of X
+    layer: str | None = None  # of an h5ad source, the layer to read instead of X
 
     @property
     def inputs(self) -> tuple[Path, ...]:
+        """Lists the files that are read, and whose checksums the prepared file records."""
         return self.source, *gene_table_paths(self.genes)
 
     @property
     def command(self) -> str:
-        """What makes this file alone, but for ``-o``; without folders, so that it tells nothing of the machine.
+        """Spells the command that writes this file alone, without ``-o`` and without the paths of folders.
 
-        A file's bytes are the same on any machine and under any name.
+        So a file's bytes are the same on any machine and under any name.
         """
-        asked = self.settings
-        split = ["--split", asked.split, "--fractions", *map(str, asked.fractions)]
-        if asked.fold:
-            split = ["--fold", *map(str, asked.fold)]
-        options = ["--genes", Path(os.path.realpath(self.genes)).name, *split, "--duplicates", asked.duplicates]
-        return _command(self.source, asked.legacy, self.layer, [*options, "--seed", str(asked.seed)])
+        settings = self.settings
+        split = ["--split", settings.split, "--fractions", *map(str, settings.fractions)]
+        if settings.fold:
+            split = ["--fold", *map(str, settings.fold)]
+        options = ["--genes", Path(os.path.realpath(self.genes)).name, *split, "--duplicates", settings.duplicates]
+        return _command(self.source, settings.legacy, self.layer, [*options, "--seed", str(settings.seed)])
 
     def recorded(self) -> dict[str, Any]:
-        """What the file's ``preparation`` says of its settings."""
+        """Gives the settings as the file's ``preparation`` records them."""
         return asdict(self.settings)
 
     def write(self, work: Work) -> Report:
+        """Prepares the file; errors as ``prepare``."""
         return prepare(self.source, self.genes, self.output, self.settings, self.command, work, self.layer)
 
 
 @dataclass(frozen=True)
 class CohortFile:
-    """A cohort mapped onto a prepared file."""
+    """Describes a prepared file of a cohort mapped onto another prepared file."""
 
     output: Path
     source: Path
     onto: Path
     legacy: bool = False
-    layer: str | None = None  # of the source, instead of X
+    layer: str | None = None  # of an h5ad source, the layer to read instead of X
 
     @property
     def inputs(self) -> tuple[Path, ...]:
+        """Lists the files that are read, and whose checksums the prepared file records."""
         return (self.source,)
 
     @property
     def command(self) -> str:
+        """Spells the command that writes this file, as ``SplitFile.command`` does."""
         return _command(self.source, self.legacy, self.layer, ["--onto", self.onto.name])
 
     def recorded(self) -> dict[str, Any]:
+        """Gives the settings as the file's ``preparation`` records them."""
         return {"onto": sha256_of(self.onto) if self.onto.exists() else None, "legacy": self.legacy}
 
     def write(self, work: Work) -> Report:
+        """Prepares the file; errors as ``prepare_onto``."""
         return prepare_onto(self.onto, self.source, self.output, self.legacy, self.command, work, self.layer)
 
 
 @dataclass(frozen=True)
 class Written:
-    """A file that is there now."""
+    """Names a prepared file that now exists; ``str`` of it is the line that the command prints."""
 
     path: Path
     report: Report
-    kept: bool  # it was there before
+    kept: bool  # whether it existed before
 
     def __str__(self) -> str:
         samples, studies = self.report.split_samples, self.report.split_studies
@@ -112,50 +118,70 @@ def prepare_folds(
     seed: int = 0,
     resources: Resources | None = None,
 ) -> Iterator[Written]:
-    """Sees to it that ``folder`` holds the files of a study, and gives each of them once it does.
+    """Writes the leave-studies-out folds, a split by sample and the mapped cohorts to ``folder``, one after the other.
 
     ``fold-K.h5`` has the K-th of ``folds`` folds of studies as its test split, ``sample.h5`` is split by sample, and
-    ``fold-K.NAME.h5`` and ``sample.NAME.h5`` are the cohort file NAME mapped onto them. Of files that are there already
-    those that would be the same are kept; no file is replaced.
+    ``fold-K.NAME.h5`` and ``sample.NAME.h5`` are the cohort file NAME mapped onto them. Existing files equal to
+    what would be written are kept; no file is replaced.
 
     Args:
+      source: the compendium, an expression table.
       genes: folder of the gene tables.
+      folder: where the prepared files go.
+      folds: how many folds of studies, at least 3.
+      cohorts: expression tables to map onto each of the other files.
       seed: of all splits, so that every study is in the test split of one fold.
+      resources: memory and cores to use.
+
+    Yields:
+      Each file as soon as it is complete, in the order of ``files_of``.
 
     Raises:
       DgexError: as ``prepare`` and ``prepare_onto``; two cohorts have one name; or the folder holds a prepared file
-        that would not be written, or would differ. Only what is wrong with the content of a cohort, or with the genes
-        of a later fold, is noticed after earlier files are written; they stay, and are right.
+        that is none of these, or differs from what would be written. Faults in the content of a cohort, or too few
+        genes in a later fold, are noticed only after earlier files are written; those files are valid and stay.
     """
     files = files_of(source, genes, folder, folds, cohorts, seed)
-    check_writable(files[0].output)  # as prepare finds out too, but before the inputs are read for their checksums
-    if strangers := sorted(set(folder.glob("*.h5")) - {file.output for file in files}):
+    check_writable(files[0].output)  # prepare checks this too, but here it comes before the checksums, which take long
+    if unexpected := sorted(set(folder.glob("*.h5")) - {file.output for file in files}):
         raise DgexError(
-            f"{strangers[0]}: is none of the files of these folds and cohorts; move it away, or choose another folder"
+            f"{unexpected[0]}: is none of the files of these folds and cohorts; move it away, or choose another folder"
         )
     checksums = {path: sha256_of(path) for path in sorted({path for file in files for path in file.inputs})}
-    found = {file.output: _report_of(file, checksums) for file in files if file.output.exists()}
+    existing = {file.output: _report_of(file, checksums) for file in files if file.output.exists()}
     for file in files:
-        report = found.get(file.output)
+        report = existing.get(file.output)
         yield Written(file.output, report or file.write(Work(resources or Resources())), report is not None)
 
 
 def files_of(
     source: Path, genes: Path, folder: Path, folds: int, cohorts: tuple[Path, ...], seed: int
 ) -> list[SplitFile | CohortFile]:
-    """All of them, in the order of writing; errors as far as ``prepare_folds``'s are about the arguments alone."""
+    """Lists the files that ``prepare_folds`` writes, in that order.
+
+    Args:
+      source: the compendium, an expression table.
+      genes: folder of the gene tables.
+      folder: where the prepared files go.
+      folds: how many folds of studies.
+      cohorts: expression tables to map onto each of the other files.
+      seed: of all splits.
+
+    Raises:
+      DgexError: there are fewer than three folds, or two cohorts have one name.
+    """
     check_fold((1, folds))
-    # The folds first: a source with too few studies for them is refused by the first, before anything is written.
+    # The folds come first, so that a source with too few studies for them is refused before anything is written.
     settings = {
         f"fold-{number:0{len(str(folds))}}": Settings(fold=(number, folds), seed=seed) for number in range(1, folds + 1)
     }
     settings["sample"] = Settings("sample", seed=seed)
     names = [Path(cohort.name.removesuffix(".gz")).stem for cohort in cohorts]
     if repeated := first_repeated(names):
-        raise DgexError(f"{repeated}: two cohorts are called so, and their files would be too; rename one")
+        raise DgexError(f"{repeated}: two cohorts have this name, and so would their prepared files; rename one")
     files: list[SplitFile | CohortFile] = []
-    for split, asked in settings.items():
-        prepared = SplitFile(folder / f"{split}.h5", source, genes, asked)
+    for split, split_settings in settings.items():
+        prepared = SplitFile(folder / f"{split}.h5", source, genes, split_settings)
         mapped = (
             CohortFile(folder / f"{split}.{name}.h5", cohort, prepared.output)
             for name, cohort in zip(names, cohorts, strict=True)
@@ -165,23 +191,28 @@ def files_of(
 
 
 def _report_of(file: SplitFile | CohortFile, checksums: dict[Path, str]) -> Report:
-    """The report of a file that is there, if it is the one that would be written."""
-    with open_prepared(file.output) as (_, found):
-        held = found.preparation | {"schema": found.schema, "command": found.command, "sources": found.sources}
-    asked = file.recorded() | {
+    """Reads the report of an existing file; raises DgexError if the file differs from what would be written."""
+    with open_prepared(file.output) as (_, existing):
+        actual = existing.preparation | {
+            "schema": existing.schema,
+            "command": existing.command,
+            "sources": existing.sources,
+        }
+    expected = file.recorded() | {
         "schema": SCHEMA_VERSION,
         "command": file.command,
         "sources": {path.name: checksums[path] for path in file.inputs},
     }
-    differs = [name for name, value in json.loads(json.dumps(asked)).items() if held.get(name) != value]
-    if differs or found.report is None:
+    differs = [name for name, value in json.loads(json.dumps(expected)).items() if actual.get(name) != value]
+    if differs or existing.report is None:
         raise DgexError(
-            f"{file.output}: is there and differs from what would be written, in: {', '.join(differs or ['report'])}; "
+            f"{file.output}: exists and differs from what would be written, in: {', '.join(differs or ['report'])}; "
             "move it away, or choose another folder"
         )
-    return found.report
+    return existing.report
 
 
 def _command(source: Path, legacy: bool, layer: str | None, options: list[str]) -> str:
+    """Joins a ``prepare`` command from its options, quoted for a shell."""
     start = ["python", "-m", "data_prep", "prepare", source.name, *["--legacy"] * legacy]
     return shlex.join(start + (["--layer", layer] if layer else []) + options)

@@ -1,4 +1,4 @@
-"""A compendium from GEO: series matrices by accession, in log2 on one list of probe sets, in one GCTX file.
+"""Builds a compendium from GEO: series matrices by accession, in log2, with one list of probe sets, in one GCTX file.
 
 https://ftp.ncbi.nlm.nih.gov/geo/README.txt describes where GEO keeps its files.
 """
@@ -37,12 +37,12 @@ GENE_TABLE_SHA256 = (
     "a238c8ee0f3200063455ef3275162e347881d447649189d4dc2c6203ff8a1a99",  # targets
 )
 
-LEAST_FOUND = 0.9  # of the wanted probe sets; a source with fewer names its rows otherwise, or was cut down
+LEAST_FOUND = 0.9  # of the wanted probe sets; a source with fewer has other row names, or only a part of its rows
 
 
 @dataclass(frozen=True)
 class Accession:
-    """A line of an accession list."""
+    """Holds a line of an accession list."""
 
     series: str  # GSE...
     platform: str | None  # GPL...
@@ -50,34 +50,36 @@ class Accession:
 
     @property
     def files(self) -> list[str]:
-        """What GEO may call the matrix: the platform is in the name where the series has several."""
+        """Lists the names that the matrix may have on GEO; the platform is part of it where the series has several."""
         names = [self.series] + ([f"{self.series}-{self.platform}"] if self.platform else [])
         return [f"{name}_series_matrix.txt.gz" for name in names]
 
 
 @dataclass(frozen=True)
 class Series:
-    """What was taken from a series. ``str`` of it is the line that the command prints."""
+    """Describes what was read from a series; ``str`` of it is the line that the command prints."""
 
     series: str
     platform: str
     arrays: int
     scale: str  # of the source: "linear" or "log2"
-    missing: int  # wanted probe sets that the source lacks
+    missing: int  # how many of the wanted probe sets the source lacks
     taken_as_missing: str  # how many of which values; "" where there are none
     sha256: str  # of the source
 
     def __str__(self) -> str:
-        taken = "linear, taken as log2(max(x, 0) + 1)" if self.scale == "linear" else "log2, taken as it is"
+        scale = "linear, converted to log2(max(x, 0) + 1)" if self.scale == "linear" else "log2, unchanged"
         taken_as_missing = f"{self.taken_as_missing} taken as missing, " if self.taken_as_missing else ""
         return (
-            f"{self.series}: {self.arrays} arrays of {self.platform} ({PLATFORMS[self.platform]}), {taken}, "
+            f"{self.series}: {self.arrays} arrays of {self.platform} ({PLATFORMS[self.platform]}), {scale}, "
             f"{self.missing} probe sets missing, {taken_as_missing}SHA-256 {self.sha256}"
         )
 
 
 @dataclass(frozen=True)
 class _Source:
+    """Pairs a series of the list with its opened series matrix."""
+
     accession: Accession
     path: Path
     table: Expression
@@ -86,23 +88,27 @@ class _Source:
 def geo(
     accessions: Path, genes_dir: Path, output: Path, cache: Path, mirror: str = SERIES, limits: Limits = LIMITS
 ) -> list[Series]:
-    """Writes one GCTX of the series in a list: log2, rows are the gene tables' probe sets in the tables' order.
+    """Writes the series of a list to one GCTX file: log2, rows are the gene tables' probe sets in the tables' order.
 
-    Sample metadata: study_id, platform_id, title, source_scale, source_sha256. What a series lacks is NaN in
-    its arrays. Nothing is normalised between studies. Equal series matrices give equal bytes. Memory holds one series
-    at a time, 65 KB an array with D-GEX's tables.
+    Sample metadata are study_id, platform_id, title, source_scale and source_sha256. Probe sets that a series lacks are
+    NaN in its arrays. Studies are not normalised with each other. Equal series matrices give equal bytes. One series at
+    a time is in memory, with 65 KB an array for D-GEX's tables.
 
     Args:
-      accessions: see ``read_accessions``.
+      accessions: list of series, see ``read_accessions``.
       genes_dir: folder of the gene tables.
-      cache: where series matrices are looked for and downloaded to. If all are there, no network is needed.
-      mirror: a web address that stands for https://ftp.ncbi.nlm.nih.gov/geo/series.
+      output: the GCTX file to write.
+      cache: folder of series matrices; those that are not in it are downloaded to it.
+      mirror: web address to use instead of https://ftp.ncbi.nlm.nih.gov/geo/series.
       limits: of each download.
 
+    Returns:
+      What was read, by series, in the list's order.
+
     Raises:
-      DgexError: the list or a gene table is unusable; a series cannot be had, is damaged, is not the one listed, is not
-        of one known platform and one scale, holds changes instead of intensities, or too few of the probe sets; two
-        series share an array; the output cannot be written.
+      DgexError: the list or a gene table is unusable; a series cannot be downloaded, is damaged, is not the one listed,
+        is not of one known platform and one scale, holds changes instead of intensities, or has too few of the probe
+        sets; two series share an array; the output cannot be written.
     """
     check_writable(output, accessions, *gene_table_paths(genes_dir))
     listed = read_accessions(accessions)
@@ -126,14 +132,14 @@ def geo(
         sample_id = tuple(name for source in sources for name in source.table.sample_id)
         output.parent.mkdir(parents=True, exist_ok=True)
         scratch = stack.enter_context(Scratch(output.parent, (len(sample_id), len(wanted))))
-        taken: list[Series] = []
+        series: list[Series] = []
         with steps("reading arrays", len(sample_id)) as advance:
             first = 0
             for source in sources:
                 values, scale = _read(source, wanted)
                 scratch.write(slice(first, first + len(values)), slice(0, len(wanted)), values)
                 first += len(values)
-                taken.append(_taken(source, wanted, scale))
+                series.append(_summary(source, wanted, scale))
                 advance(len(values))
 
         with steps("writing arrays", len(sample_id)) as advance:
@@ -149,15 +155,15 @@ def geo(
                 name: np.concatenate([source.table.sample_metadata[name] for source in sources])
                 for name in ("study_id", "platform_id", "title")
             }
-            sizes = [each.arrays for each in taken]
-            metadata["source_scale"] = np.repeat([each.scale for each in taken], sizes)
-            metadata["source_sha256"] = np.repeat([each.sha256 for each in taken], sizes)
+            sizes = [each.arrays for each in series]
+            metadata["source_scale"] = np.repeat([each.scale for each in series], sizes)
+            metadata["source_sha256"] = np.repeat([each.sha256 for each in series], sizes)
             write_gctx(output, Expression(tuple(wanted), sample_id, blocks, sample_metadata=metadata))
-    return taken
+    return series
 
 
 def read_accessions(path: Path) -> list[Accession]:
-    """Reads a list of series, one a line: ``GSE14520 GPL571 sha256:...``, of which only the accession must be there.
+    """Reads a list of GEO series, one a line, such as ``GSE14520 GPL571 sha256:...``; only the accession is required.
 
     The platform is needed where the series has several; ``#`` starts a comment.
 
@@ -184,7 +190,7 @@ def read_accessions(path: Path) -> list[Accession]:
         accession = Accession(*match.groups())
         name = " ".join(filter(None, (accession.series, accession.platform)))
         if name in line_of:
-            raise DgexError(f"{path}, line {number}: {name} stands in line {line_of[name]} already; remove one of them")
+            raise DgexError(f"{path}, line {number}: {name} is in line {line_of[name]} already; remove one of them")
         line_of[name] = number
         listed.append(accession)
     if not listed:
@@ -200,7 +206,7 @@ def gene_tables(folder: Path, mirror: str = GENE_TABLES, limits: Limits = LIMITS
 
 
 def _obtain(accession: Accession, cache: Path, mirror: str, limits: Limits, bars: Progress) -> Path:
-    """The series matrix in ``cache``, downloaded if it is not there."""
+    """Finds the series matrix in ``cache``, or downloads it to that folder."""
     paths = [cache / name for name in accession.files]
     for path in paths:
         if path.exists():
@@ -215,13 +221,13 @@ def _obtain(accession: Accession, cache: Path, mirror: str, limits: Limits, bars
         except NotThere:
             continue
     raise DgexError(
-        f"{folder}: has no {' and no '.join(accession.files)}; check the accession and the platform, which must stand "
-        f"there if the series has several: '{accession.series} GPL570'"
+        f"{folder}: has no {' and no '.join(accession.files)}; check the accession, and add the platform "
+        f"if the series has several, as in '{accession.series} GPL570'"
     )
 
 
 def _check_series(accession: Accession, path: Path) -> None:
-    """Raises DgexError where a file is not a whole series matrix of the series."""
+    """Raises DgexError if a file is not a complete series matrix of the series."""
     with open_series_matrix(path) as table:
         studies = set(table.sample_metadata["study_id"].tolist())
     if studies != {accession.series}:
@@ -236,6 +242,7 @@ def _download(
     bars: Progress,
     check: Callable[[Path], None] = lambda path: None,
 ) -> None:
+    """Downloads a file with a progress bar; arguments and errors as ``download``."""
     bar = bars.add_task(f"KiB of {path.name}", total=None)
 
     def report(done: int, total: int | None) -> None:
@@ -249,11 +256,11 @@ def _download(
 
 
 def _check(source: _Source, wanted: Sequence[str]) -> None:
-    """Refuses a file that is not what the list says, or not of arrays that D-GEX's gene tables describe."""
+    """Refuses a series matrix of another series or platform than listed, or with too few of the wanted probe sets."""
     accession, path = source.accession, source.path
     studies, platforms = (set(source.table.sample_metadata[name].tolist()) for name in ("study_id", "platform_id"))
     if studies != {accession.series}:
-        raise DgexError(f"{path}: is of {_named(studies)}, not of {accession.series}; delete it to have the right one")
+        raise DgexError(f"{path}: is of {_named(studies)}, not of {accession.series}; delete it to have it replaced")
     platform = accession.platform or min(platforms)
     if platforms != {platform}:
         raise DgexError(f"{path}: its arrays are of {_named(platforms)}, not of {platform} alone; correct the list")
@@ -270,20 +277,21 @@ def _check(source: _Source, wanted: Sequence[str]) -> None:
 
 
 def _check_distinct(sources: Sequence[_Source]) -> None:
-    home: dict[str, Path] = {}
+    """Refuses a series that is listed twice, and an array that is in two series."""
+    path_of: dict[str, Path] = {}
     for source in sources:
         for name in source.table.sample_id:
-            if home.get(name) == source.path:
+            if path_of.get(name) == source.path:
                 raise DgexError(f"{source.path}: is listed twice; take {source.accession.series} off the list once")
-            if name in home:
-                raise DgexError(f"{source.path}: array {name} is in {home[name]} too; take one of them off the list")
-            home[name] = source.path
+            if name in path_of:
+                raise DgexError(f"{source.path}: array {name} is in {path_of[name]} too; take one of them off the list")
+            path_of[name] = source.path
 
 
 def _read(source: _Source, wanted: Sequence[str]) -> tuple[np.ndarray, str]:
-    """The wanted probe sets of a series, float32 log2 [arrays, wanted], and the scale they were on."""
-    position = {name: at for at, name in enumerate(wanted)}
-    column = np.array([position.get(name, -1) for name in source.table.row_id])
+    """Reads the wanted probe sets of a series: float32 log2 [arrays, wanted], and the scale of the source."""
+    column_of = {name: column for column, name in enumerate(wanted)}
+    column = np.array([column_of.get(name, -1) for name in source.table.row_id])
     values = np.full((len(source.table.sample_id), len(wanted)), np.nan, np.float32)
     for arrays, rows, block in source.table.blocks(BLOCK):
         used = column[rows] >= 0
@@ -292,7 +300,8 @@ def _read(source: _Source, wanted: Sequence[str]) -> tuple[np.ndarray, str]:
     return (log2_of_linear(values) if scale == "linear" else values), scale
 
 
-def _taken(source: _Source, wanted: Sequence[str], scale: str) -> Series:
+def _summary(source: _Source, wanted: Sequence[str], scale: str) -> Series:
+    """Summarises what was read from a series."""
     return Series(
         series=source.accession.series,
         platform=str(source.table.sample_metadata["platform_id"][0]),
@@ -305,4 +314,5 @@ def _taken(source: _Source, wanted: Sequence[str], scale: str) -> Series:
 
 
 def _named(names: set[str]) -> str:
+    """Joins names for a message."""
     return ", ".join(sorted(names))

@@ -1,7 +1,8 @@
-"""What is in a file: the facts that ``python -m data_prep inspect`` prints, and what its pictures are drawn from.
+"""Inspects a file: collects the facts that ``python -m data_prep inspect`` prints, and the values for its pictures.
 
-A file passes by once, in blocks. NaN, the extremes and the median are counted over all values; the scale and the
-pictures come from at most 1,000 evenly spaced profiles, so a file of any size takes some hundred megabytes of memory.
+A file is read once, in blocks. Missing values, the extremes and the median are counted over all values; the scale and
+the pictures come from at most 1,000 evenly spaced profiles, so a file of any size takes some hundred megabytes of
+memory.
 """
 
 import re
@@ -24,9 +25,9 @@ from dgex.formats.expression import Expression
 from dgex.formats.missing_values import tally
 from dgex.formats.opening import open_expression
 
-PROFILES = 1000  # to look at closely; fewer where they have more values than
-PROFILE_VALUES = 2**25  # which are 128 MiB
-BLOCK = 2**22  # values to count at a time; what is computed of them takes some ten times their 16 MiB
+PROFILES = 1000  # kept in memory for the scale and the pictures; fewer if they would have more values than
+PROFILE_VALUES = 2**25  # which take 128 MiB
+BLOCK = 2**22  # values to count at a time; the arrays computed from them take some ten times their 16 MiB
 
 NAMINGS = {
     "probe sets": re.compile(r".+_at"),
@@ -37,37 +38,38 @@ NAMINGS = {
 
 @dataclass(frozen=True)
 class Inspection:
-    """``str`` of it is what the command prints."""
+    """Holds what was found in a file; ``str`` of it is the report that the command prints."""
 
     name: str  # of the file
     facts: dict[str, str]
-    prepared: Prepared | None  # None: a raw expression table
+    prepared: Prepared | None  # None for a raw expression table
     scale: Scale  # of the file
     naming: str  # of its rows
     row_id: tuple[str, ...]
     missing: np.ndarray  # int [rows], samples in which the row was not measured
     study: np.ndarray  # str [samples], "" where unknown
-    chosen: np.ndarray  # int, positions of the profiles looked at closely
-    values: np.ndarray  # float32 [chosen, rows]: log2, or as in the file where that is centred
-    after: dict[str, np.ndarray]  # by study, counts of all values in HISTOGRAM_EDGES; of a prepared file
+    chosen: np.ndarray  # int [chosen], positions of the evenly spaced profiles that are kept
+    values: np.ndarray  # float32 [chosen, rows]: log2, or as in the file if its values are centred
+    after: dict[str, np.ndarray]  # of a prepared file, counts of all values in HISTOGRAM_EDGES, by study
 
     def __str__(self) -> str:
         return "\n".join(visible(f"{name:<20}{text}") for name, text in self.facts.items())
 
 
 class Counts:
-    """What is known of all values of a table, added up block by block."""
+    """Adds up sufficient statistics of all values of a table: missing values, extremes and a histogram."""
 
     def __init__(self, samples: int, rows: int) -> None:
         self.missing_of_sample = np.zeros(samples, int)
         self.missing_of_row = np.zeros(rows, int)
-        self.reach = np.tile([np.inf, -np.inf, 1], (samples, 1))  # as ``reach_of`` gives it
-        # A bin for each setting of a float32's upper 20 bits: sign, exponent, 11 bits of the mantissa. It is at most
-        # 1/2048 of its values wide, be these logarithms or counts in the millions, and costs no arithmetic to find.
+        self.reach = np.tile([np.inf, -np.inf, 1], (samples, 1))  # in the form of ``reach_of``
+        # There is a bin for each pattern of a float32's upper 20 bits: sign, exponent, 11 bits of the mantissa. Its
+        # width is at most 1/2048 of its values, for logarithms and for counts in the millions, and finding a value's
+        # bin takes no arithmetic.
         self._bins = np.zeros(2**20, int)
 
     def add(self, samples: slice, rows: slice, values: np.ndarray) -> None:
-        """Adds float32 [samples, rows]."""
+        """Adds a block of values, float32 [samples, rows]."""
         missing = np.isnan(values)
         self.missing_of_sample[samples] += missing.sum(axis=1)
         self.missing_of_row[rows] += missing.sum(axis=0)
@@ -77,9 +79,9 @@ class Counts:
         self._bins += np.bincount(values[~missing].view(np.uint32) >> 12, minlength=len(self._bins))
 
     def median(self) -> float:
-        """The lower median of what was measured, less what its bin leaves out of the mantissa."""
+        """Computes the lower median of the measured values, rounded down in magnitude to the edge of its bin."""
         lowest = (np.arange(len(self._bins), dtype=np.uint32) << 12).view(np.float32)
-        # The bits of negative floats are above those of positive ones, and grow as the floats fall.
+        # As integers, the bits of negative floats are above those of positive ones, and grow as the floats fall.
         ascending, bins = (
             np.concatenate([half[1][::-1], half[0]]) for half in (np.split(lowest, 2), np.split(self._bins, 2))
         )
@@ -88,13 +90,18 @@ class Counts:
 
 
 def inspect(path: Path, steps: Steps, layer: str | None = None) -> Inspection:
-    """Reads any file of expression profiles once, raw or prepared.
+    """Inspects a file of expression profiles, raw or prepared, in one pass.
 
-    What a prepared file promises, such as finite values and a scaler of its training split, is taken as said:
-    ``dgex.data.dataset.read_dataset`` checks it whenever the file is used.
+    A prepared file is not checked for finite values, or for a scaler that fits its training split:
+    ``dgex.data.dataset.read_dataset`` checks these whenever the file is used.
+
+    Args:
+      path: an expression table in any format that ``open_expression`` reads, or a prepared file.
+      steps: shows the progress.
+      layer: of an h5ad file, the layer to read instead of X.
 
     Raises:
-      DgexError: as ``open_expression`` and ``open_prepared``; none of the profiles looked at has any value.
+      DgexError: as ``open_expression`` and ``open_prepared``; none of the chosen profiles has any value.
     """
     with _open(path, layer) as (expression, prepared):
         samples, rows = expression.shape
@@ -104,17 +111,17 @@ def inspect(path: Path, steps: Steps, layer: str | None = None) -> Inspection:
         counts = Counts(samples, rows)
         after: dict[str, np.ndarray] = {}
         with steps("reading", samples * rows) as advance:
-            for some, row_slice, block in expression.blocks(BLOCK):
-                counts.add(some, row_slice, block)
-                first, last = np.searchsorted(chosen, (some.start, some.stop))
-                values[first:last, row_slice] = block[chosen[first:last] - some.start]
+            for sample_slice, row_slice, block in expression.blocks(BLOCK):
+                counts.add(sample_slice, row_slice, block)
+                first, last = np.searchsorted(chosen, (sample_slice.start, sample_slice.stop))
+                values[first:last, row_slice] = block[chosen[first:last] - sample_slice.start]
                 if prepared:
-                    for name, count in histograms(block, study[some]).items():
+                    for name, count in histograms(block, study[sample_slice]).items():
                         after[name] = after.get(name, 0) + count
                 advance(block.size)
     measured = ~np.isnan(values).all(axis=1)
     if not measured.any():
-        raise DgexError(f"{path}: has no value in any of {len(chosen)} profiles looked at; check how it was made")
+        raise DgexError(f"{path}: has no value in any of the {len(chosen)} profiles examined; check how it was made")
     chosen, values = chosen[measured], values[measured]
     scale = "log2" if prepared else scale_of(values)
     facts = {"file": f"{path.name}, {path.stat().st_size:,} bytes", "kind": expression.kind}
@@ -131,7 +138,7 @@ def inspect(path: Path, steps: Steps, layer: str | None = None) -> Inspection:
     if prepared:
         facts |= _splits(prepared, study) | _preparation(prepared)
         if prepared.schema < SCHEMA_VERSION and prepared.report and prepared.report.gaps_filled:
-            facts["not measured"] = f"not told by schema {prepared.schema}, but for how many: see gaps"
+            facts["missing values"] = f"not marked by schema {prepared.schema}; see imputed values for their number"
     return Inspection(
         name=path.name,
         facts=facts,
@@ -149,6 +156,7 @@ def inspect(path: Path, steps: Steps, layer: str | None = None) -> Inspection:
 
 @contextmanager
 def _open(path: Path, layer: str | None) -> Iterator[tuple[Expression, Prepared | None]]:
+    """Opens an expression table, or a prepared file as one."""
     if layer is None and is_prepared(path):
         with open_prepared(path) as opened:
             yield opened
@@ -158,7 +166,7 @@ def _open(path: Path, layer: str | None) -> Iterator[tuple[Expression, Prepared 
 
 
 def _naming(row_id: Sequence[str]) -> str:
-    """What most rows are named by."""
+    """Names the kind of gene identifier that most rows have."""
     for naming, pattern in NAMINGS.items():
         if sum(pattern.fullmatch(name) is not None for name in row_id) > len(row_id) / 2:
             return naming
@@ -166,6 +174,7 @@ def _naming(row_id: Sequence[str]) -> str:
 
 
 def _axes(expression: Expression, naming: str) -> dict[str, str]:
+    """Describes the samples and rows of a raw file."""
     samples, rows = expression.shape
     return {
         "shape": f"{samples} samples x {rows} rows",
@@ -177,6 +186,7 @@ def _axes(expression: Expression, naming: str) -> dict[str, str]:
 
 
 def _prepared_axes(expression: Expression, prepared: Prepared, naming: str) -> dict[str, str]:
+    """Describes the samples and genes of a prepared file."""
     landmark, target = prepared.reference.landmark_genes.ensembl, prepared.reference.target_genes.ensembl
     return {
         "shape": f"{len(expression.sample_id)} samples x {len(landmark)} landmark + {len(target)} target genes",
@@ -188,26 +198,28 @@ def _prepared_axes(expression: Expression, prepared: Prepared, naming: str) -> d
 
 
 def _scale(path: Path, sample_id: Sequence[str], counts: Counts, values: np.ndarray, scale: Scale) -> str:
-    """The scale of a raw file, and what preparation makes of it."""
+    """Describes the scale of a raw file, and how ``prepare`` treats it."""
     try:
         intensity_scale(path, sample_id, counts.reach, lambda positions: values)
     except DgexError as error:
         return f"{scale}, refused by prepare: {str(error).removeprefix(f'{path}: ')}"
-    return "linear, taken by prepare as log2(max(x, 0) + 1)" if scale == "linear" else scale
+    return "linear, converted by prepare to log2(max(x, 0) + 1)" if scale == "linear" else scale
 
 
 def _values(counts: Counts) -> dict[str, str]:
+    """Describes the range of the values, and the missing values."""
     smallest, largest = counts.reach[:, 0].min(), counts.reach[:, 1].max()
     gaps, size = counts.missing_of_row.sum(), len(counts.missing_of_sample) * len(counts.missing_of_row)
     in_samples, in_rows = ((missing > 0).sum() for missing in (counts.missing_of_sample, counts.missing_of_row))
     where = f"{gaps} of {size} values ({gaps / size:.4%}), in {in_samples} samples and {in_rows} rows"
     return {
         "values": f"smallest {smallest:.4g}, median {counts.median():.4g}, largest {largest:.4g}",
-        "not measured": where if gaps else "none, every sample has a value in every row",
+        "missing values": where if gaps else "none, every sample has a value in every row",
     }
 
 
 def _studies(study: np.ndarray, expression: Expression) -> dict[str, str]:
+    """Describes the studies and platforms of the samples."""
     facts = {"studies": "unknown, the samples have no field study_id"}
     if (study != "").any():
         facts = {"studies": f"{len(set(study.tolist()))}: {_largest(study)}"}
@@ -217,6 +229,7 @@ def _studies(study: np.ndarray, expression: Expression) -> dict[str, str]:
 
 
 def _splits(prepared: Prepared, study: np.ndarray) -> dict[str, str]:
+    """Counts the samples and studies of each split."""
     facts = {}
     for code, name in enumerate(SPLITS):
         members = study[prepared.split == code]
@@ -226,7 +239,7 @@ def _splits(prepared: Prepared, study: np.ndarray) -> dict[str, str]:
 
 
 def _preparation(prepared: Prepared) -> dict[str, str]:
-    """Where a prepared file comes from, as far as it says."""
+    """Describes how a prepared file was made, as far as it records that."""
     facts, report = {}, prepared.report
     if report:
         facts = {
@@ -237,13 +250,13 @@ def _preparation(prepared: Prepared) -> dict[str, str]:
             "incomplete removed": listed(report.incomplete_removed),
             "landmarks missing": listed(report.landmarks_missing),
             "targets missing": listed(report.targets_missing),
-            "gaps": f"{report.gaps_filled} values of {report.genes_with_gaps} genes in {report.samples_with_gaps} "
-            f"samples, {report.gaps}",
+            "imputed values": f"{report.gaps_filled} values of {report.genes_with_gaps} genes in "
+            f"{report.samples_with_gaps} samples, {report.gaps}",
         }
     if "onto" in prepared.preparation:
         facts["mapped onto"] = f"the data set with sha256 {prepared.preparation['onto']}"
     if prepared.preparation.get("legacy"):
-        facts["legacy"] = "ranks and fits over all samples, as the originals had them"
+        facts["legacy"] = "ranks and fits over all samples, as in the papers' own code"
     facts |= {"command": prepared.command, "seed": str(prepared.seed)}
     for number, (name, sha256) in enumerate(prepared.sources.items(), start=1):
         facts[f"source {number}"] = f"{name}, sha256 {sha256}"
@@ -252,17 +265,18 @@ def _preparation(prepared: Prepared) -> dict[str, str]:
 
 
 def _first(ids: Sequence[str], most: int = 3) -> str:
+    """Lists the first ids."""
     return ", ".join(ids[:most]) + ", ..." * (len(ids) > most)
 
 
 def _repeated(ids: Sequence[str]) -> str:
-    """Which names stand for several, if any."""
+    """Lists the names that occur more than once, if any."""
     names = [name for name, count in Counter(ids).items() if count > 1]
     return f"; more than once: {listed(tuple(map(repr, names)))}" if names else ""
 
 
 def _largest(groups: np.ndarray, most: int = 5) -> str:
-    """The largest groups with their sizes."""
+    """Lists the largest groups with their sizes."""
     sizes = Counter(groups.tolist()).most_common()
     rest = sum(size for _, size in sizes[most:])
     shown = ", ".join(f"{name or 'unknown'} {size}" for name, size in sizes[:most])

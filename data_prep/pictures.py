@@ -1,7 +1,8 @@
-"""The pictures of an inspection, as SVG.
+"""Draws the pictures of an inspection as SVG.
 
-A study looks the same in all of them. Nobody can tell twelve colours apart, but six whatever the eyes: of the twelve
-largest studies the second six have them again, dashed or hollow. All others are grey.
+A study looks the same in all pictures. The six colours can be told apart with every kind of colour vision, which twelve
+could not: of the twelve largest studies the second six have the same colours, with dashed lines or hollow marks. All
+other studies are grey.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,7 +21,7 @@ NAMED = 2 * len(COLOURS)
 GREY = "0.65"
 MARKERS = dict(zip(SPLITS, "o^s", strict=True))
 LONGEST_NAME = 22  # letters
-# Lines of many studies: hundreds of them are smaller as an image inside the SVG.
+# The lines of many studies are drawn as an image inside the SVG, which is smaller than hundreds of paths.
 CROWDED: dict[str, Any] = {"color": GREY, "linewidth": 0.6, "rasterized": True}
 MEDIAN: dict[str, Any] = {"color": "black", "linewidth": 1.6}
 
@@ -29,13 +30,13 @@ MEDIAN: dict[str, Any] = {"color": "black", "linewidth": 1.6}
 def densities(
     panels: Mapping[str, Mapping[str, np.ndarray]], sizes: Mapping[str, int], unit: str, offset: float
 ) -> bytes:
-    """How each study's values are distributed; beyond twelve studies all thin and grey, with their median.
+    """Draws the distribution of each study's values; more than twelve studies are thin and grey, with their median.
 
     Args:
       panels: by title, each study's counts in ``HISTOGRAM_EDGES``.
       sizes: profiles by study, largest first.
-      unit: of the values.
-      offset: what to add to the edges.
+      unit: of the values, for the axis.
+      offset: added to the edges.
     """
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     width = np.diff(HISTOGRAM_EDGES)
@@ -54,7 +55,7 @@ def densities(
         drawn += list(lines.values())
     lines_of_all = np.array(drawn)
     used = middle[lines_of_all.any(axis=0)]
-    # Zeros of RNA-seq and other floors pile up in a bin or three, beside which all else would be flat.
+    # Zeros of RNA-seq and other floors pile up in up to three bins, beside which the rest of a line would be flat.
     highest, fourth = np.sort(lines_of_all, axis=1)[:, [-1, -4]].T
     top = 1.15 * np.where(highest > 3 * fourth, fourth, highest).max()
     all_axes[0].set(xlim=(used[0] - 0.3, used[-1] + 0.3), ylim=(0, top or None), ylabel="share of values per unit")
@@ -73,13 +74,13 @@ def components(
     sizes: Mapping[str, int],
     split: np.ndarray | None,
 ) -> bytes:
-    """Profiles by their first two principal components, coloured by study.
+    """Draws profiles by their first two principal components, coloured by study.
 
     Args:
-      panels: by title, what ``principal_components`` gives.
+      panels: by title, the result of ``principal_components``.
       study: str [profiles].
       sizes: profiles of the file by study, largest first.
-      split: u1 [profiles], shown by the mark; or None.
+      split: u1 [profiles], shown by the shape of the mark; None for no splits.
     """
     figure = Figure(figsize=(9, 4.4), layout="constrained")
     number = {name: i for i, name in enumerate(sizes)}
@@ -89,7 +90,7 @@ def components(
         figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True
     ):
         for code, marker in enumerate(MARKERS.values()):
-            # Grey ones first, under the others.
+            # Grey marks are drawn first, so that they lie under the others.
             for first, last in ((NAMED, len(sizes)), *((i, i + 1) for i in range(min(NAMED, len(sizes))))):
                 x, y = points[(codes == code) & (first <= rank) & (rank < last)].T
                 axes.scatter(x, y, s=16, marker=marker, linewidths=0.9, **_filling(first))
@@ -113,68 +114,74 @@ def components(
 
 @look()
 def gaps(share: np.ndarray) -> bytes:
-    """In how many of the samples each row lacks a value; ``share`` [rows with gaps] of 1."""
+    """Draws each row's share of missing values; ``share`` is a fraction of the samples [rows with missing values]."""
     figure = Figure(figsize=(9, 2.6), layout="constrained")
     axes = figure.subplots()
     axes.stairs(100 * np.sort(share)[::-1], np.arange(len(share) + 1), fill=True, color=COLOURS[0])
     axes.set(xlim=(0, len(share)), ylim=(0, min(100, 115 * share.max())), ylabel="% of samples without a value")
-    axes.set_xlabel("rows with gaps, the emptiest first")
+    axes.set_xlabel("rows with missing values, most missing first")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     return to_svg(figure)
 
 
 def principal_components(values: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
-    """The first two principal components of rows centred over the profiles, not scaled; a gap is its row's mean.
+    """Computes the first two principal components; rows are centred, not scaled, and missing values are row means.
 
     Args:
       values: [profiles, rows]; rows measured in fewer than half of the profiles are left out.
 
     Returns:
       The profiles' coordinates [profiles, 2], in the unit of the values, and the components' shares of all variance
-      [2]; None where fewer than three profiles, or no difference among them, leave nothing to show.
+      [2]; None if there are fewer than three profiles or they do not differ.
     """
     usual = values[:, np.isnan(values).sum(axis=0) <= len(values) / 2]
     deviation = np.nan_to_num(usual - np.nanmean(usual, axis=0))
     if len(values) < 3 or not np.ptp(deviation, axis=0).any():
         return None
-    # Far fewer profiles than rows, as a rule: their products among each other are the smaller matrix.
+    # There are usually far fewer profiles than rows, so that the matrix of products of profiles is the smaller one.
     variance, vectors = np.linalg.eigh((deviation @ deviation.T).astype(np.float64))
     points = (vectors * np.sqrt(np.maximum(variance, 0)))[:, :-3:-1]
-    # Either sign is right; which one comes is up to the library, so it is settled here.
+    # Both signs are right, and linear algebra libraries differ in theirs, so that it is fixed here.
     largest = np.take_along_axis(points, np.abs(points).argmax(axis=0)[None], axis=0)
     return points * np.sign(largest), variance[:-3:-1] / variance.sum()
 
 
 def _colour(number: int) -> str:
+    """Gives the colour of the study of this rank by size."""
     return COLOURS[number % len(COLOURS)] if number < NAMED else GREY
 
 
 def _is_second(number: int) -> bool:
-    """Whether the study is one of those that have the colours for the second time."""
+    """Tells whether the study of this rank is among the second six, which are dashed or hollow."""
     return len(COLOURS) <= number < NAMED
 
 
 def _look(number: int) -> dict[str, Any]:
+    """Gives the style of a study's line."""
     return {"color": _colour(number), "linestyle": "--" if _is_second(number) else "-", "linewidth": 1.2}
 
 
 def _filling(number: int) -> dict[str, str]:
+    """Gives the fill and edge colours of a study's marks."""
     colour = _colour(number)
     return {"facecolors": "none" if _is_second(number) else colour, "edgecolors": colour}
 
 
 def _mark(marker: str, number: int) -> Line2D:
+    """Makes a study's mark for the legend."""
     colour = _colour(number)
     inside = "none" if _is_second(number) else colour
     return Line2D([], [], linestyle="", marker=marker, markersize=4.5, color=colour, markerfacecolor=inside)
 
 
 def _label(study: str, profiles: int) -> str:
+    """Makes a study's label for the legend, shortened if it is long."""
     name = study if len(study) <= LONGEST_NAME else f"{study[: LONGEST_NAME - 1]}…"
     return f"{name or 'unknown study'} ({profiles})"
 
 
 def _legend(figure: Figure, handles: Sequence[Line2D], labels: Sequence[str]) -> None:
+    """Draws the legend beside the axes."""
     legend = figure.legend(handles, labels, loc="outside right upper", fontsize=8)
     for text in legend.get_texts():
-        text.set_parse_math(False)  # a dollar in a study's name is no formula
+        text.set_parse_math(False)  # a dollar in a study's name does not begin a formula

@@ -1,18 +1,18 @@
-"""From a file of raw expression profiles to a prepared data set, or onto an existing one.
+"""Prepares a data set from a file of raw expression profiles, or maps the profiles onto an existing data set.
 
-Values that were not measured are handled so:
+Missing values are handled in four steps:
 
-1. A probe set missing in a profile is left out of its gene's average there.
+1. A probe set that is missing in a profile is left out of its gene's average there.
 2. A profile is removed if it lacks more than 10 % of the genes that at least half of the profiles have.
-3. A gene is removed, and reported as missing, if more than half of the training profiles lack it, as all do where none
-   of its rows is in the source. No gene is removed where a cohort is mapped onto an existing data set.
-4. Every other gap is filled after normalisation with the gene's mean over the training profiles that have it, which
-   is a z-score of 0. The report counts them, and the file says which they are: as inputs they keep that value, as
+3. A gene is removed, and reported as missing, if more than half of the training profiles lack it; a gene with no row in
+   the source is lacked by all. No gene is removed where a cohort is mapped onto an existing data set.
+4. All other missing values are imputed after normalisation with the gene's mean over the training profiles that have
+   it, which is a z-score of 0. The report counts them, and the file marks them: as inputs they keep that value, as
    targets they are neither trained on nor scored.
 
 The reference distribution, the means and the scaler come from the training split alone; a cohort that is mapped onto an
-existing data set takes that one's. Only ``legacy`` fits over all samples, as the originals did. Whatever the resources,
-the bytes are the same.
+existing data set uses those of that data set. Only ``legacy`` fits over all samples, as the papers' own code does. The
+bytes of the output do not depend on the resources.
 """
 
 from dataclasses import asdict, dataclass
@@ -44,14 +44,14 @@ from dgex.files.atomic import check_writable
 
 @dataclass(frozen=True)
 class Settings:
-    """What to make of a source."""
+    """Holds the options of a preparation: the split, the rule for duplicates, and the arithmetic."""
 
     split: Split = "study"
     fractions: Fractions = FRACTIONS
     fold: Fold | None = None  # of studies, instead of ``split`` and ``fractions``
     seed: int = 0
     duplicates: Rule = "exact"
-    legacy: bool = False  # the originals' ranks, and fits over all samples
+    legacy: bool = False  # ranks as in the papers' own code, and fits over all samples
 
 
 def prepare(
@@ -63,14 +63,18 @@ def prepare(
     work: Work | None = None,
     layer: str | None = None,
 ) -> Report:
-    """Reads a source and the gene tables in ``genes_dir``, and writes a prepared data set to ``output``.
+    """Prepares a data set: removes duplicates, averages by gene, splits, normalises, imputes, and writes one file.
 
     Equal input, settings and command give equal bytes.
 
     Args:
-      command: what the user asked for; kept as provenance.
-      work: what to take of the machine, and where to show progress.
-      layer: of an h5ad source, the matrix to take instead of X.
+      source: the raw profiles, an expression table.
+      genes_dir: folder of the gene tables.
+      output: the prepared file to write.
+      settings: the options.
+      command: the user's command, which is recorded in the file.
+      work: resources to use, and the progress display.
+      layer: of an h5ad source, the matrix to read instead of X.
 
     Raises:
       DgexError: an input is unusable (see ``stage``, ``read_gene_tables``), has no studies to split by, or too few
@@ -92,13 +96,14 @@ def prepare(
         kept = np.flatnonzero(complete & unique)
         split = _split(source, staged.study, kept, settings)
         fit = np.full(len(kept), True) if settings.legacy else split == SPLITS.index("train")
-        found = staged.lacking(kept[fit]) <= MOST_MISSING_OF_A_GENE * fit.sum()
-        for table, side in zip(tables, np.split(found, [len(landmark)]), strict=True):
-            if not side.any():
+        kept_genes = staged.missing_per_gene(kept[fit]) <= MOST_MISSING_OF_A_GENE * fit.sum()
+        for table, kept_of_table in zip(tables, np.split(kept_genes, [len(landmark)]), strict=True):
+            if not kept_of_table.any():
                 raise DgexError(
-                    f"{source}: no gene of {table} is measured in half of the training profiles; use a fuller source"
+                    f"{source}: no gene of {table} is measured in half of the training profiles; use a source with "
+                    "fewer missing values"
                 )
-        plan = Plan(staged, complete, kept, split, fit, found, landmark, target, settings.legacy)
+        plan = Plan(staged, complete, kept, split, fit, kept_genes, landmark, target, settings.legacy)
         return write(output, plan, fit_reference(plan, work), None, asdict(settings), command, (source, *tables), work)
 
 
@@ -113,15 +118,22 @@ def prepare_onto(
 ) -> Report:
     """Maps a cohort onto the genes, quantiles and scaler of a prepared data set, profile by profile.
 
-    All of it becomes test samples: near-duplicates are not looked for, since the data set keeps no raw profiles to
-    compare with. A gene that the cohort lacks stays, with the training profiles' mean.
+    All profiles become test samples. Near-duplicates are not searched for, since the data set keeps no raw profiles to
+    compare with. A gene that the cohort lacks stays, and is imputed with the training profiles' mean.
 
     Args:
-      legacy: rank and standardise as the originals did, RNA-seq by dense ranks and with the cohort's own mean and SD.
-      command, work, layer: as in ``prepare``.
+      prepared: the existing prepared file.
+      source: the cohort, an expression table.
+      output: the prepared file to write.
+      legacy: whether to rank and standardise as the papers' own code does: RNA-seq by dense ranks, and with the
+        cohort's mean and SD.
+      command: as in ``prepare``.
+      work: as in ``prepare``.
+      layer: as in ``prepare``.
 
     Raises:
-      DgexError: as ``prepare``; ``prepared`` is no prepared file, or was trained on some of the cohort's samples.
+      DgexError: as ``prepare``; ``prepared`` is no prepared file, or has some of the cohort's samples in its training
+        split.
     """
     work = work or Work()
     folder = check_writable(output, source, prepared)
@@ -142,7 +154,7 @@ def prepare_onto(
             kept,
             split=np.full(len(kept), SPLITS.index("test"), np.uint8),
             fit=np.full(len(kept), legacy),
-            found=np.full(len(landmark) + len(target), True),
+            kept_genes=np.full(len(landmark) + len(target), True),
             landmark=landmark,
             target=target,
             legacy=legacy,
@@ -152,15 +164,20 @@ def prepare_onto(
 
 
 def _complete(source: Path, staged: Staged) -> np.ndarray:
+    """Finds the profiles that are complete enough, bool [samples]; refuses a source where none is."""
     complete = staged.is_complete()
     if not complete.any():
-        raise DgexError(f"{source}: every profile lacks more than 10 % of the genes most have; use a fuller source")
+        raise DgexError(
+            f"{source}: every profile lacks more than 10 % of the genes that most profiles have; use a source with "
+            "fewer missing values"
+        )
     if not staged.usual_rows(np.flatnonzero(complete)).any():
         raise DgexError(f"{source}: no row is measured in half of the profiles; prepare its platforms one by one")
     return complete
 
 
 def _need_studies(source: Path, study: np.ndarray) -> None:
+    """Refuses to split by study where the study of a sample is unknown."""
     if (study == "").any():
         raise DgexError(
             f"{source}: {(study == '').sum()} of {len(study)} samples have no study_id; add this field to the sample "
@@ -169,6 +186,7 @@ def _need_studies(source: Path, study: np.ndarray) -> None:
 
 
 def _split(source: Path, study: np.ndarray, kept: np.ndarray, settings: Settings) -> np.ndarray:
+    """Assigns the kept profiles to splits as the settings say: u1 [kept]."""
     try:
         if settings.fold:
             return split_by_fold(study[kept].tolist(), settings.fold, settings.seed)
@@ -176,14 +194,14 @@ def _split(source: Path, study: np.ndarray, kept: np.ndarray, settings: Settings
             return split_by_study(study[kept].tolist(), settings.fractions, settings.seed)
         return split_by_sample(len(kept), settings.fractions, settings.seed)
     except DgexError as error:
-        left = f"{len(kept)} of {len(study)} profiles are no duplicates and complete"
-        raise DgexError(f"{source}: {error} ({left})") from error
+        remaining = f"{len(kept)} of {len(study)} profiles are no duplicates and complete"
+        raise DgexError(f"{source}: {error} ({remaining})") from error
 
 
 def _unique(staged: Staged, profiles: np.ndarray, settings: Settings, work: Work) -> np.ndarray:
-    """Which profiles are no duplicates of an earlier one, bool [samples]; only ``profiles`` are looked at."""
+    """Finds the near-duplicates among ``profiles``: bool [samples], False for those to remove."""
     unique = np.full(len(staged.sample_id), True)
-    with work.steps("looking for duplicates", 2 * len(profiles)) as advance:
+    with work.steps("finding duplicates", 2 * len(profiles)) as advance:
         unique[profiles] = keep_unique(
             lambda positions: staged.read(profiles[positions]),
             len(profiles),

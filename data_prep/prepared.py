@@ -1,4 +1,4 @@
-"""A prepared file as it lies on disk: its profiles pass by in blocks, like those of any expression table.
+"""Reads a prepared file in blocks of profiles, like any expression table, with its description.
 
 ``dgex.data.dataset.read_dataset`` reads the same file into memory and checks every value, which training needs.
 """
@@ -23,7 +23,7 @@ from dgex.formats.hdf5 import dataset_at, stream_hdf5
 
 @dataclass(frozen=True)
 class Prepared:
-    """What a prepared file holds besides values and sample ids; see ``dgex.data.dataset``."""
+    """Holds the contents of a prepared file other than values and sample ids; see ``dgex.data.dataset``."""
 
     schema: int
     reference: Reference
@@ -33,18 +33,18 @@ class Prepared:
     sources: dict[str, str]  # sha256 by file name
     versions: dict[str, str]  # by package
     preparation: dict[str, Any]
-    report: Report | None  # of ``preparation``; None where the file was not made by ``data_prep``
-    before: dict[str, np.ndarray]  # by study, counts in HISTOGRAM_EDGES; empty where the file does not have them
+    report: Report | None  # from ``preparation``; None where the file was not made by ``data_prep``
+    before: dict[str, np.ndarray]  # by study, counts before normalisation in HISTOGRAM_EDGES; empty if not recorded
 
 
 @contextmanager
 def open_prepared(path: Path) -> Iterator[tuple[Expression, Prepared]]:
-    """Landmarks and then targets as the rows of one table, log2, NaN where the file says that none was measured.
+    """Opens a prepared file as one table, whose rows are landmarks and then targets: log2, NaN for missing values.
 
-    A gene that is both is in it twice.
+    A gene that is both a landmark and a target has two rows.
 
     Raises:
-      DgexError: as ``read_reference``; something is missing, of a wrong form, or does not fit the rest.
+      DgexError: as ``read_reference``; a part of the file is missing, damaged, or does not fit the others.
     """
     reference = read_reference(path)
     genes = reference.landmark_genes.ensembl + reference.target_genes.ensembl
@@ -82,6 +82,7 @@ def open_prepared(path: Path) -> Iterator[tuple[Expression, Prepared]]:
 
 
 def _provenance(file: h5py.File) -> tuple[int, str, dict[str, str], dict[str, str], dict[str, Any], Report | None]:
+    """Reads the provenance: the fields of ``Prepared`` from ``seed`` to ``report``."""
     documents = file.attrs["sources"], file.attrs["versions"], dataset_at(file, "preparation").asstr()[()]
     sources, versions, preparation = (dict(json.loads(document)) for document in documents)
     needed = {field.name for field in fields(Report) if field.default is MISSING}
@@ -91,6 +92,7 @@ def _provenance(file: h5py.File) -> tuple[int, str, dict[str, str], dict[str, st
 
 
 def _before(file: h5py.File) -> dict[str, np.ndarray]:
+    """Reads each study's histogram from before normalisation."""
     if "before" not in file:
         return {}
     study = dataset_at(file, "before/study").asstr()[:].tolist()

@@ -1,4 +1,4 @@
-"""What preparation did, for people and for the record."""
+"""Reports what preparation did, as text for the terminal and as a record in the prepared file."""
 
 from dataclasses import dataclass
 
@@ -7,16 +7,19 @@ from dgex.errors import visible
 
 
 def gap_rule(fitted: str) -> str:
-    """What gaps are filled with, given the name of the profiles that the means are of."""
+    """Says how missing values are imputed, given the name of the profiles over which the means are computed."""
     return f"filled with the gene's mean over the {fitted} profiles that have it (z-score 0)"
 
 
 @dataclass(frozen=True)
 class Report:
-    """``str`` of it is what the command prints; the prepared file keeps it under ``/preparation``."""
+    """Counts what preparation read, removed and imputed.
+
+    ``str`` of it is the text that the command prints; the prepared file keeps it under ``/preparation``.
+    """
 
     kind: str  # of source file
-    naming: str  # of its rows, as ``dgex.data.gene_names`` calls it
+    naming: str  # kind of gene identifier of its rows, a ``Naming`` of ``dgex.data.gene_names``
     scale: str  # of its values: log2 or linear
     samples_read: int
     duplicates_removed: tuple[str, ...]  # sample ids
@@ -28,13 +31,13 @@ class Report:
     targets: int
     targets_missing: tuple[str, ...]  # Ensembl ids
     targets_that_are_landmarks: tuple[str, ...]  # Ensembl ids
-    gaps_filled: int  # values; in how many genes and samples:
-    genes_with_gaps: int
-    samples_with_gaps: int
-    missing_are_filled: bool  # whether a missing gene is in the prepared file for all that
-    gaps: str  # what they are filled with
-    taken_as_missing: str = ""  # how many of which values of the source; "" in files from before this was looked for
-    remarks: tuple[str, ...] = ()  # on how the genes were found; files of earlier versions have none
+    gaps_filled: int  # how many missing values were imputed
+    genes_with_gaps: int  # in how many genes
+    samples_with_gaps: int  # in how many samples
+    missing_are_filled: bool  # whether a missing gene is in the prepared file nevertheless, with imputed values
+    gaps: str  # how the missing values were imputed
+    taken_as_missing: str = ""  # how many of which values of the source; "" in files of versions that did not check
+    remarks: tuple[str, ...] = ()  # on how the genes were matched; files of earlier versions have none
 
     def __str__(self) -> str:
         samples = sum(self.split_samples.values())
@@ -44,9 +47,9 @@ class Report:
             for name in SPLITS
             if self.split_samples[name]
         )
-        scale = "linear, taken as log2(max(x, 0) + 1)" if self.scale == "linear" else self.scale
-        equal = ", by other probe sets" if self.naming == "probe set" else ", each equal to an input"
-        missing = "missing and filled" if self.missing_are_filled else "missing"
+        scale = "linear, converted to log2(max(x, 0) + 1)" if self.scale == "linear" else self.scale
+        equal = "measured by other probe sets" if self.naming == "probe set" else "each equal to an input"
+        missing = "missing and imputed" if self.missing_are_filled else "missing"
         remarks = "".join(f"note                {remark}\n" for remark in self.remarks)
         return (
             f"source              {self.kind}, rows are {self.naming}s, values {scale}\n{remarks}"
@@ -57,12 +60,12 @@ class Report:
             f"samples kept        {samples}: {', '.join(splits)}\n"
             f"landmark genes      {self.landmarks}, {missing}: {listed(self.landmarks_missing)}\n"
             f"target genes        {self.targets}, {missing}: {listed(self.targets_missing)}\n"
-            f"targets that are landmarks  {len(self.targets_that_are_landmarks)}{equal}\n"
-            f"gaps                {self.gaps_filled} values ({share:.4%}) of {self.genes_with_gaps} genes "
+            f"targets also inputs {len(self.targets_that_are_landmarks)}, {equal}\n"
+            f"imputed values      {self.gaps_filled} values ({share:.4%}) of {self.genes_with_gaps} genes "
             f"in {self.samples_with_gaps} samples, {self.gaps}"
         )
 
 
 def listed(names: tuple[str, ...]) -> str:
-    """Their number, and the names where they are few."""
+    """Gives the number of names, and the names themselves if there are at most ten."""
     return f"{len(names)} ({visible(', '.join(names))})" if 0 < len(names) <= 10 else str(len(names))

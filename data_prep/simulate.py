@@ -1,27 +1,29 @@
-"""A made-up compendium of the same form as the real one, at any size, for tests, demonstrations and the default run.
+"""Simulates a compendium in the form of the real one, at any size, for tests, demonstrations and the default run.
 
-It is fixed by what is known of such data, not by what any network makes of it, and stands in for no result:
+The model follows what is known of such data. It was not adjusted to what any network learns from it, and results on it
+say nothing about real data:
 
 - Each profile has activities of 40 regulatory programs. Studies differ in their mean activities (tissues, diseases);
   profiles vary within a study.
-- A gene answers one to three programs, up or down. An answer is a Hill function of the program's concentration exp(a),
-  that is, a logistic function of its activity a: silent below a threshold, saturated above (Alon, *An Introduction
-  to Systems Biology*, chapter 2). Answers add on the log2 scale, as independent factors multiply a transcription rate.
-  A part of each gene's variation is its own.
-- A study shifts and stretches each gene (batch effects act gene by gene: Leek et al., Nat Rev Genet 2010) and has
-  a level of its own, a profile a brightness of its own, which quantile normalisation takes away again.
-- A landmark has one probe set, a target one to six, in the shares of D-GEX's table, each with its own affinity. 47 % of
-  the landmarks are targets as well, under other probe sets: D-GEX's tables have 445 such genes of 943. A quarter of the
-  array's probe sets are in neither table; here each measures a gene of its own.
-- The scanner sees background + signal * exp(proportional noise) + additive noise (Rocke and Durbin, J Comput Biol
-  2001), so that on the log2 scale weak genes are noisier, and flatten out at the background; strong ones saturate.
+- A gene responds to one to three programs, up or down. A response is a Hill function of the program's concentration
+  exp(a), that is, a logistic function of its activity a: silent below a threshold, saturated above (Alon, *An
+  Introduction to Systems Biology*, chapter 2). Responses add on the log2 scale, as independent factors multiply a
+  transcription rate. A part of each gene's variation is independent of all programs.
+- A study shifts and stretches each gene (batch effects act gene by gene: Leek et al., Nat Rev Genet 2010). Each study
+  also has an overall level, and each profile a brightness, which quantile normalisation removes.
+- A landmark has one probe set, a target one to six, in the proportions of D-GEX's table, each with its own affinity.
+  47 % of the landmarks are targets as well, with other probe sets: D-GEX's tables have 445 such genes of 943. A quarter
+  of the array's probe sets are in neither table; here each of them measures a gene of its own.
+- The scanner reads background + signal * exp(proportional noise) + additive noise (Rocke and Durbin, J Comput Biol
+  2001), so that on the log2 scale weak genes are noisier and level off at the background; strong ones saturate.
 - One study's source lacks 1 % of the probe sets, as one of the real studies does.
-- Some profiles are another one put in again, as by a later study that reuses arrays, less than 1.0 away: the distance
-  below which D-GEX calls two profiles one. In the real data these are 18,149 of 129,158, so at full scale 14 %.
+- Some profiles are near-duplicates of another profile, as where a later study reuses arrays. They are less than 1.0
+  away from it, the distance below which D-GEX counts two profiles as one. In the real data they are 18,149 of 129,158,
+  so at full scale 14 %.
 
-A profile's values are a function of the seed, its own number and its study's, each with a random generator of its own,
-so that neither blocks nor threads change a bit of them. They may differ in the last bit between kinds of processor, as
-numpy's exp and log do.
+A profile's values are a function of the seed, of its number and of its study's number, each with a separate random
+generator, so that they are the same to the bit whatever the blocks and threads. They may differ in the last bit between
+kinds of processor, as numpy's exp and log do.
 """
 
 import itertools
@@ -46,20 +48,20 @@ SATURATION = 2.0**16 - 1  # of a 16-bit scanner
 ADDITIVE_SD = 6.0  # scanner units
 PROPORTIONAL_SD = 0.144  # log2: 10 %
 MISSING_PROBES = 0.01
-LONGEST_STEP = 0.9  # from a profile to its copy
+LONGEST_STEP = 0.9  # from a profile to its near-duplicate
 
-COMMON, STUDY, PROFILE = range(3)  # whose generator: the second word of its seed
+COMMON, STUDY, PROFILE = range(3)  # the second word of a generator's seed: what it draws
 
 
 @dataclass(frozen=True)
 class Scale:
-    """How large a compendium is."""
+    """Holds the size of a compendium."""
 
     landmarks: int
     targets: int
     overlap: int  # genes that are both
-    rows: int  # probe sets, with those of neither table
-    profiles: int  # unless another number is asked for
+    rows: int  # probe sets, including those of neither table
+    profiles: int  # unless the caller gives another number
     profiles_per_study: int  # on average
     duplicates: float  # share of profiles that repeat another one, at most half
 
@@ -72,19 +74,19 @@ SCALES: dict[ScaleName, Scale] = {"small": SMALL, "full": FULL}
 
 
 class _Biology(NamedTuple):
-    """What all profiles have in common. An answer that a gene does not give has an amplitude of 0."""
+    """Holds the parameters shared by all profiles. A response that a gene does not have has an amplitude of 0."""
 
-    program: np.ndarray  # int [answers, genes]
-    threshold: np.ndarray  # f4 [answers, genes]
-    steepness: np.ndarray  # f4 [answers, genes]; the Hill coefficient
-    amplitude: np.ndarray  # f4 [answers, genes], log2
+    program: np.ndarray  # int [responses, genes]
+    threshold: np.ndarray  # f4 [responses, genes]
+    steepness: np.ndarray  # f4 [responses, genes]; the Hill coefficient
+    amplitude: np.ndarray  # f4 [responses, genes], log2
     baseline: np.ndarray  # f4 [genes], log2
-    gene: np.ndarray  # int [rows]; which one a probe set measures
+    gene: np.ndarray  # int [rows]; the gene that a probe set measures
     affinity: np.ndarray  # f4 [rows], log2
 
 
 class _Study(NamedTuple):
-    """What a study's profiles have in common, float32."""
+    """Holds the parameters shared by a study's profiles, float32."""
 
     activity: np.ndarray  # [programs]
     shift: np.ndarray  # [genes], log2
@@ -92,10 +94,15 @@ class _Study(NamedTuple):
 
 
 def simulate(scale: Scale, profiles: int, seed: int) -> tuple[Expression, Genes, Genes]:
-    """Draws a compendium of ``profiles`` profiles, at least ``SMALLEST_STUDY``.
+    """Simulates expression profiles of a compendium, with its gene tables.
+
+    Args:
+      scale: numbers of genes and rows, and the average size of a study.
+      profiles: how many profiles, at least ``SMALLEST_STUDY``.
+      seed: of all random numbers.
 
     Returns:
-      The expression (log2; its blocks are whole profiles, drawn as they are asked for), landmark and target genes.
+      The expression table (log2; its blocks are whole profiles, drawn when they are read), landmark and target genes.
       Sample metadata are ``study_id`` and ``copy_of``: the sample that a near-duplicate repeats, "" for all others.
     """
     random = np.random.default_rng([seed, COMMON])
@@ -108,7 +115,7 @@ def simulate(scale: Scale, profiles: int, seed: int) -> tuple[Expression, Genes,
     lacking = random.integers(studies)
     original = _draw_originals(random, profiles, round(scale.duplicates * profiles))
 
-    @lru_cache(maxsize=16)  # a study's profiles follow one another
+    @lru_cache(maxsize=16)  # a study's profiles are consecutive, so that few studies are in use at a time
     def study_of(number: int) -> _Study:
         return _draw_study(np.random.default_rng([seed, STUDY, number]), biology)
 
@@ -143,16 +150,16 @@ def simulate(scale: Scale, profiles: int, seed: int) -> tuple[Expression, Genes,
 
 
 def _draw_tables(random: np.random.Generator, scale: Scale, row_id: tuple[str, ...]) -> tuple[Genes, Genes, np.ndarray]:
-    """Landmark and target genes, and for each row the number of the gene it measures."""
+    """Draws the landmark and target genes, and for each row the number of the gene that it measures."""
     alone = scale.landmarks - scale.overlap
     genes = alone + scale.targets
     landmark_gene = np.arange(scale.landmarks)
     target_gene = random.permutation(np.arange(alone, genes))
     count = 1 + random.choice(len(PROBES_PER_TARGET), scale.targets, p=PROBES_PER_TARGET)
-    named = np.concatenate([landmark_gene, np.repeat(target_gene, count)])
+    in_tables = np.concatenate([landmark_gene, np.repeat(target_gene, count)])
     order = random.permutation(scale.rows)  # the tables' rows are scattered over the file
     gene = np.empty(scale.rows, int)
-    gene[order] = np.concatenate([named, np.arange(genes, genes + scale.rows - len(named))])
+    gene[order] = np.concatenate([in_tables, np.arange(genes, genes + scale.rows - len(in_tables))])
     names = (row_id[row] for row in order)
     landmark, target = (
         Genes(
@@ -166,15 +173,16 @@ def _draw_tables(random: np.random.Generator, scale: Scale, row_id: tuple[str, .
 
 
 def _draw_biology(random: np.random.Generator, gene: np.ndarray) -> _Biology:
+    """Draws the responses of genes to programs, and the affinities of probe sets."""
     genes = gene.max() + 1
-    answers = PROGRAMS_PER_GENE, genes
-    # A second answer is rarer, a third rarer still.
-    responds = random.random(answers) < 1 / np.arange(1, PROGRAMS_PER_GENE + 1)[:, None]
-    amplitude = responds * random.choice([-1, 1], answers) * random.gamma(2.0, 0.8, answers)
+    responses = PROGRAMS_PER_GENE, genes
+    # A second response is rarer than the first, a third rarer still.
+    responds = random.random(responses) < 1 / np.arange(1, PROGRAMS_PER_GENE + 1)[:, None]
+    amplitude = responds * random.choice([-1, 1], responses) * random.gamma(2.0, 0.8, responses)
     return _Biology(
-        program=random.integers(PROGRAMS, size=answers),
-        threshold=random.normal(0, 1.0, answers).astype(np.float32),
-        steepness=random.uniform(1, 4, answers).astype(np.float32),
+        program=random.integers(PROGRAMS, size=responses),
+        threshold=random.normal(0, 1.0, responses).astype(np.float32),
+        steepness=random.uniform(1, 4, responses).astype(np.float32),
         amplitude=amplitude.astype(np.float32),
         baseline=random.normal(8, 2, genes).clip(3, 13).astype(np.float32),
         gene=gene,
@@ -183,14 +191,17 @@ def _draw_biology(random: np.random.Generator, gene: np.ndarray) -> _Biology:
 
 
 def _draw_studies(random: np.random.Generator, profiles: int, studies: int) -> np.ndarray:
-    """Each profile's study number, ascending; sizes as uneven as a broken stick, but none tiny."""
+    """Draws each profile's study number, ascending; study sizes are Dirichlet, and at least ``SMALLEST_STUDY``."""
     sticks = random.dirichlet(np.ones(studies))
     sizes = SMALLEST_STUDY + random.multinomial(profiles - SMALLEST_STUDY * studies, sticks)
     return np.repeat(np.arange(studies), sizes)
 
 
 def _draw_originals(random: np.random.Generator, profiles: int, copies: int) -> np.ndarray:
-    """For each profile the number of the one it repeats, its own if none; no copy is repeated, no original twice."""
+    """Draws for each profile the number of the one that it repeats, or its own number if it repeats none.
+
+    A near-duplicate is not repeated itself, and no profile is repeated twice.
+    """
     order = random.permutation(profiles)
     original = np.arange(profiles)
     original[order[:copies]] = order[copies : 2 * copies]
@@ -198,6 +209,7 @@ def _draw_originals(random: np.random.Generator, profiles: int, copies: int) -> 
 
 
 def _draw_study(random: np.random.Generator, biology: _Biology) -> _Study:
+    """Draws a study's mean activities and batch effects."""
     genes = len(biology.baseline)
     return _Study(
         activity=random.standard_normal(PROGRAMS, np.float32),
@@ -207,11 +219,11 @@ def _draw_study(random: np.random.Generator, biology: _Biology) -> _Study:
 
 
 def _measure(random: np.random.Generator, biology: _Biology, study: _Study) -> np.ndarray:
-    """What the scanner reads of a profile of the study: float32 log2 [rows]."""
+    """Draws a profile of the study as the scanner reads it: float32 log2 [rows]."""
     genes, rows = len(biology.baseline), len(biology.gene)
     activity = study.activity + 0.8 * random.standard_normal(PROGRAMS, np.float32)
-    answers = biology.amplitude / (1 + np.exp(biology.steepness * (biology.threshold - activity[biology.program])))
-    deviation = answers.sum(axis=0) + 0.25 * random.standard_normal(genes, np.float32)
+    responses = biology.amplitude / (1 + np.exp(biology.steepness * (biology.threshold - activity[biology.program])))
+    deviation = responses.sum(axis=0) + 0.25 * random.standard_normal(genes, np.float32)
     signal = biology.baseline + study.stretch * deviation + study.shift + random.normal(0, 0.2)
     noisy = signal[biology.gene] + biology.affinity + PROPORTIONAL_SD * random.standard_normal(rows, np.float32)
     intensity = BACKGROUND + np.exp2(noisy) + ADDITIVE_SD * random.standard_normal(rows, np.float32)
@@ -219,7 +231,7 @@ def _measure(random: np.random.Generator, biology: _Biology, study: _Study) -> n
 
 
 def _draw_step(random: np.random.Generator, rows: int) -> np.ndarray:
-    """A vector of uniform direction and of a length uniform below ``LONGEST_STEP``: float32 [rows]."""
+    """Draws a vector of uniform direction and of a length uniform below ``LONGEST_STEP``: float32 [rows]."""
     step = random.standard_normal(rows, np.float32)
-    # Not np.linalg.norm: BLAS divides a long sum among its threads, and their number would change the bits.
+    # np.linalg.norm is not used: BLAS divides a long sum among its threads, whose number would change the bits.
     return step * (random.uniform(0, LONGEST_STEP) / np.sqrt(np.square(step).sum()))

@@ -1,4 +1,4 @@
-"""Training, validation and test samples: drawn one by one, as the papers did, or study by study, as new data come."""
+"""Splits samples into training, validation and test: sample by sample, as in the papers, or by whole studies."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -11,20 +11,25 @@ from dgex.errors import DgexError
 
 Split = Literal["study", "sample"]
 Fractions = tuple[float, float, float]
-Fold = tuple[int, int]  # which, counted from 1, of how many
+Fold = tuple[int, int]  # number of the fold, counted from 1, and number of folds
 
 FRACTIONS: Fractions = (0.8, 0.1, 0.1)
-ORDERS = 100
+ORDERS = 100  # random orders of the studies that are tried
 
 
 def split_by_sample(count: int, fractions: Fractions = FRACTIONS, seed: int = 0) -> np.ndarray:
     """Assigns samples to the splits in seeded random order.
 
+    Args:
+      count: number of samples.
+      fractions: of training, validation and test.
+      seed: of the order.
+
     Returns:
       u1 [samples], positions in ``dgex.data.dataset.SPLITS``.
 
     Raises:
-      DgexError: the fractions are no shares of a whole, or a split stays empty.
+      DgexError: the fractions are not positive or do not sum to 1, or a split stays empty.
     """
     check_fractions(fractions)
     ends = np.round(np.cumsum(fractions)[:-1] * count).astype(int)
@@ -35,20 +40,22 @@ def split_by_sample(count: int, fractions: Fractions = FRACTIONS, seed: int = 0)
 
 
 def split_by_study(studies: Sequence[str], fractions: Fractions = FRACTIONS, seed: int = 0) -> np.ndarray:
-    """Assigns whole studies to the splits, so that none is in two.
+    """Assigns whole studies to the splits, so that no study is in two splits.
 
-    In a random order of the studies, the first opens the training split, the second validation, the third test, and
-    each other goes to the split furthest below its share of the samples. Of 100 such orders the one is taken whose
-    split sizes come nearest to the fractions.
+    In a random order of the studies, the first goes to training, the second to validation, the third to test, and each
+    further one to the split that is furthest below its share of the samples. Of 100 such orders, the one is chosen
+    whose split sizes are nearest to the fractions.
 
     Args:
       studies: each sample's study.
+      fractions: of training, validation and test.
+      seed: of the orders.
 
     Returns:
       u1 [samples], positions in ``dgex.data.dataset.SPLITS``.
 
     Raises:
-      DgexError: the fractions are no shares of a whole, or there are fewer studies than splits.
+      DgexError: the fractions are not positive or do not sum to 1, or there are fewer studies than splits.
     """
     check_fractions(fractions)
     sizes = Counter(studies)
@@ -66,20 +73,21 @@ def split_by_study(studies: Sequence[str], fractions: Fractions = FRACTIONS, see
 
 
 def split_by_fold(studies: Sequence[str], fold: Fold, seed: int = 0) -> np.ndarray:
-    """Assigns whole studies to folds: the asked one is the test split, the next (or the first) validation.
+    """Divides studies into leave-studies-out folds; one fold is the test split, the next (or the first) validation.
 
-    With the same seed, every study is in the test split of one of the folds. The studies go in random order each to
-    the smallest fold; of 100 orders the one is taken whose largest fold is smallest.
+    With the same seed, every study is in the test split of exactly one fold. In a random order, each study goes to the
+    smallest fold; of 100 orders, the one is chosen whose largest fold is smallest.
 
     Args:
       studies: each sample's study.
-      fold: which one, counted from 1, and how many there are.
+      fold: the number of the test fold, counted from 1, and the number of folds.
+      seed: of the orders.
 
     Returns:
       u1 [samples], positions in ``dgex.data.dataset.SPLITS``.
 
     Raises:
-      DgexError: there are fewer than three folds or fewer studies than folds, or the asked fold is none of them.
+      DgexError: there are fewer than three folds, fewer studies than folds, or no fold of this number.
     """
     check_fold(fold)
     number, folds = fold
@@ -101,7 +109,7 @@ def split_by_fold(studies: Sequence[str], fold: Fold, seed: int = 0) -> np.ndarr
 
 
 def check_fold(fold: Fold) -> None:
-    """Refuses what is no fold: DgexError if there are fewer than three, or the asked one is none of them."""
+    """Checks a fold: raises DgexError if there are fewer than three folds, or no fold of this number."""
     number, folds = fold
     if folds < len(SPLITS):
         raise DgexError(f"{folds} folds are too few for training, validation and test; use 3 or more")
@@ -110,17 +118,14 @@ def check_fold(fold: Fold) -> None:
 
 
 def check_fractions(fractions: Fractions) -> None:
-    """Refuses what are not three shares of a whole.
-
-    Raises:
-      DgexError: one is not positive, or they do not sum to 1.
-    """
-    if not (min(fractions) > 0 and abs(sum(fractions) - 1) < 1e-6):  # so put, NaN is refused too
+    """Checks the fractions: raises DgexError if one is not positive, or if they do not sum to 1."""
+    if not (min(fractions) > 0 and abs(sum(fractions) - 1) < 1e-6):  # negated, so that NaN is refused too
         raise DgexError(f"the shares of training, validation and test must be positive and sum to 1, not {fractions}")
 
 
-def _filled(split: np.ndarray, what: str) -> np.ndarray:
+def _filled(split: np.ndarray, units: str) -> np.ndarray:
+    """Gives ``split`` back; raises DgexError if a split is empty, where ``units`` says what is too few."""
     empty = [name for code, name in enumerate(SPLITS) if code not in split]
     if empty:
-        raise DgexError(f"{what} are too few: none is left for {' and '.join(empty)}; use more, or the other --split")
+        raise DgexError(f"{units} are too few: none is left for {' and '.join(empty)}; use more, or the other --split")
     return split

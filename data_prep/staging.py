@@ -1,8 +1,8 @@
-"""A source made ready for passes over its profiles.
+"""Copies a source to a scratch file, from which its profiles can be read in any order.
 
-Sources come as text or HDF5, gene by gene or profile by profile, compressed or not, linear or log2. Each is read once,
-from end to end, into a scratch file, profile after profile, from which any profile can be had at once. What was
-measured, and on which scale, is found out in one pass over that.
+Sources are text or HDF5, stored gene by gene or profile by profile, compressed or not, linear or log2. A source is read
+once, from start to end, into a scratch file in which each profile is contiguous. One pass over that file determines the
+missing values and the scale.
 """
 
 from collections import Counter
@@ -29,73 +29,75 @@ from dgex.formats.series_matrix import SERIES_MATRIX
 
 MOST_MISSING_OF_A_PROFILE = 0.1
 MOST_MISSING_OF_A_GENE = 0.5
-LEAST_FOUND = 0.5  # of the genes of either table; platforms share some names, so a few prove nothing
+LEAST_FOUND = 0.5  # of the genes of either table; unrelated platforms share some names, so a few do not suffice
 
 
 @dataclass(frozen=True)
 class Staged:
-    """A source in scratch. Profiles are called by their position in it."""
+    """Holds a source in its scratch file. Profiles are referred to by their position in it."""
 
     kind: str  # of file
-    stand_ins: Counter[float]  # of the source, which are missing: see ``dgex.formats.missing_values``
+    stand_ins: Counter[float]  # numbers that stand for missing values in the source: ``dgex.formats.missing_values``
     sample_id: np.ndarray  # str [samples]
     study: np.ndarray  # str [samples], "" where unknown
-    linear: bool  # whether the source's values are, and are turned into log2 on reading
+    linear: bool  # whether the source's values are linear; they are converted to log2 when read
     match: Match  # of the genes, landmarks and then targets
-    # Which rows a profile lacks. Profiles of a study lack the same, so there are few different patterns.
+    # Profiles of a study lack the same rows, so that there are few different patterns of missing values.
     patterns: np.ndarray  # u1 [patterns, rows / 8], packed bits, set where not measured
-    pattern: np.ndarray  # int [samples]
+    pattern: np.ndarray  # int [samples], each profile's pattern
     scratch: Scratch
 
     @property
     def rows(self) -> int:
-        """How many rows the source has."""
+        """Counts the rows of the source."""
         return self.scratch.shape[1]
 
     def read(self, profiles: np.ndarray, dtype: DTypeLike = np.float32) -> np.ndarray:
-        """The profiles at ascending positions: log2 [profiles, rows], NaN where not measured."""
+        """Reads the profiles at ascending positions: log2 [profiles, rows], NaN where not measured."""
         values = self.scratch.read(profiles)
         return log2_of_linear(values, dtype) if self.linear else values
 
     def genes(self, profiles: np.ndarray, dtype: DTypeLike = np.float32) -> np.ndarray:
-        """The same averaged by gene, landmarks and then targets: log2 [profiles, genes]."""
+        """Reads profiles and averages them by gene, landmarks and then targets: log2 [profiles, genes]."""
         return average(self.read(profiles, dtype), self.match.rows, dtype)
 
     def usual_rows(self, profiles: np.ndarray) -> np.ndarray:
-        """Which rows at least half of ``profiles`` have: bool [rows]."""
+        """Finds the rows that at least half of ``profiles`` have: bool [rows]."""
         count = np.bincount(self.pattern[profiles], minlength=len(self.patterns))
         missing = np.zeros(self.rows, int)
         for numbers in blocks_of(np.arange(len(self.patterns))):
             missing += count[numbers] @ self._unpack(self.patterns[numbers])
         return 2 * missing <= len(profiles)
 
-    def lacking(self, profiles: np.ndarray) -> np.ndarray:
-        """How many of ``profiles`` lack each gene: int [genes]."""
+    def missing_per_gene(self, profiles: np.ndarray) -> np.ndarray:
+        """Counts how many of ``profiles`` lack each gene: int [genes]."""
         count = np.bincount(self.pattern[profiles], minlength=len(self.patterns))
         return np.sum([count[numbers] @ absent for numbers, absent in self._absent()], axis=0)
 
-    def lacked(self, genes: np.ndarray) -> np.ndarray:
-        """How many of ``genes``, bool [genes], each profile lacks: int [samples]."""
+    def missing_per_profile(self, genes: np.ndarray) -> np.ndarray:
+        """Counts how many of ``genes``, bool [genes], each profile lacks: int [samples]."""
         return np.concatenate([absent[:, genes].sum(axis=1) for _, absent in self._absent()])[self.pattern]
 
     def missing(self, profiles: np.ndarray, genes: np.ndarray) -> Missing:
-        """Which of ``genes``, bool [genes], each of ``profiles`` lacks."""
+        """Collects the missing values of ``profiles`` in ``genes``, bool [genes]."""
         packed = np.concatenate([np.packbits(absent[:, genes], axis=1) for _, absent in self._absent()])
-        rows, pattern = np.unique(self.pattern[profiles], return_inverse=True)  # patterns of rows: of genes are fewer
+        # Several patterns of rows may be the same pattern of genes.
+        rows, pattern = np.unique(self.pattern[profiles], return_inverse=True)
         patterns, number = np.unique(packed[rows], axis=0, return_inverse=True)
         return Missing(patterns, number.ravel()[pattern])
 
     def is_complete(self) -> np.ndarray:
-        """Which profiles lack at most 10 % of the genes that at least half of all profiles have: bool [samples]."""
-        usual = self.lacking(np.arange(len(self.pattern))) <= MOST_MISSING_OF_A_GENE * len(self.pattern)
-        return self.lacked(usual) <= MOST_MISSING_OF_A_PROFILE * usual.sum()
+        """Finds the profiles that lack at most 10 % of the genes that at least half of all have: bool [samples]."""
+        usual = self.missing_per_gene(np.arange(len(self.pattern))) <= MOST_MISSING_OF_A_GENE * len(self.pattern)
+        return self.missing_per_profile(usual) <= MOST_MISSING_OF_A_PROFILE * usual.sum()
 
     def _absent(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Numbers of patterns, and which genes these lack: bool [numbers, genes]."""
+        """Gives the numbers of some patterns at a time, and the genes that these lack: bool [numbers, genes]."""
         for numbers in blocks_of(np.arange(len(self.patterns))):
             yield numbers, self.match.rows.absent(self._unpack(self.patterns[numbers]))
 
     def _unpack(self, packed: np.ndarray) -> np.ndarray:
+        """Unpacks patterns to bool [patterns, rows]."""
         return np.unpackbits(packed, axis=-1, count=self.rows).astype(bool)
 
 
@@ -103,11 +105,19 @@ class Staged:
 def stage(
     source: Path, landmark: Genes, target: Genes, folder: Path, work: Work, layer: str | None = None
 ) -> Iterator[Staged]:
-    """Reads ``source``, or the ``layer`` of it, into a scratch file in ``folder``.
+    """Copies a source to a scratch file, matches its genes, and finds its missing values and scale.
+
+    Args:
+      source: an expression table.
+      landmark: genes to match.
+      target: genes to match.
+      folder: where the scratch file goes.
+      work: resources to use, and the progress display.
+      layer: of an h5ad source, the matrix to read instead of X.
 
     Raises:
       DgexError: the source is unusable (see ``open_expression`` and ``match_genes``), is transposed, has less than
-        half of either table's genes, or is on no single scale; the memory does not suffice, or the room on the disk.
+        half of either table's genes, or is on no single scale; the memory or the room on the disk does not suffice.
     """
     with open_expression(source, layer) as expression:
         if expression.kind == SERIES_MATRIX:
@@ -115,13 +125,13 @@ def stage(
         match = _match(source, expression, landmark, target)
         samples, rows = expression.shape
         workers = work.resources.workers_for(rows)
-        need_room(folder, 4 * samples * (rows + len(landmark) + len(target)))  # with what is made of it
+        need_room(folder, 4 * samples * (rows + len(landmark) + len(target)))  # for the scratch file and the output
         with Scratch(folder, (samples, rows)) as scratch:
             with work.steps("reading", samples * rows) as advance:
                 for where_samples, where_rows, values in expression.blocks(BLOCK):
                     scratch.write(where_samples, where_rows, values)
                     advance(values.size)
-            with work.steps("looking over", samples) as advance:
+            with work.steps("checking values", samples) as advance:
                 reach, patterns, pattern = _survey(scratch, workers, advance)
             yield Staged(
                 kind=expression.kind,
@@ -137,6 +147,7 @@ def stage(
 
 
 def _match(source: Path, expression: Expression, landmark: Genes, target: Genes) -> Match:
+    """Matches the genes of both tables to rows; refuses a transposed source, and one with too few of the genes."""
     match = match_genes(source, expression, landmark, target, called="genes")
     if match.transposed:
         raise DgexError(f"{source}: is transposed, its samples are named like genes; swap rows and columns")
@@ -144,10 +155,10 @@ def _match(source: Path, expression: Expression, landmark: Genes, target: Genes)
         present = count > 0
         if present.mean() < LEAST_FOUND:
             platforms = sorted(set(expression.sample_text("platform_id").tolist()) - {""})
-            of = f" (it is of platform {', '.join(platforms)})" if platforms else ""
+            platform = f" (its platform is {', '.join(platforms)})" if platforms else ""
             raise DgexError(
-                f"{source}: has {present.sum()} of the {len(present)} {side} genes{of}; use a source of a platform "
-                "that measures them, or gene tables that name its probe sets"
+                f"{source}: has {present.sum()} of the {len(present)} {side} genes{platform}; use a source of a "
+                "platform that measures them, or gene tables that name its probe sets"
             )
     return match
 
@@ -155,7 +166,7 @@ def _match(source: Path, expression: Expression, landmark: Genes, target: Genes)
 def _survey(
     scratch: Scratch, workers: int, advance: Callable[[int], None]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """What ``reach_of`` says of each profile, the patterns of missing rows, and each profile's."""
+    """Computes each profile's reach (see ``reach_of``), the patterns of missing rows, and each profile's pattern."""
 
     def look(profiles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         values = scratch.read(profiles)

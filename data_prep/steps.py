@@ -1,4 +1,4 @@
-"""The steps of a long command: a progress bar for each, then how long it took and how much memory."""
+"""Shows the steps of a long command: a progress bar for each, and at the end their times and peak memory."""
 
 import resource
 import sys
@@ -10,14 +10,14 @@ from dgex.console import progress
 
 
 class Steps:
-    """Opens one progress bar after another and keeps what each step cost."""
+    """Opens one progress bar after another, and records the time and memory of each step."""
 
     def __init__(self) -> None:
         self._costs: list[tuple[str, float, float]] = []
 
     @contextmanager
     def __call__(self, name: str, total: int) -> Iterator[Callable[[int], None]]:
-        """A step of ``total`` units of whatever; gives the function that says some more of them are done."""
+        """Times a step of ``total`` units; gives a function to call with the number of units just done."""
         start = time.perf_counter()
         with progress() as bar:
             task = bar.add_task(name, total=total)
@@ -31,6 +31,6 @@ class Steps:
 
 
 def _peak_memory() -> int:
-    """The most memory the process has had resident, in bytes."""
+    """Reads the peak resident memory of the process, in bytes."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024  # macOS counts bytes, Linux KiB

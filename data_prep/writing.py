@@ -1,4 +1,4 @@
-"""From chosen profiles and genes of a staged source to the prepared file."""
+"""Writes the prepared file from the chosen profiles and genes of a staged source."""
 
 import platform
 from dataclasses import asdict, dataclass
@@ -19,49 +19,53 @@ from dgex.data.normalization import Moments, QuantileSum, Scaler, Ties, to_quant
 from dgex.formats.missing_values import tally
 from dgex.version import __version__
 
-# How tied values are ranked, on arrays and on RNA-seq: the right way, and under ``legacy`` the originals'.
+# How tied values are ranked, on arrays and on RNA-seq: by default, and under ``legacy`` as in the papers' own code.
 OF_ARRAYS: tuple[Ties, Ties] = ("quantile", "floor")
 OF_RNA_SEQ: tuple[Ties, Ties] = ("rank", "dense")
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Which profiles and genes of a source are written, and how."""
+    """Holds the choice of profiles and genes to write, their splits, and how they are normalised."""
 
     staged: Staged
-    complete: np.ndarray  # bool [samples], the profiles without too many gaps
-    kept: np.ndarray  # int [kept], positions in ``staged``
+    complete: np.ndarray  # bool [samples], the profiles without too many missing values
+    kept: np.ndarray  # int [kept], positions in ``staged`` of the profiles to write
     split: np.ndarray  # u1 [kept]
-    fit: np.ndarray  # bool [kept], the profiles that the fits are made of
-    found: np.ndarray  # bool [genes], those of the tables that are written
+    fit: np.ndarray  # bool [kept], the profiles to which quantiles and scaler are fitted
+    kept_genes: np.ndarray  # bool [genes], the genes of the tables to write
     landmark: Genes  # of the tables
     target: Genes
     legacy: bool
 
     @property
     def ties(self) -> Ties:
+        """Gives the way in which tied values are ranked."""
         return (OF_ARRAYS if self.staged.match.naming == "probe set" else OF_RNA_SEQ)[self.legacy]
 
     @property
-    def found_landmark(self) -> np.ndarray:
-        return np.flatnonzero(self.found[: len(self.landmark)])
+    def kept_landmarks(self) -> np.ndarray:
+        """Gives the positions in ``landmark`` of the genes to write."""
+        return np.flatnonzero(self.kept_genes[: len(self.landmark)])
 
     @property
-    def found_target(self) -> np.ndarray:
-        return np.flatnonzero(self.found[len(self.landmark) :])
+    def kept_targets(self) -> np.ndarray:
+        """Gives the positions in ``target`` of the genes to write."""
+        return np.flatnonzero(self.kept_genes[len(self.landmark) :])
 
     def genes(self, profiles: np.ndarray) -> np.ndarray:
-        """The genes to be written of some profiles: log2 [profiles, found].
+        """Reads the genes to write of some profiles: log2 [profiles, kept genes].
 
-        The originals ranked averages in float64; float32 would make ties, and so lower ranks, of some that differ.
+        The papers' own code ranked averages in float64; in float32 some averages that differ would be tied, and so get
+        lower ranks.
         """
-        return self.staged.genes(profiles, np.float64 if self.legacy else np.float32)[:, self.found]
+        return self.staged.genes(profiles, np.float64 if self.legacy else np.float32)[:, self.kept_genes]
 
 
 def fit_reference(plan: Plan, work: Work) -> np.ndarray:
-    """The quantile reference of the plan's profiles to fit on: ascending log2, float32 [found]."""
+    """Fits the quantile reference to the plan's profiles: ascending log2, float32 [kept genes]."""
     profiles = plan.kept[plan.fit]
-    total = QuantileSum(int(plan.found.sum()))
+    total = QuantileSum(int(plan.kept_genes.sum()))
     with work.steps("fitting quantiles", len(profiles)) as advance:
         for values in in_order(plan.genes, blocks_of(profiles), work.resources.workers_for(plan.staged.rows)):
             total.add(values)
@@ -73,31 +77,36 @@ def write(
     output: Path,
     plan: Plan,
     quantiles: np.ndarray,
-    given: Reference | None,
+    existing: Reference | None,
     settings: dict[str, Any],
     command: str,
     sources: tuple[Path, ...],
     work: Work,
 ) -> Report:
-    """Writes what the plan says.
+    """Normalises and imputes the profiles of a plan, and writes them with their provenance to a prepared file.
 
     Args:
+      output: the prepared file.
+      plan: which profiles and genes are written.
       quantiles: the reference distribution to map onto, ascending log2.
-      given: whose scaler stands where nothing is fitted.
-      settings: go into the provenance, as do ``command`` and the checksums of ``sources``.
+      existing: of a cohort, the data set that it is mapped onto, whose scaler is used for genes without a fit.
+      settings: recorded in the file.
+      command: recorded in the file.
+      sources: the input files, whose checksums are recorded in the file.
+      work: resources to use, and the progress display.
     """
-    landmarks, targets = len(plan.found_landmark), len(plan.found_target)
-    report = _report(plan, filled=given is not None)
-    missing = plan.staged.missing(plan.kept, plan.found)
+    landmarks, targets = len(plan.kept_landmarks), len(plan.kept_targets)
+    report = _report(plan, filled=existing is not None)
+    missing = plan.staged.missing(plan.kept, plan.kept_genes)
     with create_dataset(output, len(plan.kept), landmarks, targets) as writer:
         fitted, before = _normalise(plan, quantiles, writer, work)
-        scaler = _joined(fitted, given) if given else fitted
-        _fill(missing, scaler.mean, writer, work)
+        scaler = _joined(fitted, existing) if existing else fitted
+        _impute(missing, scaler.mean, writer, work)
         scalers = (
             Scaler(scaler.mean[:landmarks], scaler.sd[:landmarks]),
             Scaler(scaler.mean[landmarks:], scaler.sd[landmarks:]),
         )
-        genes = plan.landmark.take(plan.found_landmark), plan.target.take(plan.found_target)
+        genes = plan.landmark.take(plan.kept_landmarks), plan.target.take(plan.kept_targets)
         writer.finish(
             Reference(*genes, *scalers, quantiles),
             plan.staged.sample_id[plan.kept].tolist(),
@@ -119,17 +128,21 @@ def write(
 
 
 def _normalise(plan: Plan, quantiles: np.ndarray, writer: Writer, work: Work) -> tuple[Scaler, dict[str, np.ndarray]]:
-    """Writes the normalised profiles, gaps and all; gives the fitted scaler and each study's values before."""
+    """Writes the profiles quantile-normalised, NaN where values are missing.
 
-    def normal(profiles: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    Returns:
+      The fitted scaler, and each study's histogram from before normalisation.
+    """
+
+    def normalise(profiles: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         values = plan.genes(profiles)
         return to_quantiles(values, quantiles, plan.ties), histograms(values, plan.staged.study[profiles])
 
-    moments = Moments(np.full(int(plan.found.sum()), quantiles.mean()))
+    moments = Moments(np.full(int(plan.kept_genes.sum()), quantiles.mean()))
     before: dict[str, np.ndarray] = {}
     first = 0
     with work.steps("normalising", len(plan.kept)) as advance:
-        for values, counts in in_order(normal, blocks_of(plan.kept), work.resources.workers_for(plan.staged.rows)):
+        for values, counts in in_order(normalise, blocks_of(plan.kept), work.resources.workers_for(plan.staged.rows)):
             samples = slice(first, first + len(values))
             writer.write(samples, values)
             moments.add(values[plan.fit[samples]])
@@ -140,11 +153,11 @@ def _normalise(plan: Plan, quantiles: np.ndarray, writer: Writer, work: Work) ->
     return moments.scaler(plan.legacy), before
 
 
-def _fill(missing: Missing, mean: np.ndarray, writer: Writer, work: Work) -> None:
-    """Puts the genes' means where the written profiles have gaps."""
-    gaps = np.any(missing.patterns, axis=1).take(missing.pattern)
-    blocks = [block for block in blocks_of(np.arange(len(gaps))) if gaps[block].any()]
-    with work.steps("filling gaps", len(blocks)) as advance:
+def _impute(missing: Missing, mean: np.ndarray, writer: Writer, work: Work) -> None:
+    """Imputes the missing values of the written profiles with the genes' means."""
+    incomplete = np.any(missing.patterns, axis=1).take(missing.pattern)
+    blocks = [block for block in blocks_of(np.arange(len(incomplete))) if incomplete[block].any()]
+    with work.steps("imputing", len(blocks)) as advance:
         for block in blocks:
             samples = slice(block[0], block[-1] + 1)
             values = writer.read(samples)
@@ -152,22 +165,23 @@ def _fill(missing: Missing, mean: np.ndarray, writer: Writer, work: Work) -> Non
             advance(1)
 
 
-def _joined(fitted: Scaler, given: Reference) -> Scaler:
-    """The fitted scaler, and the given one where nothing was fitted."""
-    mean = np.concatenate([given.landmark_scaler.mean, given.target_scaler.mean])
-    sd = np.concatenate([given.landmark_scaler.sd, given.target_scaler.sd])
+def _joined(fitted: Scaler, existing: Reference) -> Scaler:
+    """Completes the fitted scaler with that of the existing data set, for genes to which nothing was fitted."""
+    mean = np.concatenate([existing.landmark_scaler.mean, existing.target_scaler.mean])
+    sd = np.concatenate([existing.landmark_scaler.sd, existing.target_scaler.sd])
     unknown = np.isnan(fitted.mean)
     return Scaler(np.where(unknown, mean, fitted.mean), np.where(unknown, sd, fitted.sd))
 
 
 def _report(plan: Plan, filled: bool) -> Report:
-    staged, kept, found, complete = plan.staged, plan.kept, plan.found, plan.complete
+    """Makes the report of a plan; ``filled`` says whether missing genes are written, with imputed values."""
+    staged, kept, kept_genes, complete = plan.staged, plan.kept, plan.kept_genes, plan.complete
     removed = np.full(len(complete), True)
     removed[kept] = False
-    lacking = staged.lacking(kept)
-    present = lacking < len(kept)
-    landmark_present, target_present = np.split(present & found, [len(plan.landmark)])
-    both = overlap(plan.landmark.take(plan.found_landmark), plan.target.take(plan.found_target))
+    missing = staged.missing_per_gene(kept)
+    present = missing < len(kept)
+    landmark_present, target_present = np.split(present & kept_genes, [len(plan.landmark)])
+    both = overlap(plan.landmark.take(plan.kept_landmarks), plan.target.take(plan.kept_targets))
     study = staged.study[kept]
     return Report(
         kind=staged.kind,
@@ -179,21 +193,22 @@ def _report(plan: Plan, filled: bool) -> Report:
         incomplete_removed=tuple(staged.sample_id[~complete].tolist()),
         split_samples={name: int((plan.split == i).sum()) for i, name in enumerate(SPLITS)},
         split_studies={name: len(set(study[plan.split == i]) - {""}) for i, name in enumerate(SPLITS)},
-        landmarks=len(plan.found_landmark),
+        landmarks=len(plan.kept_landmarks),
         landmarks_missing=plan.landmark.take(np.flatnonzero(~landmark_present)).ensembl,
-        targets=len(plan.found_target),
+        targets=len(plan.kept_targets),
         targets_missing=plan.target.take(np.flatnonzero(~target_present)).ensembl,
-        targets_that_are_landmarks=plan.target.take(plan.found_target[both]).ensembl,
-        gaps_filled=int(lacking[found].sum()),
-        genes_with_gaps=int((lacking[found] > 0).sum()),
-        samples_with_gaps=int((staged.lacked(found)[kept] > 0).sum()),
+        targets_that_are_landmarks=plan.target.take(plan.kept_targets[both]).ensembl,
+        gaps_filled=int(missing[kept_genes].sum()),
+        genes_with_gaps=int((missing[kept_genes] > 0).sum()),
+        samples_with_gaps=int((staged.missing_per_profile(kept_genes)[kept] > 0).sum()),
         missing_are_filled=filled,
         taken_as_missing=tally(staged.stand_ins),
-        # A cohort's own means where it is fitted on, the data set's training profiles' where it is not.
+        # Under ``legacy`` the means are those of the cohort or of the whole source, otherwise of the training profiles.
         gaps=gap_rule(("cohort's" if filled else "source's") if plan.legacy else "training"),
     )
 
 
 def _checksums(paths: tuple[Path, ...], work: Work) -> dict[str, str]:
+    """Computes the SHA-256 of each file, by name."""
     with work.steps("checksums", sum(path.stat().st_size for path in paths)) as advance:
         return {path.name: sha256_of(path, advance) for path in paths}

@@ -1,4 +1,4 @@
-"""Files that are either whole or not there."""
+"""Atomic writes: every output file or folder is either complete or absent; checks of paths and of free disk space."""
 
 import errno
 import os
@@ -14,14 +14,18 @@ LONGEST_PATH = 4000  # bytes, of the 4,096 that systems allow
 LONGEST_NAME = 180  # bytes of a file's, of the 255 that systems allow; temporary names and companions are longer
 SLACK = 2**24  # bytes, for what a file holds besides its arrays
 
-_under_way: set[Path] = set()  # temporary names that ``replacing`` has given and not yet removed
+_under_way: set[Path] = set()  # temporary names that ``replacing`` has handed out and not yet removed
 
 
 def need_room(folder: Path, nbytes: int) -> None:
-    """Finds out before writing that the disk is too full: HDF5 and Orbax do not fail well in the middle of it.
+    """Checks before writing that the disk has enough free space, since HDF5 and Orbax fail badly when it runs full.
+
+    Args:
+      folder: an existing folder on the disk in question.
+      nbytes: the size of the arrays that are to be written.
 
     Raises:
-      DgexError: the disk of ``folder`` has less room than ``nbytes`` and some slack.
+      DgexError: the disk of ``folder`` has less free space than ``nbytes`` and some slack.
     """
     free = shutil.disk_usage(folder).free
     if free < nbytes + SLACK:
@@ -30,24 +34,28 @@ def need_room(folder: Path, nbytes: int) -> None:
 
 
 def reserve(descriptor: int, nbytes: int) -> None:
-    """Takes the room of an open file now, where the system can, so that nobody else fills the disk meanwhile.
+    """Allocates the disk space of an open file in advance, where the system can, so that no other process takes it.
+
+    Args:
+      descriptor: the file descriptor, open for writing.
+      nbytes: how many bytes to allocate, from the start of the file.
 
     Raises:
-      OSError: there is too little.
+      OSError: there is too little space.
     """
-    if hasattr(os, "posix_fallocate") and nbytes:  # macOS has none
+    if hasattr(os, "posix_fallocate") and nbytes:  # macOS does not have the function
         try:
             os.posix_fallocate(descriptor, 0, nbytes)
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-                raise  # anything else: the file system does not do it
+                raise  # any other error means that the file system cannot allocate in advance
 
 
 def check_path(path: Path) -> None:
-    """Refuses a path that no file can have, or that cannot stand in an output, which tells what it was made from.
+    """Checks that a file can have this path, and that an output can record it (as UTF-8) in its provenance.
 
     Raises:
-      DgexError: it or a name in it is too long, or it is not UTF-8.
+      DgexError: the path or a name in it is too long, or it is not UTF-8.
     """
     shown = str(path) if len(str(path)) < 80 else f"{str(path)[:40]}..."
     try:
@@ -59,16 +67,17 @@ def check_path(path: Path) -> None:
 
 
 def check_writable(path: Path, *inputs: Path) -> Path:
-    """Finds out before the work, not after it, that ``path`` cannot be written; makes nothing.
+    """Checks before the computation that ``path`` can be written afterwards; creates nothing.
 
     Args:
-      inputs: files that are read to make it, and must not be lost to it.
+      path: the output file.
+      *inputs: the files that are read to make the output, and which it must not replace.
 
     Returns:
-      The folder it will lie in, or the nearest above that there is already.
+      The folder of the output, or its nearest parent that exists.
 
     Raises:
-      DgexError: it is a folder or a device, or lies where nothing may be written, or is one of the inputs.
+      DgexError: ``path`` is a folder or a device, lies where the user may not write, or is one of the inputs.
     """
     check_path(path)
     if len(os.fsencode(path.name)) > LONGEST_NAME:
@@ -78,7 +87,7 @@ def check_writable(path: Path, *inputs: Path) -> Path:
             raise DgexError(f"{path}: is read to make this output, which would replace it; give it another name")
         nearest = next((parent for parent in path.absolute().parents if parent.exists()), path)
         writable = nearest.is_dir() and os.access(nearest, os.W_OK) and (path.is_file() or not path.exists())
-    except OSError:  # such as a folder that one may not look into
+    except OSError:  # for example in a folder that the user may not read
         writable = False
     if not writable:
         raise DgexError(f"{path}: cannot be written; give the name of a file in a folder you may write to")
@@ -87,13 +96,14 @@ def check_writable(path: Path, *inputs: Path) -> Path:
 
 @contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Gives a temporary name beside ``path``; on success the file or folder there becomes ``path``, on failure it goes.
+    """Writes a file or folder atomically: yields a temporary name beside ``path``, which is renamed at the end.
 
-    A killed process leaves at most the temporary name (``.NAME.HOST.PID.partial``), which nothing here reads, and which
-    goes when the same host writes the file again.
+    If the ``with`` block raises, the temporary file or folder is removed and ``path`` stays as it was. A killed process
+    leaves at most the temporary file (``.NAME.HOST.PID.partial``), which nothing here reads, and which is removed when
+    the same host writes the file again.
 
     Raises:
-      DgexError: the folder cannot be made or written to, or the disk is full.
+      DgexError: the folder cannot be created or written to, or the disk is full.
     """
     path = Path(path)
     stem = f".{path.name}.{socket.gethostname()}."
@@ -105,23 +115,24 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         yield partial
         os.replace(partial, path)
     except OSError as error:
-        # h5py's own failures have no errno, and may have several lines of text.
+        # Errors that h5py itself raises have no errno, and their text may have several lines.
         reason = (error.strerror or str(error)).splitlines()[0]
         raise DgexError(f"{path}: cannot be written ({reason}); check the folder's rights and free space") from error
     finally:
-        with suppress(OSError):  # gone already after success; out of reach where the folder is
+        with suppress(OSError):  # the file was renamed after success; its folder may have become unreachable
             _remove(partial)
         _under_way.discard(partial)
 
 
 def remove_partials() -> None:
-    """Removes what ``replacing`` has under way: for a process that ends without coming to its ``finally``."""
+    """Removes the temporary files of every ``replacing`` in progress, for a process that ends without ``finally``."""
     for partial in list(_under_way):
         with suppress(OSError):
             _remove(partial)
 
 
 def _remove_abandoned(folder: Path, stem: str) -> None:
+    """Removes the temporary files that processes of this host, now dead, left behind for the same output."""
     for entry in folder.iterdir():
         process = entry.name.removeprefix(stem).removesuffix(".partial")
         if entry.name == f"{stem}{process}.partial" and process.isdigit() and not _is_alive(int(process)):

@@ -1,4 +1,4 @@
-"""Packages that only some of the work needs, the extras of ``pip install``."""
+"""Optional dependencies: packages that only some commands need, installed as extras (``pip install "dgex[EXTRA]"``)."""
 
 import importlib
 from importlib.util import find_spec
@@ -9,15 +9,15 @@ from dgex.errors import DgexError
 
 
 def need(*packages: str, extra: str, what: str) -> None:
-    """Finds out before the work that it lacks a package; imports none of them.
+    """Checks before the work that optional packages are installed; imports none of them.
 
     Args:
-      packages: the names by which they are imported.
-      extra: the extra of pyproject.toml that has them.
-      what: what needs them, the message's first words.
+      *packages: the names by which the packages are imported.
+      extra: the extra of pyproject.toml that installs them.
+      what: the file or feature that needs them, with which the error message begins.
 
     Raises:
-      DgexError: one of them is not installed.
+      DgexError: one of the packages is not installed.
     """
     for package in packages:
         if find_spec(package) is None:
@@ -25,6 +25,15 @@ def need(*packages: str, extra: str, what: str) -> None:
 
 
 def load_extra(path: Path | str, module: str, extra: str) -> ModuleType:
-    """A module that comes with ``dgex[extra]``, for the file ``path``; errors as ``need``."""
+    """Imports a module of an optional dependency.
+
+    Args:
+      path: the file that needs the module, for the error message.
+      module: the full name of the module, such as "pyarrow.parquet".
+      extra: the extra of pyproject.toml that installs its package.
+
+    Raises:
+      DgexError: the package is not installed.
+    """
     need(module.partition(".")[0], extra=extra, what=str(path))
     return importlib.import_module(module)

@@ -1,4 +1,8 @@
-"""Whose folder it is: one JSON file that says which run it holds, and a lock while a process works in it."""
+"""Claims and locks a run directory.
+
+A JSON file inside the directory records which run it holds, so that another run cannot continue in it by mistake. A
+lock keeps a second process out while one is training there.
+"""
 
 import fcntl
 import json
@@ -12,16 +16,27 @@ from dgex.files.atomic import replacing
 
 
 def check_claim(path: Path, identity: Mapping[str, Any], resume: bool) -> None:
-    """Finds out whether ``claim`` would be granted, and writes nothing; errors as there."""
+    """Checks whether ``claim`` with the same arguments would succeed; writes nothing.
+
+    Args:
+      path: as for ``claim``.
+      identity: as for ``claim``.
+      resume: as for ``claim``.
+
+    Raises:
+      DgexError: the run directory holds a run already (without ``resume``) or another run (with it), or its
+        JSON file cannot be read.
+    """
     if not path.exists():
         return
     if not resume:
         raise DgexError(f"{path.parent}: holds a run already; continue it with --resume, or choose another folder")
     try:
-        found = dict(json.loads(path.read_text()))
+        recorded = dict(json.loads(path.read_text()))
     except (OSError, ValueError, TypeError, RecursionError) as error:
         raise DgexError(f"{path}: does not say what the folder holds ({error}); choose another folder") from error
-    differs = [key for key, value in json.loads(json.dumps(identity)).items() if found.get(key) != value]
+    # Through JSON, so that a tuple equals the list that was read back.
+    differs = [key for key, value in json.loads(json.dumps(identity)).items() if recorded.get(key) != value]
     if differs:
         raise DgexError(
             f"{path.parent}: holds another run, which differs in: {', '.join(differs)}; choose another folder, or ask "
@@ -30,10 +45,16 @@ def check_claim(path: Path, identity: Mapping[str, Any], resume: bool) -> None:
 
 
 def claim(path: Path, identity: Mapping[str, Any], resume: bool) -> None:
-    """Makes a folder a run's own by writing ``identity`` to ``path`` inside it, or sees that it is that run's already.
+    """Claims a run directory for one run: writes the run's identity into it, or checks the identity recorded there.
+
+    Args:
+      path: the JSON file inside the run directory that records the identity.
+      identity: what defines the run, such as its configuration and its data; must be JSON.
+      resume: whether to continue the run that the directory holds, if it holds one.
 
     Raises:
-      DgexError: the folder holds a run already (without ``resume``) or another run (with it), or cannot be written to.
+      DgexError: the run directory holds a run already (without ``resume``) or another run (with it), or cannot be
+        written to.
     """
     check_claim(path, identity, resume)
     if not path.exists():
@@ -42,15 +63,17 @@ def claim(path: Path, identity: Mapping[str, Any], resume: bool) -> None:
 
 
 class InUseError(DgexError):
-    """Another process is at work in a folder."""
+    """Signals that another process holds the lock of a run directory."""
 
 
 @contextmanager
 def sole_use(folder: Path) -> Iterator[None]:
-    """Keeps a second process out of a folder while the ``with`` block lasts; the system lets go of it with the process.
+    """Locks a run directory for the ``with`` block, so that no second process writes to it.
+
+    The operating system releases the lock when the process ends, however it ends.
 
     Raises:
-      InUseError: another process is at work there.
+      InUseError: another process holds the lock.
     """
     with (folder / "lock").open("w") as file:
         try:

@@ -1,4 +1,4 @@
-"""A matrix on disk for the time being: where data pass through that memory need not hold."""
+"""A temporary float32 matrix on disk, for data that are too large to be held in memory."""
 
 import os
 import tempfile
@@ -13,13 +13,21 @@ from dgex.files.atomic import need_room, reserve
 
 
 class Scratch:
-    """A float32 matrix in a nameless file beside the output, freed by the system however the process ends.
+    """Holds a float32 matrix in a temporary file without a name, which the system frees however the process ends.
 
-    Plain reads and writes rather than a memory map, whose pages would count as the process's memory.
+    It uses plain reads and writes rather than a memory map, whose pages would count as memory of the process.
     """
 
     def __init__(self, folder: Path, shape: tuple[int, int]) -> None:
-        """Raises DgexError where ``folder`` has too little room, as do reads and writes if the disk fails them."""
+        """Creates the temporary file and allocates its disk space.
+
+        Args:
+          folder: where the file lies, usually that of the output.
+          shape: the numbers of rows and columns.
+
+        Raises:
+          DgexError: ``folder`` has too little free space. Reads and writes raise it too if the disk fails.
+        """
         nbytes = 4 * shape[0] * shape[1]
         need_room(folder, nbytes)
         self.shape = shape
@@ -35,7 +43,7 @@ class Scratch:
         self._file.close()
 
     def write(self, rows: slice, columns: slice, values: np.ndarray) -> None:
-        """Puts ``values`` [rows, columns] where they belong."""
+        """Writes ``values`` [rows, columns] to the given rows and columns of the matrix."""
         if values.shape[1] == self.shape[1]:
             self._put(rows.start, 0, values)
         else:
@@ -43,7 +51,7 @@ class Scratch:
                 self._put(row, columns.start, line)
 
     def read(self, rows: np.ndarray) -> np.ndarray:
-        """The rows at ascending positions ``rows``: float32 [len(rows), columns]."""
+        """Reads the rows at the ascending positions ``rows``: float32 [len(rows), columns]."""
         result = np.empty((len(rows), self.shape[1]), np.float32)
         ends = np.flatnonzero(np.diff(rows) != 1) + 1
         for run in np.split(np.arange(len(rows)), ends):
@@ -53,24 +61,25 @@ class Scratch:
 
     def _put(self, row: int, column: int, values: np.ndarray) -> None:
         data = np.ascontiguousarray(values, np.float32).data.cast("B")
-        at = 4 * (row * self.shape[1] + column)
+        offset = 4 * (row * self.shape[1] + column)
         with self._guarded():
             while data:
-                done = os.pwrite(self._file.fileno(), data, at)
-                data, at = data[done:], at + done
+                nbytes = os.pwrite(self._file.fileno(), data, offset)
+                data, offset = data[nbytes:], offset + nbytes
 
     def _get(self, row: int, values: np.ndarray) -> None:
         data = values.data.cast("B")
-        at = 4 * row * self.shape[1]
+        offset = 4 * row * self.shape[1]
         with self._guarded():
             while data:
-                done = os.preadv(self._file.fileno(), [data], at)
-                if not done:
+                nbytes = os.preadv(self._file.fileno(), [data], offset)
+                if not nbytes:
                     raise EOFError("read beyond what was written")
-                data, at = data[done:], at + done
+                data, offset = data[nbytes:], offset + nbytes
 
     @contextmanager
     def _guarded(self) -> Iterator[None]:
+        """Turns an OSError of the ``with`` block into a DgexError that names the folder."""
         try:
             yield
         except OSError as error:

@@ -1,4 +1,4 @@
-"""The look of the project's figures, and SVG whose bytes depend on the drawing alone."""
+"""The style of the project's figures, and reproducible SVG: equal figures give equal bytes."""
 
 import io
 from collections.abc import Iterator
@@ -15,22 +15,22 @@ LOOK: dict[Any, Any] = {
     "axes.titlesize": 10,
     "legend.frameon": False,
     "figure.dpi": 150,
-    "svg.hashsalt": "dgex",  # else every run's SVG differs from the last
+    "svg.hashsalt": "dgex",  # otherwise the SVG of every run differs
 }
 
 
 @contextmanager
 def look() -> Iterator[None]:
-    """Gives matplotlib the project's look while a ``with`` block lasts, or a function that this decorates.
+    """Applies the project's matplotlib style within a ``with`` block, or within a function that this decorates.
 
-    A figure is to be drawn and saved within it: axes take their look when they are made, some ticks when saved.
+    Draw and save a figure within it: axes take their style when they are created, some ticks when they are saved.
     """
     with matplotlib.rc_context(LOOK):
         yield
 
 
 def to_svg(figure: Figure) -> bytes:
-    """Draws the figure as an SVG file."""
+    """Renders a figure as the bytes of an SVG file."""
     file = io.BytesIO()
     with look():
         figure.savefig(file, format="svg", metadata={"Date": None})

@@ -1,8 +1,9 @@
-"""What stands in tables beside the values of genes in samples, told by its name.
+"""Recognises, by their names, the rows and columns of a table that are annotation rather than measurements.
 
-Tables have ids and positions of genes, lengths, and the lines in which a quantifier counts what it could not assign;
-numbers, but no measurements of a sample. And what a quantifier says of one sample fills several columns, of which one
-is its profile. Names count in any case, without blanks and punctuation: EffectiveLength is effective_length.
+Tables hold gene identifiers, positions and lengths, and lines in which a quantifier counts the reads it could not
+assign to a gene; these are numbers, but no measurements of a sample. The output of a quantifier also describes one
+sample in several columns, of which one is its profile. Names are compared without case, blanks and punctuation:
+EffectiveLength equals effective_length.
 """
 
 import re
@@ -13,7 +14,8 @@ from pathlib import Path
 from dgex.errors import DgexError
 from dgex.formats.expression import Expression
 
-# None of these is a gene's symbol, or a table of genes in columns would lose it: GC, CPM and STOP are.
+# None of these may be a gene symbol, or a table with genes in columns would lose that gene. GC, CPM and STOP are
+# symbols, so they are not listed.
 ENTREZ = frozenset(
     "entrez entrezgene entrezgeneid entrezgeneids entrezid entrezids geneid locuslink locuslinkid ncbigene ncbigeneid "
     "ncbigeneformerlyentrezgeneid ncbiid prgeneid".split()
@@ -29,37 +31,38 @@ SIZE = (
     "transcriptcount transcriptlengthincludingutrsandcds width gccontent genegccontent percentagegenegccontent hgncid "
     "taxid taxonid"
 )
-# What DESeq2, edgeR and limma say of a gene in all samples, which people keep beside the counts.
+# The results of DESeq2, edgeR and limma for each gene, which people keep beside the counts.
 TESTED = "adjpval adjpvalue aveexpr basemean fdr lfcse log2fc log2foldchange logcpm logfc padj pval pvalue qval qvalue"
-# How sure a quantifier is of its values: of RSEM, Cufflinks, StringTie, and of BeadStudio, which has them a sample.
+# The uncertainty of a quantifier's values: RSEM, Cufflinks, StringTie, and BeadStudio, which has such a column for each
+# sample.
 CERTAINTY = (
     "coverage fpkmconfhi fpkmconflo isopct isopctfrompmetpm posteriormeancount posteriorstandarddeviationofcount "
     "pmefpkm pmetpm fpkmcilowerbound fpkmciupperbound fpkmcoefficientofquartilevariation tpmcilowerbound "
     "tpmciupperbound tpmcoefficientofquartilevariation"
 )
 ENDS = (
-    "length",  # of genes, transcripts, exons, ...: effective, merged, median
-    *("detectionpval", "detectionpvalue", "beadstderr", "avgnbeads"),  # after a sample's name
+    "length",  # of genes, transcripts or exons: effective, merged, median
+    *("detectionpval", "detectionpvalue", "beadstderr", "avgnbeads"),  # after the sample's name
 )
-# Reads that are no gene's: of htseq-count and STAR.
+# Reads that belong to no gene: lines of htseq-count and STAR.
 UNASSIGNED = (
     "alignmentnotunique ambiguous nambiguous nmultimapping nnofeature nofeature notaligned nunmapped toolowaqual"
 )
 ANNOTATION = ENTREZ.union(POSITION.split(), SIZE.split(), TESTED.split(), CERTAINTY.split(), UNASSIGNED.split())
 
-# The columns that quantifiers fill for one sample, the best profile first. Genes are compared by rank within a profile:
-# what is per length of transcript comes before numbers of reads, which grow with it.
+# The columns that quantifiers fill for one sample, the best profile first. Genes are compared by rank within a profile,
+# so values per length of transcript come before numbers of reads, which grow with that length.
 MEASURES = (
-    # tpm: RSEM, Salmon, kallisto, StringTie; the others: the Genomic Data Commons, of STAR
+    # tpm: RSEM, Salmon, kallisto, StringTie; the others: STAR as run by the Genomic Data Commons
     *("tpm", "tpmunstranded", "fpkm", "rpkm", "fpkmunstranded", "fpkmuqunstranded"),
     *("expectedcount", "numreads", "estcounts"),  # RSEM, Salmon, kallisto
-    *("unstranded", "strandedfirst", "strandedsecond"),  # STAR: the first whatever the library
-    *("count", "counts", "rawcount", "rawcounts", "readcount", "readcounts", "reads"),  # htseq-count, and by hand
+    *("unstranded", "strandedfirst", "strandedsecond"),  # STAR: the first, whatever the library preparation
+    *("count", "counts", "rawcount", "rawcounts", "readcount", "readcounts", "reads"),  # htseq-count and others
 )
-STAR = ("", "unstranded", "stranded_first", "stranded_second")  # columns of ReadsPerGene.out.tab, which names none
+STAR = ("", "unstranded", "stranded_first", "stranded_second")  # columns of ReadsPerGene.out.tab, which has no header
 STAR_BEGINS = "N_unmapped"
 
-# What columns of ids are called: by these words alone, as cell line, or by one of LABELS behind others: Hugo_Symbol.
+# The names of id columns consist of these words alone ("cell line"), or end in one of LABELS ("Hugo_Symbol").
 LABELS = "id|ids|identifier|name|names|symbol|symbols|ref|version|key|label|number|no|index|accession|barcode|code"
 WORDS = (
     "gene|genes|probe|probes|target|transcript|tracking|feature|features|locus|sample|samples|cell|cells|line|"
@@ -68,39 +71,44 @@ WORDS = (
 )
 INDEX = re.compile(
     rf"(?i:(?:{WORDS}|{LABELS})(?:\W|_)*)*|(?i:.*[^a-z0-9](?:{LABELS})\W*)|.*[a-z](?:ID|Id|Name|Symbol)"
-    r"|Unnamed: 0|[Xx]|\.\.\.1"  # as pandas, R and readr make up
+    r"|Unnamed: 0|[Xx]|\.\.\.1"  # names that pandas, R and readr invent
 )
-NO_INDEX = frozenset({"IDS", "SET", "NONO"})  # genes
+NO_INDEX = frozenset({"IDS", "SET", "NONO"})  # gene symbols that INDEX matches
 PUNCTUATION = {code: None for code in range(128) if not chr(code).isalnum() and chr(code) != "\n"}
 
 
 def annotated(names: Sequence[str]) -> list[int]:
-    """Finds the positions among ``names`` of columns or lines that hold no measurements, if perhaps numbers."""
+    """Returns the positions in ``names`` of the annotation: lines or columns that hold no measurements of a sample."""
     return [i for i, key in enumerate(_keys(names)) if _is_annotation(key)]
 
 
 def is_annotation(name: str) -> bool:
-    """Tells whether a column or line of this name holds no measurements."""
+    """Returns whether a column or line of this name is annotation and holds no measurements."""
     return bool(annotated([name]))
 
 
 def describes_genes(name: str) -> bool:
-    """Tells whether metadata of this name are lengths, positions and other numbers that no gene goes by."""
+    """Returns whether a metadata column describes genes without identifying them, such as lengths and positions."""
     return is_annotation(name) and _keys([name])[0] not in ENTREZ
 
 
 def names_index(name: str) -> bool:
-    """Tells whether people call a column of ids so, rather than a gene or a sample: Gene, sample_id, nothing at all."""
+    """Returns whether this name is that of a column of ids (Gene, sample_id or empty) and not a gene or sample."""
     return name not in NO_INDEX and INDEX.fullmatch(name.strip("# ")) is not None
 
 
 def measurements(source: Path | str, names: Sequence[str]) -> list[int]:
-    """Finds the positions among ``names`` of lines or columns that are genes or samples.
+    """Returns the positions in ``names`` of the lines or columns that hold measurements of genes or samples.
 
-    These are all but annotation; where a quantifier fills several for one sample, the best: see ``MEASURES``.
+    These are all except annotation. Where a quantifier fills several columns for one sample, only the best of them is
+    taken: see ``MEASURES``.
+
+    Args:
+      source: the file, for error messages.
+      names: the names of all lines, or of all columns.
 
     Raises:
-      DgexError: none is left, or what is one sample's stands beside others.
+      DgexError: none is left, or a quantifier's columns for one sample stand beside columns of other samples.
     """
     keys = _keys(names)
     kept = [i for i, key in enumerate(keys) if not _is_annotation(key)]
@@ -120,9 +128,13 @@ def measurements(source: Path | str, names: Sequence[str]) -> list[int]:
 
 
 def measured(path: Path, table: Expression) -> Expression:
-    """Leaves annotation out of a table's rows and samples, and blanks around their names.
+    """Returns the table without annotation among its rows and samples, and without blanks around their names.
 
-    A quantifier's sample is named after the file.
+    The sample in the output of a quantifier gets the name of the file.
+
+    Args:
+      path: the file the table comes from.
+      table: the table as its reader opened it.
 
     Raises:
       DgexError: as ``measurements``.
@@ -138,7 +150,7 @@ def measured(path: Path, table: Expression) -> Expression:
 
 
 def _keys(names: Sequence[str]) -> list[str]:
-    """The names in lower case without punctuation; all at once, since there may be millions."""
+    """Converts names to lower case without punctuation; in one pass, since there may be millions."""
     if not names:
         return []
     return "\n".join(name.replace("\n", " ") for name in names).lower().translate(PUNCTUATION).split("\n")

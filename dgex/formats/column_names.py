@@ -1,22 +1,26 @@
-"""Names that columns of metadata can have in a file."""
+"""Valid and unique names for the metadata columns of an output file."""
 
 from collections.abc import Collection, Iterable
 
-# Tabs and line ends break a line of text, NUL ends a name in HDF5.
+# Tabs and line ends would break a line of text, and NUL ends a name in HDF5.
 BREAKS = str.maketrans("\t\n\r", "   ", "\0")
 
 
 def one_line(texts: Iterable[str]) -> list[str]:
-    """Texts without tabs and line ends, in place of which they have spaces."""
+    """Replaces tabs and line ends in texts by spaces."""
     return [text.translate(BREAKS) for text in texts]
 
 
 def column_names(names: Iterable[str], taken: Collection[str], slash: str = "/") -> list[str]:
-    """Names, each once, for columns that want ``names``: the first to want one has it, the others get a number: dose_2.
+    """Makes column names valid and unique: the first of several equal names keeps it, the others become dose_2, ...
 
     Args:
-      taken: names that the file needs for itself.
-      slash: what stands for a slash, which opens a group in HDF5.
+      names: the names wanted, in order.
+      taken: names that the file format needs for itself.
+      slash: the replacement for a slash, which would open a group in HDF5.
+
+    Returns:
+      One name for each of ``names``.
     """
     wanted = [
         "unnamed" if name in ("", ".") else name.replace("/", slash).encode("utf-8", "replace").decode()

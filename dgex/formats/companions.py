@@ -1,6 +1,6 @@
-"""Files beside a table, with what its format has no place for.
+"""Companion files: metadata and provenance written beside a table whose format cannot hold them.
 
-NAME.genes.csv and NAME.samples.csv have the metadata of NAME.csv; NAME.csv.provenance.json says how it came about.
+NAME.genes.csv and NAME.samples.csv hold the metadata of NAME.csv; NAME.csv.provenance.json records how it was made.
 """
 
 import json
@@ -15,27 +15,29 @@ from dgex.formats.expression import Expression
 
 AXES = ("genes", "samples")
 Metadata = dict[str, np.ndarray]
-Write = Callable[[Path], None]  # a file, under whatever name
+Write = Callable[[Path], None]  # writes a file under the name that it is given
 
 
 def companion(path: Path, axis: str) -> Path:
-    """Where the metadata of an axis lie: NAME.genes.csv.gz beside NAME.csv.gz."""
+    """Returns the path of the metadata of one axis: NAME.genes.csv.gz beside NAME.csv.gz."""
     stem, *extensions = path.name.rsplit(".", 2 if path.suffix.lower() == ".gz" else 1)
     return path.with_name(".".join([stem, axis, *extensions]))
 
 
 def provenance_companion(path: Path) -> Path:
-    """Where the provenance of a table lies: NAME.csv.gz.provenance.json beside NAME.csv.gz."""
+    """Returns the path of the provenance of a table: NAME.csv.gz.provenance.json beside NAME.csv.gz."""
     return path.with_name(f"{path.name}.provenance.json")
 
 
 def metadata_companions(
     path: Path, expression: Expression, write: Callable[[Path, Sequence[str], Metadata], None]
 ) -> dict[Path, Write]:
-    """What writes the metadata of each axis that has some.
+    """Maps the path of each companion file for metadata to a function that writes it; axes without any have none.
 
     Args:
-      write: writes the ids and metadata of an axis under the name that it is given.
+      path: the table.
+      expression: its content.
+      write: called with a path, and the ids and metadata of an axis, which it writes to that path.
     """
 
     def writer(ids: Sequence[str], metadata: Metadata) -> Write:
@@ -50,7 +52,7 @@ def metadata_companions(
 
 
 def provenance_companions(path: Path, expression: Expression) -> dict[Path, Write]:
-    """What writes the provenance of a table, if it has any."""
+    """Maps the path of the companion file for provenance to a function that writes it; empty if there is none."""
 
     def write(name: Path) -> None:
         name.write_text(json.dumps(expression.provenance, indent=1) + "\n")
@@ -59,21 +61,22 @@ def provenance_companions(path: Path, expression: Expression) -> dict[Path, Writ
 
 
 def write_with_companions(path: Path, write_values: Write, companions: Mapping[Path, Write]) -> None:
-    """Writes a table and its companions; every file is whole or not there.
+    """Writes a table and its companion files atomically: every file is either complete or absent.
 
-    Nothing takes its place before all is written. Then an older table goes, the companions come, and the table comes
-    last: where it is, all is, even if the process was killed.
+    All are first written under temporary names. Then an older table is removed, the companions get their names, and the
+    table gets its name last. So where the table exists, all of its companions do, even if the process was killed.
 
     Args:
-      write_values: writes the table; comes first, since what its blocks tell is metadata.
-      companions: what writes each of the files beside it.
+      path: the table.
+      write_values: writes the table. It is called first, since metadata are final only once the blocks have been read.
+      companions: the functions that write the companion files, by their paths.
 
     Raises:
       DgexError: as ``dgex.files.atomic.replacing``; whatever the writing functions raise.
     """
     with ExitStack() as stack:
         write_values(stack.enter_context(replacing(path)))
-        for beside, write in companions.items():
-            write(stack.enter_context(replacing(beside)))
+        for companion_path, write in companions.items():
+            write(stack.enter_context(replacing(companion_path)))
         if companions:
             path.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""The bytes of a file, unpacked where it is gzip; whatever goes wrong comes out as a line of text."""
+"""The content of a file, decompressed where it is gzip; every failure becomes an error message of one line."""
 
 import errno
 import gzip
@@ -14,15 +14,16 @@ from dgex.errors import DgexError
 GZIP = b"\x1f\x8b"
 WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1")  # .xlsx, which is zip, and .xls
 
-# Expression data, zeros of single cells included, unpack to less; a bomb of zeros to a thousand times.
-MOST_UNPACKED = 400  # bytes from a byte
+# Expression data, even single cells with their many zeros, are compressed less than this; a decompression bomb of zeros
+# a thousandfold.
+MOST_UNPACKED = 400  # bytes of content for each byte of the file
 LARGEST_SMALL = 2**24  # bytes; a gene table of the whole genome has a few million
-FREELY_UNPACKED = 2**30  # bytes that any file may unpack to
+FREELY_UNPACKED = 2**30  # bytes of content that any file may have
 
 
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """Blames ``path`` for what fails in the ``with`` block, which should therefore do nothing but read it.
+    """Converts errors in the ``with`` block to a DgexError about ``path``; the block should do nothing but read it.
 
     Raises:
       DgexError: the file cannot be read, or is truncated or damaged, be it text, gzip or HDF5; it needs more memory
@@ -33,38 +34,39 @@ def reading(path: Path) -> Iterator[None]:
     except MemoryError as error:
         raise DgexError(f"{path}: needs more memory than there is ({error}); check how it was made") from error
     except (OSError, EOFError, RuntimeError, KeyError, TypeError, ValueError, zlib.error) as error:
-        # Runtime, key, type and value errors are h5py's, on parts, links and types that make no sense.
+        # h5py raises runtime, key, type and value errors on damaged members, links and types.
         if isinstance(error, OSError) and error.strerror:
             raise DgexError(f"{path}: cannot be read ({error.strerror}); check the name and its rights") from error
-        reason = str(*error.args[:1]).partition("\n")[0]  # str(error) has a KeyError's in quotes
+        reason = str(*error.args[:1]).partition("\n")[0]  # str(KeyError) would have quotes around it
         raise DgexError(f"{path}: is truncated or damaged ({reason}); fetch or make it again") from error
 
 
 def is_gzip(path: Path) -> bool:
-    """Whether the content says so; names do not count, downloads often have the wrong one."""
+    """Returns whether a file is gzipped, by its first bytes: the names of downloads are often wrong."""
     with path.open("rb") as file:
         return file.read(len(GZIP)) == GZIP
 
 
 def check_unpacked(what: str, nbytes: int, stored: int) -> None:
-    """Refuses what is said to unpack to far more than data do.
+    """Checks that compressed data are no decompression bomb, which would unpack to far more than real data do.
 
     Args:
-      what: the file, and what of it.
-      nbytes: of it in memory.
-      stored: bytes of it in the file.
+      what: the file and the part of it, with which the error message begins.
+      nbytes: the size of the data in memory, in bytes.
+      stored: their size in the file, in bytes.
 
     Raises:
-      DgexError: it does.
+      DgexError: the ratio of the two is above any that expression data reach.
     """
     if nbytes > max(FREELY_UNPACKED, MOST_UNPACKED * stored):
         raise DgexError(
-            f"{what} makes {nbytes / 2**20:,.0f} MiB out of {stored:,} bytes, which no data do; check how it was made"
+            f"{what} unpacks from {stored:,} bytes to {nbytes / 2**20:,.0f} MiB, more than real data do; "
+            "check how it was made"
         )
 
 
 class _Gzip(gzip.GzipFile):
-    """Unpacks gzip, but no bombs: see ``check_unpacked``."""
+    """Decompresses gzip, but refuses decompression bombs: see ``check_unpacked``."""
 
     def read(self, size: int | None = -1) -> bytes:
         return self._checked(super().read(size))
@@ -78,15 +80,15 @@ class _Gzip(gzip.GzipFile):
 
 
 def open_content(path: Path) -> io.BufferedReader | gzip.GzipFile:
-    """The bytes of a file, to be read within ``reading`` and not all at once."""
+    """Opens a file for reading its bytes, decompressed where it is gzip; read it in pieces, within ``reading``."""
     return _Gzip(path) if is_gzip(path) else path.open("rb")
 
 
 def read_small(path: Path) -> bytes:
-    """Reads a file that people write, or that describes others, such as a gene table, a note or JSON.
+    """Reads a small file at once, such as a gene table, a note or JSON.
 
     Raises:
-      OSError: it cannot be read, or is larger than any such file.
+      OSError: the file cannot be read, or is larger than 16 MiB.
     """
     with path.open("rb") as file:
         content = file.read(LARGEST_SMALL + 1)
@@ -96,10 +98,11 @@ def read_small(path: Path) -> bytes:
 
 
 def first_bytes(path: Path) -> bytes:
-    """The first 512 bytes of the content, enough to tell formats apart.
+    """Reads the first 512 bytes of the content, enough to recognise the format.
 
     Raises:
-      DgexError: as ``reading``; the file is empty, or a web page: what servers send instead of a file they lack.
+      DgexError: as ``reading``; the file is a pipe or a device, empty, a workbook or archive, text in UTF-16, or a web
+        page, which servers send in place of a file that they do not have.
     """
     with reading(path):
         if path.is_fifo() or path.is_char_device():

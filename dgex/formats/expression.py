@@ -1,4 +1,4 @@
-"""What every reader of expression tables gives, and every writer takes."""
+"""The expression table that every reader returns and every writer takes, with its values in blocks."""
 
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -13,59 +13,62 @@ from dgex.errors import DgexError
 
 Item = TypeVar("Item")
 
-# Samples, rows, and their values, float32 [samples, rows]. Text has its rows one by one, HDF5 whole profiles: a block
-# is whatever piece of the matrix comes cheaply, so that no file has to fit into memory.
+# Samples, rows, and their values, float32 [samples, rows]. A text file is read row by row, HDF5 by whole profiles: a
+# block is whatever part of the matrix is cheap to read, so that no file has to fit into memory.
 Block = tuple[slice, slice, np.ndarray]
 
-BLOCK = 2**24  # values in a block, 64 MiB, unless the reader is told otherwise
+BLOCK = 2**24  # values in a block (64 MiB) unless the caller asks for another size
 PIECE = 2**16  # entries of a metadata column that are Python objects at a time
-# What a table can be at most. The largest public ones have 3 million bulk profiles, or 7 million cells.
+# The limits of a table's size. The largest public ones have 3 million bulk profiles, or 7 million cells.
 MOST_NAMES = 2**23  # rows, or samples
 MOST_VALUES = 2**39
-# NumPy's other strings give every entry the room of the longest, at four bytes a character.
+# NumPy's fixed-width strings would give every entry the length of the longest, at four bytes a character.
 TEXT = np.dtypes.StringDType()
 
 
 @dataclass(frozen=True)
 class Expression:
-    """An expression table as it lies in a file: nothing matched, normalised or filled in.
+    """Holds an expression table as it is in the file: no genes matched, nothing normalised, no missing value filled in.
 
     Metadata columns are one-dimensional arrays by name: numbers, or texts as ``text_column`` makes them or as NumPy's
-    ``str_``. A missing entry is NaN among numbers and "" among texts. The samples' are final once the blocks have been
-    read, which may tell something of each: writers read the blocks first.
+    ``str_``. A missing value is NaN among numbers and "" among texts. The metadata of the samples are final only once
+    the blocks have been read, since reading them may add something about each sample; so writers read the blocks first.
 
-    ``provenance`` says how the table came about, in nested dictionaries of what JSON has but null and lists. Writers
-    put it into the file, or beside it; readers leave it there.
+    ``provenance`` records how the table was made, in nested dictionaries of strings, numbers and truth values. Writers
+    store it in the file, or beside it; readers do not read it.
     """
 
-    # As the file has them, perhaps repeated or empty, and genes may be in either: ``dgex.data.gene_matching`` finds out
-    # which, and sees to it that samples have unique names.
+    # The names are those of the file, perhaps repeated or empty. Genes may be on either axis:
+    # ``dgex.data.gene_matching`` determines which, and makes the names of samples unique.
     row_id: tuple[str, ...]  # probe sets or genes
     sample_id: tuple[str, ...]
-    # ``blocks(n)`` reads every value once, at most about n a block; NaN where not measured.
+    # ``blocks(n)`` yields every value once, at most about n in a block, with NaN for values not measured.
     blocks: Callable[[int], Iterator[Block]] = field(repr=False)
     row_metadata: dict[str, np.ndarray] = field(default_factory=dict)
     sample_metadata: dict[str, np.ndarray] = field(default_factory=dict)
-    kind: str = "in memory"  # of file, as people call it: "GCTX", "GCT 1.3", "GEO series matrix", ...
-    # Numbers that stood for missing values, and how often, once the blocks have been read: see
+    kind: str = "in memory"  # the name of the file format: "GCTX", "GCT 1.3", "GEO series matrix", ...
+    # How often each number stood for a missing value; final once the blocks have been read: see
     # ``dgex.formats.missing_values``.
     stand_ins: Counter[float] = field(default_factory=Counter)
     provenance: dict[str, Any] = field(default_factory=dict)
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Samples and rows."""
+        """Returns the numbers of samples and rows."""
         return len(self.sample_id), len(self.row_id)
 
     def sample_text(self, name: str) -> np.ndarray:
-        """A field of the samples as texts [samples]: numbers without a needless point, "" where missing."""
+        """Returns a metadata column of the samples as texts [samples]: whole numbers without a point, "" where missing.
+
+        A column that the table does not have is all "".
+        """
         column = self.sample_metadata.get(name, np.zeros(len(self.sample_id), TEXT))
         if column.dtype.kind != "f":
             return column.astype(TEXT)
         return text_column(["" if np.isnan(value) else f"{value:.15g}" for value in column])
 
     def load(self) -> np.ndarray:
-        """All values at once: float32 [samples, rows]."""
+        """Reads all values into memory: float32 [samples, rows]."""
         values = np.empty(self.shape, np.float32)
         with ending(self.blocks(BLOCK)) as blocks:
             for samples, rows, block in blocks:
@@ -73,11 +76,11 @@ class Expression:
         return values
 
     def transposed(self) -> "Expression":
-        """The table with samples and rows exchanged, of which no value is read yet."""
+        """Returns the table with samples and rows exchanged; reads no values yet."""
 
         def blocks(most: int) -> Iterator[Block]:
-            with ending(self.blocks(most)) as own:
-                for samples, rows, values in own:
+            with ending(self.blocks(most)) as table_blocks:
+                for samples, rows, values in table_blocks:
                     yield rows, samples, values.T
 
         return replace(
@@ -90,14 +93,19 @@ class Expression:
         )
 
     def selected(self, rows: Sequence[int], samples: Sequence[int]) -> "Expression":
-        """The table with the rows and samples at these ascending positions alone; itself, if that is all."""
+        """Returns the table restricted to some rows and samples, or the table itself if these are all.
+
+        Args:
+          rows: the positions of the rows to keep, ascending.
+          samples: the positions of the samples to keep, ascending.
+        """
         if (len(samples), len(rows)) == self.shape:
             return self
         row, sample = np.array(rows, int), np.array(samples, int)
 
         def blocks(most: int) -> Iterator[Block]:
-            with ending(self.blocks(most)) as own:
-                for samples, rows, values in own:
+            with ending(self.blocks(most)) as table_blocks:
+                for samples, rows, values in table_blocks:
                     first, last = np.searchsorted(sample, [samples.start, samples.stop])
                     top, end = np.searchsorted(row, [rows.start, rows.stop])
                     if first < last and top < end:
@@ -121,7 +129,15 @@ def in_memory(
     row_metadata: dict[str, np.ndarray] | None = None,
     sample_metadata: dict[str, np.ndarray] | None = None,
 ) -> Expression:
-    """The table of an array [samples, rows]."""
+    """Makes an expression table of an array in memory.
+
+    Args:
+      values: the values, float32 [samples, rows].
+      row_id: the names of the rows.
+      sample_id: the names of the samples.
+      row_metadata: metadata columns of the rows, by name.
+      sample_metadata: metadata columns of the samples, by name.
+    """
 
     def blocks(most: int) -> Iterator[Block]:
         yield slice(0, len(values)), slice(0, values.shape[1]), values
@@ -131,7 +147,7 @@ def in_memory(
 
 @contextmanager
 def ending(items: Iterator[Item]) -> Iterator[Iterator[Item]]:
-    """``items`` for a ``with`` block, at whose end, good or bad, the threads and scratch files behind them end too."""
+    """Closes a generator at the end of the ``with`` block, even after an error, with its threads and scratch files."""
     try:
         yield items
     finally:
@@ -140,7 +156,7 @@ def ending(items: Iterator[Item]) -> Iterator[Iterator[Item]]:
 
 
 def text_column(entries: Sequence[str]) -> np.ndarray:
-    """Texts as a metadata column, of as many bytes as they have; without NUL, which few formats can hold."""
+    """Makes a metadata column of texts with variable length; drops NUL, which few formats can hold."""
     column = np.empty(len(entries), TEXT)
     for where in pieces(len(entries)):
         column[where] = [entry.replace("\0", "") for entry in entries[where]]
@@ -148,22 +164,22 @@ def text_column(entries: Sequence[str]) -> np.ndarray:
 
 
 def is_text(column: np.ndarray) -> bool:
-    """Whether a metadata column is of texts, however NumPy keeps them."""
+    """Returns whether a metadata column holds texts, in either of NumPy's kinds of string."""
     return column.dtype.kind in "TU"
 
 
 def pieces(count: int) -> Iterator[slice]:
-    """Cuts a metadata column of so many entries."""
+    """Cuts a metadata column of ``count`` entries into slices of at most ``PIECE``."""
     return (slice(start, min(start + PIECE, count)) for start in range(0, count, PIECE))
 
 
 def check_length(path: Path | str, what: str, count: int) -> None:
-    """Refuses more rows, samples, lines or names than a table can have, before anything is made of them.
+    """Checks the number of rows, samples, lines or names of a file against ``MOST_NAMES``, before memory is allocated.
 
     Args:
-      path: the file, for the message.
-      what: is counted.
-      count: that the file announces, or has so far.
+      path: the file, for the error message.
+      what: the noun for what is counted, such as "lines".
+      count: the number that the file announces, or has so far.
 
     Raises:
       DgexError: there are too many.
@@ -173,19 +189,36 @@ def check_length(path: Path | str, what: str, count: int) -> None:
 
 
 def finite(what: str, values: np.ndarray) -> np.ndarray:
-    """``values``, or a DgexError that ``what`` (the file, and what of it) holds infinite ones."""
+    """Returns ``values`` unchanged if none of them is infinite.
+
+    Args:
+      what: the file and the part of it, with which the error message begins.
+      values: an array of floats.
+
+    Raises:
+      DgexError: a value is infinite.
+    """
     if np.isinf(values).any():
         raise DgexError(f"{what} holds infinite values; use NaN for values not measured")
     return values
 
 
 def first_repeated(ids: Sequence[str]) -> str | None:
-    """The first of ``ids`` that occurs again, if any."""
+    """Returns the first of ``ids`` that is repeated, or None."""
     return next((name for name, count in Counter(ids).items() if count > 1), None)
 
 
 def unique_ids(path: Path, what: str, ids: Sequence[str]) -> tuple[str, ...]:
-    """``ids`` if they can serve as keys; a DgexError if one is empty, repeated, not UTF-8 or holds NUL."""
+    """Returns ``ids`` unchanged if they can serve as keys.
+
+    Args:
+      path: the file, for the error message.
+      what: the noun for what the ids name, such as "sample".
+      ids: the ids.
+
+    Raises:
+      DgexError: an id is empty, repeated, not UTF-8 or holds NUL.
+    """
     if repeated := first_repeated(ids):
         raise DgexError(f"{path}: holds the {what} {repeated} twice; make the ids unique")
     if wrong := [name for name in ids if not name or "\N{REPLACEMENT CHARACTER}" in name or "\0" in name]:
@@ -194,5 +227,5 @@ def unique_ids(path: Path, what: str, ids: Sequence[str]) -> tuple[str, ...]:
 
 
 def plain_ids(ids: Iterable[str]) -> tuple[str, ...]:
-    """Names without the blanks around them."""
+    """Strips the blanks around names."""
     return tuple(name.strip() for name in ids)

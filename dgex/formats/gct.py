@@ -1,9 +1,9 @@
-"""GCT, the Connectivity Map's text form of an expression table: versions 1.2 and 1.3, plain or gzipped.
+"""Reads and writes GCT, the Connectivity Map's text format for expression: versions 1.2 and 1.3, plain or gzipped.
 
-Line 1 is the version; line 2 announces rows and samples and, in 1.3, the metadata fields of either; line 3 names the
-columns: id, row metadata (Description in 1.2), samples. Then come, in 1.3, a line for each metadata field of the
-samples and, in both, a line for each row. -666 means missing in metadata. GTEx numbers the rows of its 1.2, in a column
-``id`` before the two others; spreadsheets fill lines up with tabs.
+Line 1 is the version; line 2 announces the numbers of rows and samples and, in 1.3, of metadata fields of each; line 3
+names the columns: id, row metadata (Description in 1.2), samples. Version 1.3 continues with a line for each metadata
+field of the samples, and both versions with a line for each row. -666 is a missing value in metadata. The GCT 1.2 files
+of GTEx number the rows in a column ``id`` before the two others, and spreadsheets pad lines with tabs.
 """
 
 import re
@@ -22,17 +22,17 @@ from dgex.formats.text_reading import leading_fields, metadata_column, read_line
 from dgex.formats.text_writing import is_packed, metadata_texts, row_blocks, text_output, value_texts
 
 GTEX = "id\tname\tdescription\t"
-COUNTS = {"#1.2": 2, "#1.3": 4}  # on line 2
+COUNTS = {"#1.2": 2, "#1.3": 4}  # how many numbers line 2 holds
 MISSING = "-666"
 COUNT = re.compile(r"[0-9]{1,18}")
 
 
 @contextmanager
 def open_gct(path: Path) -> Iterator[Expression]:
-    """Opens a GCT file of any scale.
+    """Opens a GCT file as an expression table, with values on the scale of the file.
 
-    A metadata field is of integers or floats where every entry is, otherwise of strings. A field named id is left out:
-    it repeats the ids, and GCTX keeps those under that name.
+    A metadata field becomes an array of integers or floats if all of its entries are, otherwise of strings. A field
+    named id is left out: it repeats the ids, which GCTX stores under that name.
 
     Raises:
       DgexError: the file is missing, truncated or not GCT; its lines are fewer or more than announced, or of another
@@ -49,11 +49,11 @@ def open_gct(path: Path) -> Iterator[Expression]:
         if not rows * samples:
             raise DgexError(f"{path}: announces {rows} rows and {samples} samples, is empty; check how it was made")
         header = next(lines, (3, ""))
-        ids = int(version == "#1.2" and header[1].lower().startswith(GTEX))  # the column that has them
+        ids = int(version == "#1.2" and header[1].lower().startswith(GTEX))  # the column of the ids
         fields = 1 + ids + row_fields
         width = fields + samples
         names = leading_fields(path, *header, width, width)
-        # One by one, since of millions of samples the fields take far more memory than columns.
+        # Field by field: with millions of samples, the strings of all lines take far more memory than the columns.
         sample_columns = []
         for number, line in islice(lines, extra_lines):
             name, *entries = leading_fields(path, number, line, width, width)
@@ -75,10 +75,14 @@ def open_gct(path: Path) -> Iterator[Expression]:
 
 
 def write_gct(path: Path, expression: Expression) -> None:
-    """Writes GCT 1.3, gzipped where the name ends in .gz, whole or not at all.
+    """Writes a GCT 1.3 file atomically, gzipped where the name ends in .gz.
 
-    A tab or line feed in a name becomes a space: GCT has no quotes. Nor has it comments, so provenance, where there
-    is any, goes into NAME.gct.provenance.json: see ``write_with_companions``.
+    A tab or line feed in a name becomes a space, since GCT has no quotes. It has no comments either, so the provenance,
+    if there is any, is written to NAME.gct.provenance.json: see ``write_with_companions``.
+
+    Args:
+      path: the output file.
+      expression: the table to write.
 
     Raises:
       DgexError: the folder cannot be written to, or the disk is full; whatever ``expression.blocks`` raises.
@@ -91,7 +95,7 @@ def write_gct(path: Path, expression: Expression) -> None:
             text_output(partial, is_packed(path)) as file,
             ending(row_blocks(expression, path.parent)) as blocks,
         ):
-            first = next(blocks)  # for which all values have been read: see ``Expression``
+            first = next(blocks)  # reads all values, so that the metadata written next are final: see ``Expression``
             file.write(f"#1.3\n{rows}\t{samples}\t{len(row_columns)}\t{len(expression.sample_metadata)}\n")
             file.write("\t".join(one_line(["id", *expression.row_metadata, *expression.sample_id])) + "\n")
             for name, column in expression.sample_metadata.items():
@@ -106,5 +110,6 @@ def write_gct(path: Path, expression: Expression) -> None:
 
 
 def _metadata(columns: Iterable[tuple[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Collects metadata columns by unique names, without the one named id."""
     fields = [(name, column) for name, column in columns if name != "id"]
     return dict(zip(column_names((name for name, _ in fields), ()), (column for _, column in fields), strict=True))

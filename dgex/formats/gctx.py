@@ -1,8 +1,8 @@
-"""GCTX, the Connectivity Map's HDF5 form of an expression table, read and written with h5py alone.
+"""Reads and writes GCTX, the Connectivity Map's HDF5 format for expression tables, with h5py alone.
 
 ``/0/DATA/0/matrix`` is stored samples x rows; ``/0/META/ROW`` and ``/0/META/COL`` hold one array per metadata field of
-the rows (genes or probe sets) and the columns (samples), the ids under ``id``. -666 means missing in metadata; in the
-matrix NaN does. See Enache et al., Bioinformatics 2019, doi 10.1093/bioinformatics/bty784.
+the rows (genes or probe sets) and the columns (samples), the ids under ``id``. A missing value is -666 in metadata and
+NaN in the matrix. See Enache et al., Bioinformatics 2019, doi 10.1093/bioinformatics/bty784.
 """
 
 import json
@@ -25,9 +25,9 @@ MISSING = -666
 
 @contextmanager
 def open_gctx(path: Path) -> Iterator[Expression]:
-    """A GCTX file, plain or gzipped; the values stay in it and come as float32 at whatever scale the file has.
+    """Opens a GCTX file, plain or gzipped, as an expression table whose float32 values are read in blocks.
 
-    An integer metadata field with missing entries becomes float64.
+    The values are on the scale of the file. An integer metadata field with missing values becomes float64.
 
     Raises:
       DgexError: the file is missing, truncated, not HDF5 (such as GCT text under a .gctx name) or not GCTX; the matrix
@@ -39,7 +39,15 @@ def open_gctx(path: Path) -> Iterator[Expression]:
 
 
 def gctx_table(path: Path, file: h5py.File) -> Expression:
-    """As ``open_gctx``, of a file open already; the table is good for as long as it stays so."""
+    """Makes an expression table of an open GCTX file; it can be read until the file is closed.
+
+    Args:
+      path: the file, for error messages.
+      file: the same file, open for reading.
+
+    Raises:
+      DgexError: as ``open_gctx``.
+    """
     with reading(path):
         matrix = dataset_at(file, MATRIX, 2)
         row_id, row_metadata = _read_metadata(file, ROWS)
@@ -48,9 +56,9 @@ def gctx_table(path: Path, file: h5py.File) -> Expression:
     if dtype.kind != "f":
         raise DgexError(f"{path}: /{MATRIX} holds {dtype}; write it as float32 or float64")
     if matrix.shape != (len(sample_id), len(row_id)):
-        how = "transposed" if matrix.shape == (len(row_id), len(sample_id)) else f"of shape {matrix.shape}"
+        problem = "transposed" if matrix.shape == (len(row_id), len(sample_id)) else f"of shape {matrix.shape}"
         raise DgexError(
-            f"{path}: /{MATRIX} is {how}, its ids are those of {len(sample_id)} samples x {len(row_id)} rows; "
+            f"{path}: /{MATRIX} is {problem}, its ids are those of {len(sample_id)} samples x {len(row_id)} rows; "
             "store it as samples x rows"
         )
     if not matrix.size:
@@ -59,9 +67,13 @@ def gctx_table(path: Path, file: h5py.File) -> Expression:
 
 
 def write_gctx(path: Path, expression: Expression) -> None:
-    """Writes a GCTX file, whole or not at all; its bytes do not depend on its name or the blocks the values come in.
+    """Writes a GCTX file atomically; its bytes depend neither on its name nor on how the values are cut into blocks.
 
-    Provenance, where there is any, is JSON in the root attribute ``provenance``.
+    The provenance, if there is any, becomes JSON in the root attribute ``provenance``.
+
+    Args:
+      path: the output file.
+      expression: the table to write.
 
     Raises:
       DgexError: the folder cannot be written to, or the disk is full; whatever ``expression.blocks`` raises.
@@ -89,7 +101,7 @@ def write_gctx(path: Path, expression: Expression) -> None:
 
 
 def _read_metadata(file: h5py.File, group: str) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:
-    """The ids and the other metadata fields of one axis."""
+    """Reads the ids and the other metadata fields of one axis."""
     ids = plain_ids(map(str, read_column(file, f"{group}/id").tolist()))
     metadata = {}
     for name in file[group]:

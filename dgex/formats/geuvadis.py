@@ -1,4 +1,4 @@
-"""GEUVADIS, RNA-seq of 1000 Genomes cell lines (E-GEUV-1): the table of gene RPKM that D-GEX was tested on.
+"""Reads the GEUVADIS table: gene RPKM of RNA-seq of 1000 Genomes cell lines (E-GEUV-1), on which D-GEX was tested.
 
 ``GD462.GeneQuantRPKM.50FN.samplename.resk10.txt``: TargetID (versioned Ensembl id), Gene_Symbol, Chr, Coord, samples.
 """
@@ -16,7 +16,7 @@ FIELDS = ("TargetID", "Gene_Symbol", "Chr", "Coord")
 
 @contextmanager
 def open_geuvadis(path: Path) -> Iterator[Expression]:
-    """A table of this form, plain or gzipped; values are linear RPKM, rows the versioned Ensembl ids.
+    """Opens a GEUVADIS table, plain or gzipped; the values are linear RPKM, the row ids versioned Ensembl ids.
 
     Raises:
       DgexError: the file is missing, truncated or of another form; it is empty, has lines of different lengths or
@@ -37,7 +37,7 @@ def open_geuvadis(path: Path) -> Iterator[Expression]:
         value_blocks(path, body[0][0], len(FIELDS), len(sample_id), len(body)),
         {
             "Gene_Symbol": text_column(symbol),
-            "Chr": text_column(chromosome),  # a name, though most are numbers
+            "Chr": text_column(chromosome),  # a name, even though most chromosomes are numbers
             "Coord": metadata_column(coordinate),
         },
         kind="GEUVADIS table",

@@ -1,7 +1,7 @@
-"""h5ad, the HDF5 form of an AnnData, and AnnData itself: samples are its observations, rows its variables.
+"""Reads and writes h5ad files and AnnData objects: samples are their observations, rows their variables.
 
-``obs`` and ``var`` are read by anndata. X is read, and all of a file written, by h5py and in pieces, so that no file
-has to fit into memory; https://anndata.readthedocs.io/en/stable/fileformat-prose.html says how.
+anndata reads ``obs`` and ``var``. h5py reads X and writes whole files, both in blocks, so that no file has to fit into
+memory. The format is described at https://anndata.readthedocs.io/en/stable/fileformat-prose.html.
 """
 
 import warnings
@@ -22,19 +22,22 @@ from dgex.formats.expression import BLOCK, Block, Expression, ending, finite, is
 from dgex.formats.hdf5 import create_hdf5, dataset_at, matrix_blocks, stream_hdf5, write_texts
 
 KIND = "h5ad"
-INDEX = "_index"  # the name of the ids
-RAW = "raw"  # what an AnnData keeps of all rows where X has some; has its own var, and is chosen as a layer is
+INDEX = "_index"  # the name of the array of ids
+RAW = "raw"  # holds all rows where X has only some of them, with a var of its own; is chosen like a layer
 NUMBERS = {"encoding-type": "array", "encoding-version": "0.2.0"}
 STRINGS = {"encoding-type": "string-array", "encoding-version": "0.2.0"}
-EMPTY = ("layers", "obsm", "obsp", "varm", "varp")  # what an AnnData has besides
+EMPTY = ("layers", "obsm", "obsp", "varm", "varp")  # groups that every h5ad file has, and that stay empty
 
 
 @contextmanager
 def open_h5ad(path: Path, layer: str | None = None) -> Iterator[Expression]:
-    """An h5ad file, plain or gzipped, at whatever scale its matrix has: dense, CSR or CSC; that stays in it.
+    """Opens an h5ad file, plain or gzipped, as an expression table that reads its dense, CSR or CSC matrix in blocks.
+
+    The values are on the scale of the file.
 
     Args:
-      layer: the matrix to take, X by default: a name in ``layers``, or "raw".
+      path: the file.
+      layer: the matrix to take: a name in ``layers``, or "raw"; X by default.
 
     Raises:
       DgexError: anndata is not installed; the file is missing, truncated or not h5ad; it has no such matrix, or one of
@@ -45,7 +48,16 @@ def open_h5ad(path: Path, layer: str | None = None) -> Iterator[Expression]:
 
 
 def h5ad_table(path: Path, file: h5py.File, layer: str | None = None) -> Expression:
-    """As ``open_h5ad``, of a file open already; the table is good for as long as it stays so."""
+    """Makes an expression table of an open h5ad file; it can be read until the file is closed.
+
+    Args:
+      path: the file, for error messages.
+      file: the same file, open for reading.
+      layer: as for ``open_h5ad``.
+
+    Raises:
+      DgexError: as ``open_h5ad``.
+    """
     with reading(path):
         layers, raw = file.get("layers"), file.get(RAW)
         places = {RAW: (f"{RAW}/X", f"{RAW}/var")} if isinstance(raw, h5py.Group) else {}
@@ -65,15 +77,19 @@ def h5ad_table(path: Path, file: h5py.File, layer: str | None = None) -> Express
     else:
         with reading(path):
             matrix = dataset_at(file, name, 2)
-            dtype, found = matrix.dtype, matrix.shape
-        if found != shape or dtype.kind not in "fiu":
-            raise DgexError(f"{path}: /{name} is {found} of {dtype}; store {shape} numbers, as obs and var have names")
+            dtype, stored = matrix.dtype, matrix.shape
+        if stored != shape or dtype.kind not in "fiu":
+            raise DgexError(f"{path}: /{name} is {stored} of {dtype}; store {shape} numbers, as obs and var have names")
         blocks = matrix_blocks(path, matrix)
     return Expression(row_id, sample_id, blocks, row_metadata, sample_metadata, _kind(KIND, layer))
 
 
 def write_h5ad(path: Path, expression: Expression) -> None:
-    """Writes an h5ad file that ``anndata.read_h5ad`` reads, X dense float32; whole or not at all.
+    """Writes an h5ad file atomically, with a dense float32 X, for ``anndata.read_h5ad`` and others to read.
+
+    Args:
+      path: the output file.
+      expression: the table to write.
 
     Raises:
       DgexError: anndata is not installed; the folder cannot be written to, or the disk is full; whatever
@@ -96,14 +112,15 @@ def write_h5ad(path: Path, expression: Expression) -> None:
 
 
 def from_anndata(adata: Any, layer: str | None = None) -> Expression:
-    """The table of an AnnData, in memory or backed by a file; its matrix is not copied.
+    """Makes an expression table of an AnnData, in memory or backed by a file; does not copy its matrix.
 
     Args:
-      layer: as in ``open_h5ad``.
+      adata: the AnnData.
+      layer: as for ``open_h5ad``.
 
     Raises:
-      DgexError: it has no such matrix, or a sparse one that contradicts itself; from ``blocks``: it gives a value
-        twice, or holds infinity.
+      DgexError: it has no such matrix, or one not of numbers, or a sparse one that contradicts itself; from
+        ``blocks``: it gives a value twice, or holds infinity.
     """
     source = Path("AnnData")
     name = _chosen(source, [RAW] * (adata.raw is not None) + [*adata.layers] + ["X"] * (adata.X is not None), layer)
@@ -125,7 +142,7 @@ def from_anndata(adata: Any, layer: str | None = None) -> Expression:
             yield part, slice(0, len(row_id)), finite(f"{source}: {name}", np.asarray(values, np.float32))
 
     pieces: Callable[[int], Iterator[Block]] = blocks
-    if isinstance(group := getattr(matrix, "group", None), h5py.Group):  # sparse, in the file behind it
+    if isinstance(group := getattr(matrix, "group", None), h5py.Group):  # a sparse matrix in a backing file
         pieces = _sparse_blocks(Path(adata.filename), group, shape, matrix.format == "csr")
     elif sparse.issparse(matrix):
         try:
@@ -136,7 +153,7 @@ def from_anndata(adata: Any, layer: str | None = None) -> Expression:
 
 
 def to_anndata(expression: Expression) -> Any:
-    """The whole table as an ``anndata.AnnData``, in memory.
+    """Converts an expression table to an ``anndata.AnnData`` in memory.
 
     Raises:
       DgexError: anndata is not installed; whatever ``expression.blocks`` raises.
@@ -148,15 +165,16 @@ def to_anndata(expression: Expression) -> Any:
 
 
 def _unstructured(expression: Expression) -> dict[str, Any]:
-    """What an AnnData calls ``uns``: the provenance, where there is any."""
+    """Returns the ``uns`` of an AnnData: the provenance, if there is any."""
     return {"provenance": expression.provenance} if expression.provenance else {}
 
 
 def _read_axis(path: Path, file: h5py.File, name: str) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:
+    """Reads the ids and the metadata of one axis: the data frame obs, var or raw/var."""
     read_elem = load_extra(path, "anndata.io", "anndata").read_elem
     pandas = load_extra(path, "pandas", "anndata")
     with reading(path), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of files that an older anndata wrote
+        warnings.simplefilter("ignore")  # anndata warns about files that an older version wrote
         try:
             _check_axes(path, file[name])
             frame = read_elem(file[name])
@@ -165,13 +183,13 @@ def _read_axis(path: Path, file: h5py.File, name: str) -> tuple[tuple[str, ...],
             return _columns(frame)
         except DgexError:
             raise
-        except Exception as error:  # of any kind: anndata and pandas take what they find on trust
+        except Exception as error:  # any kind: anndata and pandas do not validate what they read
             reason = str(error).partition("\n")[0]
             raise DgexError(f"{path}: /{name} cannot be read ({reason}); write the file again") from error
 
 
 def _check_axes(path: Path, frame: h5py.Group | h5py.Dataset) -> None:
-    """Refuses what no column of a data frame is: ids, values, codes or categories with other axes than one."""
+    """Checks that the ids, values, codes and categories of a data frame have one axis each."""
 
     def check(_: str, member: h5py.Group | h5py.Dataset) -> None:
         if isinstance(member, h5py.Dataset) and member.ndim != 1:
@@ -182,7 +200,16 @@ def _check_axes(path: Path, frame: h5py.Group | h5py.Dataset) -> None:
 
 
 def _chosen(source: Path, names: list[str], layer: str | None) -> str:
-    """The one of these matrices that is called ``layer``, or X; a DgexError that names all if there is none."""
+    """Returns the name of the matrix to read: ``layer``, or X by default.
+
+    Args:
+      source: the file or object, for the error message.
+      names: the matrices that there are.
+      layer: the name asked for, if any.
+
+    Raises:
+      DgexError: there is no such matrix; the message lists those there are.
+    """
     if (layer or "X") in names:
         return layer or "X"
     absent = "has no X" if layer is None else f"has no layer {layer!r}"
@@ -193,29 +220,30 @@ def _chosen(source: Path, names: list[str], layer: str | None) -> str:
 
 
 def _kind(kind: str, layer: str | None) -> str:
+    """Names the format and, unless it is X, the layer."""
     return f"{kind}, layer {layer}" if layer else kind
 
 
 def _columns(frame: Any) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:
-    """The ids of one axis and its metadata, from a pandas frame."""
+    """Converts a pandas frame to the ids of one axis and its metadata."""
     ids = plain_ids(frame.index.astype(str))
     names = column_names(map(str, frame.columns), ())
     return ids, {name: _plain(column) for name, (_, column) in zip(names, frame.items(), strict=True)}
 
 
 def _plain(column: Any) -> np.ndarray:
-    """A pandas series as integers, floats with NaN, booleans or texts with "" where missing."""
-    gaps = column.isna().to_numpy()
+    """Converts a pandas series to integers, floats with NaN, booleans, or texts with "" where a value is missing."""
+    missing = column.isna().to_numpy()
     values = column.to_numpy()
     if values.dtype.kind in "iub" or (values.dtype.kind == "f" and not column.dtype == object):
         return values
-    if getattr(column.dtype, "kind", "O") in "iufb":  # pandas' own integers, which may be missing
-        return column.to_numpy(np.float64, na_value=np.nan) if gaps.any() else column.to_numpy(column.dtype.kind)
-    return text_column(np.where(gaps, "", column.astype(str).to_numpy(object)).tolist())
+    if getattr(column.dtype, "kind", "O") in "iufb":  # pandas' nullable integers, floats and booleans
+        return column.to_numpy(np.float64, na_value=np.nan) if missing.any() else column.to_numpy(column.dtype.kind)
+    return text_column(np.where(missing, "", column.astype(str).to_numpy(object)).tolist())
 
 
 def _frame(source: Path | str, ids: tuple[str, ...], metadata: dict[str, np.ndarray]) -> Any:
-    """A pandas frame of ids and metadata, strings as objects: anndata refuses some of pandas' own kinds of string."""
+    """Makes a pandas frame of ids and metadata, with strings as objects: anndata refuses some pandas string types."""
     pandas = load_extra(source, "pandas", "anndata")
     frame = pandas.DataFrame(index=pandas.Index(ids, dtype=object))
     for name, column in _named(metadata).items():
@@ -225,12 +253,15 @@ def _frame(source: Path | str, ids: tuple[str, ...], metadata: dict[str, np.ndar
 
 
 def _named(metadata: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The same columns under names that anndata writes."""
+    """Renames metadata columns to names that anndata can write."""
     return dict(zip(column_names(metadata, {INDEX}, slash="|"), metadata.values(), strict=True))
 
 
 def _write_axis(group: h5py.Group, ids: tuple[str, ...], metadata: dict[str, np.ndarray]) -> None:
-    """Writes obs or var as anndata does a data frame, column by column: a frame has a Python object for every text."""
+    """Writes obs or var in anndata's layout of a data frame, column by column.
+
+    A pandas frame of all columns would hold a Python object for every text.
+    """
     columns = _named(metadata)
     group.attrs.update({"encoding-type": "dataframe", "encoding-version": "0.2.0"})
     group.attrs.update({"_index": INDEX, "column-order": list(columns)})
@@ -245,16 +276,26 @@ def _write_axis(group: h5py.Group, ids: tuple[str, ...], metadata: dict[str, np.
 def _sparse_blocks(
     path: Path, group: h5py.Group, shape: tuple[int, int], by_samples: bool
 ) -> Callable[[int], Iterator[Block]]:
-    """The ``blocks`` of a matrix [samples, rows] that is stored as CSR, sample by sample, or as CSC."""
+    """Makes the ``blocks`` of an ``Expression`` from a sparse matrix [samples, rows] in an HDF5 group.
+
+    Args:
+      path: the file, for error messages.
+      group: the matrix, as arrays ``data``, ``indices`` and ``indptr``.
+      shape: the numbers of samples and rows.
+      by_samples: whether it is stored as CSR, sample by sample, rather than as CSC, row by row.
+
+    Raises:
+      DgexError: the matrix is damaged or of another shape; from ``blocks``: it gives a value twice or holds infinity.
+    """
     lines, width = shape if by_samples else shape[::-1]
     with reading(path):
         data, indices, starts = (dataset_at(group, name, 1) for name in ("data", "indices", "indptr"))
-        kinds = data.dtype, indices.dtype, starts.dtype
+        types = data.dtype, indices.dtype, starts.dtype
         declared = tuple(np.ravel(group.attrs["shape"]).tolist())
         name = group.name
-        if kinds[0].kind not in "fiu" or not {kinds[1].kind, kinds[2].kind} <= set("iu"):
-            held = "data of {}, indices of {} and an indptr of {}".format(*kinds)
-            raise DgexError(f"{path}: {name} has {held}; store numbers at whole numbers' places")
+        if types[0].kind not in "fiu" or not {types[1].kind, types[2].kind} <= set("iu"):
+            stored = "data of {}, indices of {} and an indptr of {}".format(*types)
+            raise DgexError(f"{path}: {name} has {stored}; store numbers, and whole numbers for their places")
         if declared != shape or starts.shape != (lines + 1,):
             raise DgexError(
                 f"{path}: {name} is {declared} with {len(starts) - 1} lines; obs and var have {shape} names"
@@ -264,8 +305,8 @@ def _sparse_blocks(
     if start[0] != 0 or (np.diff(start) < 0).any() or (np.diff(start) > width).any():
         raise DgexError(f"{path}: {name}/indptr is damaged; write the file again")
     if len(set(sizes)) > 1:
-        told = "{} data, {} indices and an indptr for {}".format(*sizes)
-        raise DgexError(f"{path}: {name} has {told}; is damaged, write the file again")
+        lengths = "{} data, {} indices and an indptr for {}".format(*sizes)
+        raise DgexError(f"{path}: {name} has {lengths}; is damaged, write the file again")
 
     def blocks(most: int) -> Iterator[Block]:
         step = max(1, most // width)
@@ -273,10 +314,10 @@ def _sparse_blocks(
             part = slice(top, min(top + step, lines))
             first, last = start[top], start[part.stop]
             with reading(path):
-                values, places = data[first:last].astype(np.float32), indices[first:last]
-            if (places >= width).any() or (places < 0).any():
+                values, columns = data[first:last].astype(np.float32), indices[first:last]
+            if (columns >= width).any() or (columns < 0).any():
                 raise DgexError(f"{path}: {name}/indices points beyond its {width} entries; write the file again")
-            block = sparse.csr_array((values, places, start[top : part.stop + 1] - first), (part.stop - top, width))
+            block = sparse.csr_array((values, columns, start[top : part.stop + 1] - first), (part.stop - top, width))
             dense = finite(f"{path}: {name}", _dense(path, name, block))
             whole = slice(0, width)
             yield (part, whole, dense) if by_samples else (whole, part, dense.T)
@@ -285,8 +326,12 @@ def _sparse_blocks(
 
 
 def _dense(source: Path, name: str, matrix: Any) -> np.ndarray:
-    """A CSR or CSC matrix as an array; a DgexError if it gives a value twice, which scipy would add up."""
-    if not matrix.has_canonical_format:  # its indices are not in order, or not each once
+    """Converts a CSR or CSC matrix to an array.
+
+    Raises:
+      DgexError: the matrix gives a value twice; scipy would add the two up.
+    """
+    if not matrix.has_canonical_format:  # its indices are not sorted, or are repeated
         ordered = matrix.copy()
         ordered.sum_duplicates()
         if twice := matrix.nnz - ordered.nnz:

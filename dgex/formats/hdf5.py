@@ -1,4 +1,4 @@
-"""Opening and making HDF5 files: whatever goes wrong comes out as a line of text."""
+"""Opens and creates HDF5 files safely; every failure becomes an error message of one line."""
 
 import math
 import os
@@ -18,19 +18,19 @@ from dgex.formats.content import check_unpacked, first_bytes, is_gzip, open_cont
 from dgex.formats.expression import MOST_VALUES, Block, check_length, finite, pieces, text_column
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
-MOST_LINKS, MOST_LEVELS = 2**16, 100  # members of a file, and their depth; an AnnData with much in it has some hundreds
+MOST_LINKS, MOST_LEVELS = 2**16, 100  # members of a file, and their depth; a large AnnData has some hundreds of members
 COPY_WHOLE = "make a file that holds all of its values"
-LARGEST_CHUNK = 2**28  # bytes; HDF5 unpacks a compressed chunk whole, whatever part of it is asked for
+LARGEST_CHUNK = 2**28  # bytes; HDF5 decompresses whole chunks, even when only a part is read
 
 
 @contextmanager
 def open_hdf5(path: str | os.PathLike[str]) -> Iterator[h5py.File]:
-    """The HDF5 file at ``path``, for reading; for a ``with`` block that does nothing else.
+    """Opens an HDF5 file for a ``with`` block that does nothing but read it.
 
     Raises:
       DgexError: there is no such file, it is not HDF5 (GCT text is recognised), or it is truncated or damaged, be it
         noticed on opening or on a read inside the ``with`` block; any of its data lie in another file, are compressed
-        in a way that this HDF5 cannot read, or are announced but not stored.
+        with a filter that this HDF5 lacks, or are announced but not stored.
     """
     with reading(Path(path)), stream_hdf5(Path(path)) as file:
         yield file
@@ -38,7 +38,11 @@ def open_hdf5(path: str | os.PathLike[str]) -> Iterator[h5py.File]:
 
 @contextmanager
 def stream_hdf5(path: Path) -> Iterator[h5py.File]:
-    """As ``open_hdf5``, for a ``with`` block that also does other things and guards its reads by ``reading``."""
+    """Opens an HDF5 file for a ``with`` block that also does other work, and guards each read with ``reading``.
+
+    Raises:
+      DgexError: as ``open_hdf5``, except for failures of reads in the ``with`` block.
+    """
     start = first_bytes(path)
     if start[:4] in (b"#1.2", b"#1.3"):
         raise DgexError(f"{path}: is GCT text, whatever its name says; convert it to GCTX")
@@ -48,7 +52,7 @@ def stream_hdf5(path: Path) -> Iterator[h5py.File]:
         with reading(path):
             if is_gzip(path):
                 content = stack.enter_context(_unpacked(path))
-                # Given the name too, h5py reports errors under it.
+                # The path is given as well, so that h5py's error messages name the file.
                 file = h5py.File(path, "r", driver="fileobj", fileobj=content)
             else:
                 file = h5py.File(path, "r")
@@ -58,10 +62,10 @@ def stream_hdf5(path: Path) -> Iterator[h5py.File]:
 
 
 def _check_members(path: Path, file: h5py.File) -> None:
-    """Refuses a file with members that cannot be read, or must not be, by their names and before any is.
+    """Checks all members of a file, before any of them is read, and refuses those that cannot or must not be read.
 
-    HDF5 follows links into other files, and takes values from them, without a word: whoever makes a file could have the
-    reader's own put into an output.
+    HDF5 silently follows links into other files and reads values from them. So the author of a malicious file could
+    make dgex copy data from the user's private files into an output.
     """
     count, seen = 0, set()
     groups = [("", file.id)]
@@ -71,38 +75,39 @@ def _check_members(path: Path, file: h5py.File) -> None:
             count += 1
             inner = f"{where}/{name.decode('utf-8', 'replace')}"
             if kind == h5py.h5l.TYPE_SOFT:
-                continue  # to a member of this file, which is come to as well
+                continue  # leads to a member of this file, which is checked by its own name
             if kind != h5py.h5l.TYPE_HARD:
                 raise DgexError(f"{path}: {inner} is a link into another file; {COPY_WHOLE}")
             member = h5py.h5o.open(group, name)
             if isinstance(member, h5py.h5d.DatasetID):
                 _check_dataset(f"{path}: {inner}", member)
             elif isinstance(member, h5py.h5g.GroupID) and (address := h5py.h5o.get_info(member).addr) not in seen:
-                seen.add(address)  # links can lead in circles
+                seen.add(address)  # links can form a cycle
                 groups.append((inner, member))
             if count > MOST_LINKS or inner.count("/") > MOST_LEVELS:
                 raise DgexError(f"{path}: has too many members to be an expression table; check how it was made")
 
 
 def _links(group: h5py.h5g.GroupID) -> list[tuple[bytes, int]]:
-    """The names in a group, and of what kind each link is: ``MOST_LINKS`` and a few of them at most."""
+    """Lists the names in a group with the type of each link; stops soon after ``MOST_LINKS`` of them."""
     links: list[tuple[bytes, int]] = []
 
     def collect(name: bytes, link: h5py.h5l.LinkInfo) -> bool | None:
-        """Ends the iteration by returning something; what it raised would be lost."""
+        """Collects one link; a result other than None ends the iteration, whereas an exception would be lost."""
         links.append((name, link.type))
         return len(links) > MOST_LINKS or None
 
-    # Not ``visit``, whose recursion in C overflows the stack where groups are nested deep.
+    # ``visit`` recurses in C, which overflows the stack where groups are deeply nested.
     group.links.iterate(collect, info=True)
     return links
 
 
 def _check_dataset(what: str, member: h5py.h5d.DatasetID) -> None:
-    made = member.get_create_plist()
-    if made.get_layout() == h5py.h5d.VIRTUAL or made.get_external_count():
+    """Refuses a data set that lies in another file, lacks a filter, or announces far more values than it stores."""
+    properties = member.get_create_plist()
+    if properties.get_layout() == h5py.h5d.VIRTUAL or properties.get_external_count():
         raise DgexError(f"{what} takes its values from another file; {COPY_WHOLE}")
-    for code, _, _, filter_name in map(made.get_filter, range(made.get_nfilters())):
+    for code, _, _, filter_name in map(properties.get_filter, range(properties.get_nfilters())):
         if not h5py.h5z.filter_avail(code):
             name = re.split("[;:]", filter_name.decode("utf-8", "replace"))[0]
             raise DgexError(
@@ -117,13 +122,13 @@ def _check_dataset(what: str, member: h5py.h5d.DatasetID) -> None:
 
 @contextmanager
 def _unpacked(path: Path) -> Iterator[IO[bytes]]:
-    """A gzip file's content in a temporary file: HDF5 is read here and there, gzip only from front to back."""
+    """Decompresses a gzip file into a temporary file: HDF5 needs random access, which gzip does not offer."""
     with ExitStack() as stack:
         try:
-            # Unbuffered, lest a full disk be noticed on closing.
+            # Unbuffered, so that a full disk is noticed here and not when the file is closed.
             target = stack.enter_context(tempfile.TemporaryFile(buffering=0))
             for piece in _pieces(path):
-                while piece:  # on a disk that runs full, a part is written before the error comes
+                while piece:  # on a disk that runs full, a part is written before the write fails
                     piece = piece[target.write(piece) :]
         except OSError as error:
             raise DgexError(
@@ -134,6 +139,7 @@ def _unpacked(path: Path) -> Iterator[IO[bytes]]:
 
 
 def _pieces(path: Path) -> Iterator[bytes]:
+    """Reads the decompressed content of a file, 1 MiB at a time."""
     with reading(path), open_content(path) as content:
         while piece := content.read(2**20):
             yield piece
@@ -141,14 +147,15 @@ def _pieces(path: Path) -> Iterator[bytes]:
 
 @contextmanager
 def create_hdf5(path: str | os.PathLike[str], nbytes: int) -> Iterator[h5py.File]:
-    """A new HDF5 file, which becomes ``path`` if the ``with`` block ends well and vanishes otherwise.
+    """Creates an HDF5 file atomically: it becomes ``path`` if the ``with`` block succeeds and is removed otherwise.
 
     Args:
-      nbytes: of the arrays to be written. HDF5 does not survive a disk that runs full, the process dies on it, so their
-        room is taken beforehand.
+      path: the output file.
+      nbytes: the size of the arrays to be written. Their disk space is allocated beforehand, since HDF5 ends the
+        process when the disk runs full.
 
     Raises:
-      DgexError: the disk has no room, or the folder cannot be made or written to.
+      DgexError: the disk has too little free space, or the folder cannot be created or written to.
     """
     with replacing(path) as partial:
         need_room(partial.parent, nbytes)
@@ -165,7 +172,16 @@ def create_hdf5(path: str | os.PathLike[str], nbytes: int) -> Iterator[h5py.File
 
 
 def dataset_at(group: h5py.Group, name: str, ndim: int | None = None) -> h5py.Dataset:
-    """The HDF5 data set ``name`` of an open file or group, or a DgexError if there is none with ``ndim`` axes."""
+    """Returns an HDF5 data set of an open file or group.
+
+    Args:
+      group: the file or group.
+      name: the name of the data set, relative to it.
+      ndim: the number of axes it must have; any number by default.
+
+    Raises:
+      DgexError: there is no data set of this name, or it has another number of axes.
+    """
     member = group.get(name)
     if not isinstance(member, h5py.Dataset):
         where = f"{group.name.rstrip('/')}/{name}"
@@ -176,11 +192,19 @@ def dataset_at(group: h5py.Group, name: str, ndim: int | None = None) -> h5py.Da
 
 
 def read_column(group: h5py.Group, name: str) -> np.ndarray:
-    """The data set ``name`` of one axis, numbers or strings; a DgexError if there is none such."""
+    """Reads a data set of numbers or strings with one axis.
+
+    Args:
+      group: the open file or group.
+      name: the name of the data set, relative to it.
+
+    Raises:
+      DgexError: there is no data set of this name, or it has several axes, too many entries or another type.
+    """
     member = dataset_at(group, name, 1)
     check_length(group.file.filename, f"entries in {member.name}", len(member))
     if h5py.check_string_dtype(member.dtype):
-        # Files of the field mix encodings; a title with an odd letter must not make the values unreadable.
+        # Public files mix encodings; a title with an invalid character must not make the values unreadable.
         return text_column(member.asstr("utf-8", "replace"))
     if member.dtype.kind not in "fiub":
         raise DgexError(f"{group.file.filename}: {member.name} holds {member.dtype}; store numbers or strings")
@@ -188,7 +212,17 @@ def read_column(group: h5py.Group, name: str) -> np.ndarray:
 
 
 def write_texts(group: h5py.Group, name: str, texts: Sequence[str] | np.ndarray, missing: str = "") -> h5py.Dataset:
-    """Makes the data set ``name`` of texts, without NUL, and with ``missing`` in place of those that are empty."""
+    """Writes a data set of texts, without NUL and with a placeholder for missing ones.
+
+    Args:
+      group: the open file or group.
+      name: the name of the new data set, relative to it.
+      texts: the texts.
+      missing: what to write in place of an empty text.
+
+    Returns:
+      The new data set.
+    """
     member = group.create_dataset(name, len(texts), h5py.string_dtype())
     for where in pieces(len(texts)):
         member[where] = np.array([text.replace("\0", "") or missing for text in texts[where]], object)
@@ -196,10 +230,14 @@ def write_texts(group: h5py.Group, name: str, texts: Sequence[str] | np.ndarray,
 
 
 def matrix_blocks(path: Path, matrix: h5py.Dataset) -> Callable[[int], Iterator[Block]]:
-    """The ``blocks`` of an ``Expression`` whose values are an HDF5 data set of numbers [samples, rows], not empty.
+    """Makes the ``blocks`` of an ``Expression`` from an HDF5 data set of numbers [samples, rows] that is not empty.
 
-    A block is made of whole HDF5 chunks, each of which is read once, and of whole profiles where that many values are
-    allowed. Only chunks that have more values, and no compression, are cut.
+    A block consists of whole HDF5 chunks, so that each is read once, and of whole profiles if they fit into the size
+    asked for. Chunks are cut only if they are larger than that and not compressed.
+
+    Args:
+      path: the file, for error messages.
+      matrix: the data set.
 
     Raises:
       DgexError: the data set is in compressed chunks above 256 MiB; from ``blocks``: it is damaged or holds infinity.
@@ -214,7 +252,7 @@ def matrix_blocks(path: Path, matrix: h5py.Dataset) -> Callable[[int], Iterator[
         )
 
     def blocks(most: int) -> Iterator[Block]:
-        # HDF5 reads a part of an unfiltered chunk without the rest, unless the whole fits its cache of a few MiB.
+        # HDF5 can read a part of an uncompressed chunk without the rest, unless the chunk fits its cache of a few MiB.
         chunk = (deep, wide) if filtered or deep * wide <= most else (1, wide)
         for samples, rows in _tiles(matrix.shape, chunk, most):
             with reading(path):
@@ -225,7 +263,7 @@ def matrix_blocks(path: Path, matrix: h5py.Dataset) -> Callable[[int], Iterator[
 
 
 def _tiles(shape: tuple[int, int], chunk: tuple[int, int], most: int) -> Iterator[tuple[slice, slice]]:
-    """Cuts [samples, rows] along the grid of chunks into tiles of about ``most`` values, but at least a chunk."""
+    """Cuts a matrix [samples, rows] along its chunks into tiles of about ``most`` values, but at least one chunk."""
     samples, rows = shape
     deep, wide = chunk
     if deep * rows <= most:

@@ -1,7 +1,7 @@
-"""Which values of an expression table stand for missing ones, whatever its format or its scale.
+"""Recognises the numbers that stand for missing values in an expression table of any format and scale.
 
-Formats and programs without a NaN write a number in its place. Only exact values count: background correction gives
-MAS4 and MAS5 intensities below zero, such as -666.3, and these are measurements.
+Formats and programs without a NaN write a number in its place. Only exactly these numbers are replaced: background
+correction gives MAS4 and MAS5 intensities below zero, such as -666.3, and these are measurements.
 """
 
 from collections import Counter
@@ -14,15 +14,15 @@ from dgex.formats.expression import Block, Expression, ending
 
 _LARGEST = float(np.finfo(np.float32).max)
 
-# -99 and -9 are in use too, but are intensities of MAS4, z-scores and log-CPM as well; positive nines are counts.
+# -99 and -9 are in use too, but also occur as MAS4 intensities, z-scores or log-CPM; positive nines occur as counts.
 STAND_INS = np.array(
     [
-        -666,  # the Connectivity Map's, in GCT and GCTX
-        *(-999, -9999, -99999, -999999),  # of spreadsheets, SPSS, SAS and many pipelines
-        # What R has for NA among integers, and a cast from NaN gives: the lowest of 16, 32 and 64 bits.
+        -666,  # the Connectivity Map, in GCT and GCTX
+        *(-999, -9999, -99999, -999999),  # spreadsheets, SPSS, SAS and many pipelines
+        # The lowest integers of 16, 32 and 64 bits: R's NA among integers, and the result of casting NaN.
         *(-(2**15), -(2**31), -(2**63)),
         *(-1e20, 1e20, -1e30, 1e30, 9.96921e36),  # fill values of HDF5 and netCDF files
-        *(-_LARGEST, _LARGEST),  # what nan_to_num makes of infinity; C programs fill with it too
+        *(-_LARGEST, _LARGEST),  # nan_to_num replaces infinity by these; C programs use them as fill values
     ],
     np.float32,
 )
@@ -30,9 +30,9 @@ _LEAST, _MOST = STAND_INS[STAND_INS < 0].max(), STAND_INS[STAND_INS > 0].min()
 
 
 def without_stand_ins(table: Expression) -> Expression:
-    """The same table with NaN where a value stands for a missing one; how many do, its ``stand_ins`` say.
+    """Returns the table with NaN in place of numbers that stand for missing values, counted in its ``stand_ins``.
 
-    Those are final once all blocks have been read, and do not grow when they are read again.
+    The counts are final once all blocks have been read, and do not grow when the blocks are read again.
     """
 
     stand_ins: Counter[float] = Counter()
@@ -49,22 +49,25 @@ def without_stand_ins(table: Expression) -> Expression:
 
 
 def tally(stand_ins: Mapping[float, int]) -> str:
-    """How many values were each of the stand-ins: "12 of -9999, 3 of 1e+20"; "" where there are none."""
+    """Formats how often each number stood for a missing value: "12 of -9999, 3 of 1e+20"; "" where none did."""
     shown = {value: f"{value:.0f}" if abs(value) < 1e10 else f"{value:.7g}" for value in sorted(stand_ins)}
     return ", ".join(f"{stand_ins[value]:,} of {text}" for value, text in shown.items())
 
 
 def _replaced(values: np.ndarray, count: Counter[float]) -> np.ndarray:
-    """``values`` with NaN for stand-ins, which ``count`` counts; the array itself where there are none."""
+    """Returns ``values`` with NaN for numbers that stand for missing values, and adds these to ``count``.
+
+    An array without such numbers is returned itself.
+    """
     # Two passes over all values instead of one for each stand-in.
     if not (np.fmin.reduce(values, axis=None) <= _LEAST or np.fmax.reduce(values, axis=None) >= _MOST):
         return values
     suspects = (values <= _LEAST) | (values >= _MOST)
-    found = np.isin(values[suspects], STAND_INS)
-    if not found.any():
+    is_stand_in = np.isin(values[suspects], STAND_INS)
+    if not is_stand_in.any():
         return values
-    result = values.copy()  # of arrays in memory, it is the caller's
-    suspects[suspects] = found
+    result = values.copy()  # a table in memory yields the caller's own array
+    suspects[suspects] = is_stand_in
     count.update(values[suspects].tolist())
     result[suspects] = np.nan
     return result

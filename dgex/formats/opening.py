@@ -1,4 +1,4 @@
-"""Opens an expression table whatever its format: the content decides, not the name."""
+"""Opens an expression table of any supported format, recognised by the content and not by the name."""
 
 import re
 from collections.abc import Iterator
@@ -35,16 +35,17 @@ NO_TEXT = re.compile(rb"[\0-\x08\x0e-\x1f\x7f]")
 def open_expression(path: Path, layer: str | None = None) -> Iterator[Expression]:
     """Opens an expression table of any format that ``dgex.formats`` reads, for the ``with`` block.
 
-    Annotation among its rows or samples is left out, and of a quantifier's columns one is the sample: see ``measured``.
-
-    Values that stand for missing ones come as NaN: see ``dgex.formats.missing_values``.
+    Annotation among its rows and samples is left out, and only one of the columns that a quantifier fills for a sample
+    is kept: see ``dgex.formats.annotation``. Numbers that stand for missing values become NaN: see
+    ``dgex.formats.missing_values``.
 
     Args:
-      layer: of an h5ad file, the matrix to take instead of X.
+      path: the file.
+      layer: the matrix of an h5ad file to read instead of X.
 
     Raises:
-      DgexError: the file cannot be read, is of no such format, is a prepared data set, or GCT text under the name of a
-        GCTX file; a layer is asked for and it is no h5ad file; whatever its reader raises.
+      DgexError: the file cannot be read, is of no supported format, is a prepared data set, or is GCT text under the
+        name of a GCTX file; a layer is requested and the file is not h5ad; whatever its reader raises.
     """
     start = first_bytes(path)
     if start.startswith(HDF5):
@@ -57,11 +58,12 @@ def open_expression(path: Path, layer: str | None = None) -> Iterator[Expression
 
 
 def _reader(path: Path, start: bytes) -> AbstractContextManager[Expression]:
+    """Opens a file that is not HDF5 with the reader of its format, recognised by its first bytes."""
     text = start.removeprefix(b"\xef\xbb\xbf")
     if start.startswith(PARQUET):
         return open_parquet(path)
     if text.startswith((b"#1.2", b"#1.3")):
-        # Other programs go by the name, and whoever chose it expects the other format's content.
+        # Other programs trust the name, and whoever chose it expects the content to be GCTX.
         if path.name.lower().removesuffix(".gz").endswith(".gctx"):
             raise DgexError(f"{path}: is GCT text under the name of a GCTX file; rename it to .gct")
         return open_gct(path)
@@ -75,6 +77,7 @@ def _reader(path: Path, start: bytes) -> AbstractContextManager[Expression]:
 
 
 def _hdf5_table(path: Path, file: h5py.File, layer: str | None) -> Expression:
+    """Makes an expression table of an open HDF5 file: h5ad, GCTX or pandas, recognised by its members."""
     with reading(path):
         if "schema_version" in file.attrs:
             raise DgexError(f"{path}: is a prepared data set already; give the expression table it was made from")
@@ -85,10 +88,11 @@ def _hdf5_table(path: Path, file: h5py.File, layer: str | None) -> Expression:
         table = gctx_table(path, file) if "0" in names else pandas_table(path, file)
         _refuse_layer(path, table, layer)
         return table
-    held = ", ".join(map(repr, names[:8])) or "nothing"  # a damaged name may be bytes, or of two lines
-    raise DgexError(f"{path}: is HDF5 of an unknown kind, with {held} in it; {READ}")
+    members = ", ".join(map(repr, names[:8])) or "nothing"  # repr: a damaged name may be bytes, or of two lines
+    raise DgexError(f"{path}: is HDF5 of an unknown kind, with {members} in it; {READ}")
 
 
 def _refuse_layer(path: Path, table: Expression, layer: str | None) -> None:
+    """Refuses a requested layer for a format without layers."""
     if layer is not None:
         raise DgexError(f"{path}: is a {table.kind} and has no layers, which h5ad has; leave out --layer")

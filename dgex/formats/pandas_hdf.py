@@ -1,4 +1,4 @@
-"""DataFrames that pandas wrote to HDF5 in its "fixed" format, read with h5py alone.
+"""Reads DataFrames that pandas wrote to HDF5 in its "fixed" format, with h5py alone.
 
 The frame ``key`` is a group: ``axis0`` and ``axis1`` are the column and the row labels; columns of one element type
 form a block, whose labels are ``block{i}_items`` and whose values ``block{i}_values`` are stored rows x columns. Labels
@@ -22,9 +22,13 @@ from dgex.formats.hdf5 import dataset_at, open_hdf5, read_column, stream_hdf5
 def read_pandas_hdf(path: Path, key: str = "table") -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Reads a DataFrame of floats.
 
+    Args:
+      path: the file.
+      key: the name under which pandas stored the frame.
+
     Returns:
-      The values [rows, columns] in the widest float type among the columns, the row labels and the column labels; the
-      positions 0, 1, ... stand in for labels that are pickled.
+      The values [rows, columns] in the widest float type among the columns, the row labels and the column labels;
+      pickled labels are replaced by the positions 0, 1, ...
 
     Raises:
       DgexError: the file is missing, damaged or not HDF5; there is no frame under ``key``; the frame is in pandas'
@@ -37,7 +41,7 @@ def read_pandas_hdf(path: Path, key: str = "table") -> tuple[np.ndarray, np.ndar
 
 @contextmanager
 def open_pandas_hdf(path: Path) -> Iterator[Expression]:
-    """The frame ``table`` of a file, samples x genes, as an expression table; it is read whole.
+    """Opens the frame ``table`` of a file, samples x genes, as an expression table; reads all of it into memory.
 
     Raises:
       DgexError: as ``read_pandas_hdf``; a value is infinite.
@@ -47,7 +51,15 @@ def open_pandas_hdf(path: Path) -> Iterator[Expression]:
 
 
 def pandas_table(path: Path, file: h5py.File) -> Expression:
-    """As ``open_pandas_hdf``, of a file open already."""
+    """Reads the frame ``table`` of an open file as an expression table in memory.
+
+    Args:
+      path: the file, for error messages.
+      file: the same file, open for reading.
+
+    Raises:
+      DgexError: as ``open_pandas_hdf``.
+    """
     with reading(path):
         values, samples, genes = _read_frame(path, _frame_at(path, file, "table"))
     sample_id, row_id = (plain_ids(map(str, labels.tolist())) for labels in (samples, genes))
@@ -57,18 +69,20 @@ def pandas_table(path: Path, file: h5py.File) -> Expression:
 
 
 def _frame_at(path: Path, file: h5py.File, key: str) -> h5py.Group:
+    """Returns the group of a DataFrame in pandas' fixed format."""
     frame = file.get(key)
     if not isinstance(frame, h5py.Group):
         raise DgexError(f"{path}: has no data frame {key!r}; give the key of one of: {', '.join(map(repr, file))}")
     kind = frame.attrs.get("pandas_type")
     kind = kind.decode("utf-8", "replace") if isinstance(kind, bytes) else kind
     if not isinstance(kind, str) or kind != "frame":
-        held = repr(kind) if isinstance(kind, str) else "no pandas object"
-        raise DgexError(f"{path}: {key!r} is {held}, not a fixed frame; write it with to_hdf(format='fixed')")
+        description = repr(kind) if isinstance(kind, str) else "no pandas object"
+        raise DgexError(f"{path}: {key!r} is {description}, not a fixed frame; write it with to_hdf(format='fixed')")
     return frame
 
 
 def _read_frame(path: Path, frame: h5py.Group) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Reads the values [rows, columns], the row labels and the column labels of a frame."""
     count = frame.attrs.get("nblocks", 0)
     if not isinstance(count, int | np.integer) or count < 1:
         raise DgexError(f"{path}: the data frame {frame.name} is empty or damaged; write it again")
@@ -79,7 +93,7 @@ def _read_frame(path: Path, frame: h5py.Group) -> tuple[np.ndarray, np.ndarray, 
     if count == 1:
         if columns is None:
             columns = np.arange(blocks[0].shape[1])
-        items = [columns]  # all of them, in order
+        items = [columns]  # the only block holds all columns, in order
     else:
         items = [labels for i in range(count) if (labels := _read_labels(frame, f"block{i}_items")) is not None]
         if columns is None or len(items) < count or len(set(columns)) < len(columns):
@@ -99,14 +113,15 @@ def _read_frame(path: Path, frame: h5py.Group) -> tuple[np.ndarray, np.ndarray, 
 
 
 def _read_block(frame: h5py.Group, name: str) -> np.ndarray:
+    """Reads the values of a block: floats [rows, columns]."""
     block = dataset_at(frame, name)
-    # pandas pickles object columns, and puts a dummy of one element where an array of none belongs; both have one axis.
+    # pandas pickles object columns, and stores a dummy of one element for an empty array; both have one axis.
     if block.dtype.kind != "f" or "shape" in block.attrs:
-        held = "nothing" if "shape" in block.attrs else "pickled objects" if block.dtype.kind == "O" else block.dtype
-        raise DgexError(f"{frame.file.filename}: {block.name} holds {held}; write a frame of floats only")
+        content = "nothing" if "shape" in block.attrs else "pickled objects" if block.dtype.kind == "O" else block.dtype
+        raise DgexError(f"{frame.file.filename}: {block.name} holds {content}; write a frame of floats only")
     return dataset_at(frame, name, 2)[:]
 
 
 def _read_labels(frame: h5py.Group, name: str) -> np.ndarray | None:
-    """Labels as an array of strings or numbers; None where they are pickled."""
+    """Reads labels as an array of strings or numbers; returns None where they are pickled."""
     return None if dataset_at(frame, name).dtype.kind == "O" else read_column(frame, name)

@@ -1,7 +1,7 @@
-"""Parquet, read and written with pyarrow alone: a column of ids, then columns of metadata and of values.
+"""Reads and writes Parquet with pyarrow alone: a column of ids, then columns of metadata and of values.
 
-As in any table, a line may be a gene or a sample. What is written here has a *sample* a line, so that a column, which
-Parquet stores together, is a gene.
+A line of a file may be a gene or a sample. Files written here have one *sample* per line, so that each column, which
+Parquet stores contiguously, is a gene.
 """
 
 import json
@@ -39,10 +39,11 @@ INDEX = "id"
 
 @contextmanager
 def open_parquet(path: Path) -> Iterator[Expression]:
-    """A Parquet file of any scale, whose lines are rows of the ``Expression``.
+    """Opens a Parquet file as an expression table, whose rows are the lines of the file.
 
-    The ids of the lines are the index that pandas wrote, or else the first column of strings; further columns of
-    strings and those named like annotation are metadata, other numbers values.
+    The values are on the scale of the file. The ids of the lines are the index that pandas wrote, or else the first
+    column of strings. Other columns of strings and those named like annotation are metadata; all other numbers are
+    values.
 
     Raises:
       DgexError: pyarrow is not installed; the file is truncated or damaged, has no column of strings or none of
@@ -59,10 +60,15 @@ def open_parquet(path: Path) -> Iterator[Expression]:
 
 
 def write_parquet(path: Path, expression: Expression) -> None:
-    """Writes a sample a line and a gene a column, with the ids as the index that pandas.read_parquet gives back.
+    """Writes a Parquet file with samples as lines and genes as columns; the ids are the index of pandas.read_parquet.
 
-    Metadata, where there are any, go into NAME.genes.parquet and NAME.samples.parquet: see ``write_with_companions``.
-    Provenance is what pandas calls the frame's ``attrs``, which it keeps as JSON in the schema's metadata.
+    Metadata, if there are any, are written to NAME.genes.parquet and NAME.samples.parquet: see
+    ``write_with_companions``. The provenance becomes ``attrs`` of the frame that pandas reads, which are stored as JSON
+    in the metadata of the schema.
+
+    Args:
+      path: the output file.
+      expression: the table to write.
 
     Raises:
       DgexError: pyarrow is not installed; the folder cannot be written to, or the disk is full; whatever
@@ -103,6 +109,7 @@ def write_parquet(path: Path, expression: Expression) -> None:
 
 
 def _table(path: Path, file: Any) -> Expression:
+    """Makes an expression table of an open Parquet file; it can be read until the file is closed."""
     arrow = load_extra(path, "pyarrow", "parquet")
     with reading(path):
         schema, lines = file.schema_arrow, file.metadata.num_rows
@@ -134,7 +141,7 @@ def _table(path: Path, file: Any) -> Expression:
 
     def blocks(most: int) -> Iterator[Block]:
         start = 0
-        batches = file.iter_batches(max(1, most // len(names)))  # all columns: to choose by name takes a.b for a too
+        batches = file.iter_batches(max(1, most // len(names)))  # all columns: to choose "a" also takes "a.b"
         while start < lines:
             with reading(path):
                 batch = next(batches, None)
@@ -155,38 +162,39 @@ def _table(path: Path, file: Any) -> Expression:
 
 
 def _index_column(metadata: dict[bytes, bytes]) -> str | None:
-    """The column that pandas' note in the file calls the index; none where that is a range of numbers."""
+    """Returns the column that pandas recorded as the index, or None where the index is a range of numbers."""
     note = json.loads(metadata.get(b"pandas", b"{}"))
     columns = note.get("index_columns") if isinstance(note, dict) else None
     return next((name for name in columns or () if isinstance(name, str)), None)
 
 
 def _is_text(types: Any, kind: Any) -> bool:
-    """Strings, and what is no measurement either: categories, truth values."""
+    """Returns whether a type is of metadata rather than measurements: strings, categories or truth values."""
     return types.is_string(kind) or types.is_large_string(kind) or types.is_dictionary(kind) or types.is_boolean(kind)
 
 
 def _is_number(types: Any, kind: Any) -> bool:
+    """Returns whether a type can hold measurements; the type of a column that is all nulls can too."""
     return types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind) or types.is_null(kind)
 
 
 def _numpy_column(arrow: Any, column: Any) -> np.ndarray:
-    """A column of metadata: NaN among numbers and "" among strings where it is null."""
+    """Converts a metadata column to NumPy: a null becomes NaN among numbers and "" among strings."""
     if arrow.types.is_integer(column.type) or arrow.types.is_floating(column.type):
         return column.to_numpy()
     return text_column(["" if entry is None else entry for entry in column.cast(arrow.string()).to_pylist()])
 
 
 def _arrow_column(arrow: Any, column: np.ndarray) -> Any:
-    """The reverse: a null where an entry is missing."""
+    """Converts a metadata column to Arrow, with a null for each missing value."""
     if is_text(column):
         return arrow.array(column.astype(object), arrow.string(), mask=column == "")
     return arrow.array(column, from_pandas=True)
 
 
 def _schema(arrow: Any, types: dict[str, Any]) -> Any:
-    """The ids and then these columns, with the note by which pandas knows its index."""
-    (index,) = column_names([INDEX], types)  # a gene may have its name
+    """Makes the schema of the ids and these columns, with the metadata by which pandas recognises its index."""
+    (index,) = column_names([INDEX], types)  # a gene may be called id too
     described = {"name": index, "field_name": index, "pandas_type": "unicode", "numpy_type": "object", "metadata": None}
     note = {"index_columns": [index], "column_indexes": [], "columns": [described], "pandas_version": "2.0.0"}
     return arrow.schema([(index, arrow.string()), *types.items()], {b"pandas": json.dumps(note).encode()})
@@ -194,7 +202,7 @@ def _schema(arrow: Any, types: dict[str, Any]) -> Any:
 
 @contextmanager
 def _output(path: Path, schema: Any) -> Iterator[Any]:
-    """A new Parquet file."""
+    """Creates a Parquet file for the ``with`` block."""
     writer = load_extra(path, "pyarrow.parquet", "parquet").ParquetWriter
     settings = {"use_dictionary": False, "write_statistics": False, "write_page_checksum": True}
     with writer(path, schema, **settings) as file:

@@ -1,4 +1,4 @@
-"""Whole profiles of an expression table, a block at a time, whichever way the file has them."""
+"""Reads whole profiles of an expression table in blocks, whether the file is stored by sample or by gene."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,19 +9,28 @@ import numpy as np
 from dgex.files.scratch import Scratch
 from dgex.formats.expression import BLOCK, Expression, ending
 
-# Gives the profiles from the first one on, in blocks: which they are, and float32 [profiles, rows].
+# Yields all profiles in order, in blocks: their positions, and their values, float32 [profiles, rows].
 Profiles = Callable[[], Iterator[tuple[slice, np.ndarray]]]
 
 
 @contextmanager
 def profiles_of(table: Expression, rows: np.ndarray, most: int, folder: Path) -> Iterator[Profiles]:
-    """The profiles of a table, at most so many a block, with the values of the positions ``rows`` and in their order.
+    """Prepares a table for reading whole profiles in blocks, restricted to some rows.
 
-    What comes profile by profile, as from HDF5, passes through; what comes gene by gene, as from text, waits in a
-    scratch file in ``folder``, with those rows alone.
+    A file stored by profile, as HDF5 mostly is, is read directly. A file stored by gene, as text is, is transposed by
+    way of a scratch file, which holds the chosen rows alone.
+
+    Args:
+      table: the expression table.
+      rows: the positions of the rows to read, in the order in which they are wanted.
+      most: the number of profiles in a block, at most.
+      folder: where the scratch file lies.
+
+    Yields:
+      A function that reads the profiles from the first one on, each time it is called.
 
     Raises:
-      DgexError: there is too little room for that; whatever ``table.blocks`` raises.
+      DgexError: there is too little disk space for the scratch file; whatever ``table.blocks`` raises.
     """
     samples, width = table.shape
     with ending(table.blocks(most * width)) as blocks:
@@ -38,8 +47,8 @@ def profiles_of(table: Expression, rows: np.ndarray, most: int, folder: Path) ->
 
         yield pass_through
         return
-    order = np.argsort(rows)  # so that what a block has lies side by side in the scratch file
-    ascending, back = rows[order], np.argsort(order)
+    order = np.argsort(rows)  # so that the rows of a block are neighbours in the scratch file
+    ascending, inverse = rows[order], np.argsort(order)
     with Scratch(folder, (samples, len(rows))) as scratch:
         for where, block, values in table.blocks(BLOCK):
             left, right = np.searchsorted(ascending, [block.start, block.stop])
@@ -48,6 +57,6 @@ def profiles_of(table: Expression, rows: np.ndarray, most: int, folder: Path) ->
         def from_scratch() -> Iterator[tuple[slice, np.ndarray]]:
             for start in range(0, samples, most):
                 where = slice(start, min(start + most, samples))
-                yield where, scratch.read(np.arange(where.start, where.stop))[:, back]
+                yield where, scratch.read(np.arange(where.start, where.stop))[:, inverse]
 
         yield from_scratch

@@ -1,7 +1,7 @@
-"""The series matrix, in which GEO serves a study: text, as downloaded (.txt.gz) or unpacked.
+"""Reads the series matrix, the text format in which GEO offers a study, as downloaded (.txt.gz) or unpacked.
 
-Lines ``!Series_...`` and ``!Sample_...`` describe the study and each sample; between ``!series_matrix_table_begin`` and
-``_end`` lies the table, probe sets in rows, at whatever scale the authors submitted.
+Lines ``!Series_...`` and ``!Sample_...`` describe the study and each sample. The table, with probe sets in rows, lies
+between ``!series_matrix_table_begin`` and ``_end``; its scale is the one that the authors submitted.
 """
 
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from dgex.errors import DgexError
 from dgex.formats.expression import Expression, plain_ids, text_column, unique_ids
 from dgex.formats.text_reading import leading_fields, read_lines, value_blocks
 
-SERIES_MATRIX = "GEO series matrix"  # the kind of its tables
+SERIES_MATRIX = "GEO series matrix"  # ``Expression.kind`` of these tables
 BEGIN, END = "!series_matrix_table_begin", "!series_matrix_table_end"
 STUDY, SAMPLE = "!Series_geo_accession", "!Sample_geo_accession"
 METADATA = {"platform_id": "!Sample_platform_id", "title": "!Sample_title"}
@@ -20,7 +20,9 @@ METADATA = {"platform_id": "!Sample_platform_id", "title": "!Sample_title"}
 
 @contextmanager
 def open_series_matrix(path: Path) -> Iterator[Expression]:
-    """A GEO series matrix; sample metadata: study_id (GSE), platform_id (GPL) and title.
+    """Opens a GEO series matrix as an expression table.
+
+    Its sample metadata are study_id (GSE), platform_id (GPL) and title.
 
     Raises:
       DgexError: the file is missing, truncated, a web page or not a series matrix; the table is empty, has lines of
@@ -44,7 +46,7 @@ def open_series_matrix(path: Path) -> Iterator[Expression]:
         else:
             raise DgexError(f"{path}: has no {END}, is truncated; download it again")
         for _ in lines:
-            pass  # gzip has its checksum at the end
+            pass  # reads to the end, where gzip has its checksum
     if not body:
         raise DgexError(f"{path}: is an empty study, its table has no rows; look in the study's supplementary files")
     metadata = {"study_id": description[STUDY][:1] * len(sample_id)}
@@ -62,7 +64,7 @@ def open_series_matrix(path: Path) -> Iterator[Expression]:
 
 
 def _description(path: Path, lines: Iterator[tuple[int, str]]) -> dict[str, list[str]]:
-    """The lines above the table by their keys, of repeated keys the first; leaves ``lines`` at the table."""
+    """Reads the lines above the table by their keys (the first of repeated ones); leaves ``lines`` at the table."""
     description: dict[str, list[str]] = {}
     for _, line in lines:
         if line.startswith(BEGIN):
@@ -77,4 +79,5 @@ def _description(path: Path, lines: Iterator[tuple[int, str]]) -> dict[str, list
 
 
 def _unquoted(field: str) -> str:
+    """Strips the quotes around a field."""
     return field[1:-1] if len(field) > 1 and field[0] == field[-1] == '"' else field

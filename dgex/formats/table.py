@@ -1,7 +1,8 @@
-"""Tables as everybody has them: CSV and TSV, plain or gzipped, told apart by their content.
+"""Reads and writes CSV and TSV tables, plain or gzipped, which are distinguished by their content.
 
-The first line names the columns, the first column the lines; columns of text or annotation before and behind the
-numbers are metadata of the lines. Whether a line is a gene or a sample is for those to find out who know gene names.
+The first line names the columns, and the first column names the lines. Columns of text or annotation before and after
+the numbers are metadata of the lines. Whether a line is a gene or a sample is determined later, by
+``dgex.data.gene_matching``.
 """
 
 import csv
@@ -39,25 +40,26 @@ from dgex.formats.text_reading import (
 )
 from dgex.formats.text_writing import is_packed, metadata_texts, row_blocks, text_output, value_texts
 
-PEEKED = 20  # lines from which the kind of a column is told; each may have a million fields
-MOST_FIELDS = 100  # columns among which metadata are looked for
+PEEKED = 20  # lines from which the kind of a column is determined; each may have a million fields
+MOST_FIELDS = 100  # columns at either end that are searched for metadata
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Where a table has what."""
+    """Holds the layout of a text table: its column names, and which columns hold values."""
 
     first: int  # number of the first line below the header
-    names: tuple[str, ...]  # of the columns, the ids' included
+    names: tuple[str, ...]  # of all columns, including the column of ids
     values: slice  # the columns that hold values
 
 
 @contextmanager
 def open_table(path: Path) -> Iterator[Expression]:
-    """Opens a table of any scale, whose lines are rows of the ``Expression`` and whose columns are samples.
+    """Opens a CSV or TSV table as an expression table, whose rows are the lines and whose samples are the columns.
 
-    Lines may begin with ``#`` before the header, which may lack the first column's name, as R writes it; fields may be
-    quoted, and a separator may end every line. What htseq-count and STAR write has no header and is one sample.
+    The values are on the scale of the file. Comments that begin with ``#`` may precede the header, which may lack the
+    name of the first column, as R writes it; fields may be quoted, and a separator may end every line. Files of
+    htseq-count and STAR have no header and hold one sample.
 
     Raises:
       DgexError: the file is missing, truncated or separated by semicolons; it is empty, has lines of different
@@ -75,40 +77,44 @@ def open_table(path: Path) -> Iterator[Expression]:
             fields = leading_fields(path, number, line, start, width)
             numbers.append(number)
             body.append([*fields, *fields_between(line, stop, width)])
-    aside = {numbers[row] for row in annotated([fields[0] for fields in body])}
-    rows = [fields for number, fields in zip(numbers, body, strict=True) if number not in aside]
+    skipped = {numbers[row] for row in annotated([fields[0] for fields in body])}
+    rows = [fields for number, fields in zip(numbers, body, strict=True) if number not in skipped]
     if not rows:
         raise DgexError(f"{path}: holds {body[0][0][:40]!r} and no measurements; check how it was made")
     row_id, *columns = zip(*rows, strict=True)
-    beside = layout.names[1:start] + layout.names[stop:]
+    metadata_names = layout.names[1:start] + layout.names[stop:]
     yield Expression(
         plain_ids(row_id),
         layout.names[layout.values],
-        value_blocks(path, layout.first, start, stop - start, len(rows), read, aside),
-        dict(zip(column_names(beside, ()), map(metadata_column, columns), strict=True)),
-        _lines_aside(read(path), aside, layout.values),
+        value_blocks(path, layout.first, start, stop - start, len(rows), read, skipped),
+        dict(zip(column_names(metadata_names, ()), map(metadata_column, columns), strict=True)),
+        _column_metadata(read(path), skipped, layout.values),
         "table",
     )
 
 
-def _lines_aside(lines: Lines, numbers: Collection[int], values: slice) -> dict[str, np.ndarray]:
-    """The metadata of the samples that stand in lines of these numbers, by the lines' ids."""
+def _column_metadata(lines: Lines, numbers: Collection[int], values: slice) -> dict[str, np.ndarray]:
+    """Reads metadata of the samples from the lines of these numbers, by the ids of the lines."""
     if not numbers:
         return {}
     with closing(lines):
-        some = [line.split("\t") for number, line in lines if number in numbers]
-    return {fields[0].strip(): metadata_column(fields[values]) for fields in some}
+        annotation = [line.split("\t") for number, line in lines if number in numbers]
+    return {fields[0].strip(): metadata_column(fields[values]) for fields in annotation}
 
 
 def write_table(path: Path, expression: Expression) -> None:
-    """Writes CSV, or TSV where the name says so, a gene a line; values not measured are empty.
+    """Writes a CSV file, or TSV where the name ends in .tsv, with one gene per line; missing values are empty.
 
-    Ids stay as they are, those that a spreadsheet takes for formulas (``=cmd|...``) too: they are keys by which a table
-    is joined with others, and stood in the input. Whoever opens the table of a stranger in a spreadsheet should import
-    its columns as text.
+    Ids are written unchanged, even those that a spreadsheet takes for formulas (``=cmd|...``): they come from the input
+    and are keys by which the table is joined with others. Whoever opens a table from an untrusted source in a
+    spreadsheet should import its columns as text.
 
-    Metadata, where there are any, go into NAME.genes.csv and NAME.samples.csv, provenance into
+    Metadata, if there are any, are written to NAME.genes.csv and NAME.samples.csv, and the provenance to
     NAME.csv.provenance.json: see ``write_with_companions``.
+
+    Args:
+      path: the output file.
+      expression: the table to write.
 
     Raises:
       DgexError: the folder cannot be written to, or the disk is full; whatever ``expression.blocks`` raises.
@@ -136,10 +142,14 @@ def write_table(path: Path, expression: Expression) -> None:
 
 
 def _separator(path: Path) -> str:
-    """Tab or comma, by the first two lines that are no comments; a DgexError if neither separates them."""
+    """Determines the separator, tab or comma, from the first two lines that are no comments.
+
+    Raises:
+      DgexError: the lines have neither.
+    """
     with closing(read_lines(path)) as lines:
-        some = islice((line for _, line in lines if not line.startswith("#")), 2)
-        start = [re.sub('"[^"]*"', "", line) for line in some]
+        first_two = islice((line for _, line in lines if not line.startswith("#")), 2)
+        start = [re.sub('"[^"]*"', "", line) for line in first_two]
     tabs, commas, semicolons = (sum(line.count(mark) for line in start) for mark in "\t,;")
     if tabs:
         return "\t"
@@ -153,7 +163,7 @@ def _separator(path: Path) -> str:
 
 
 def _tabbed_lines(path: Path, separator: str) -> Lines:
-    """As ``read_lines``, with tabs between the fields and no quotes around them."""
+    """Reads lines like ``read_lines``, but with tabs between the fields and no quotes around them."""
     with closing(read_lines(path)) as lines:
         for number, line in lines:
             if '"' in line:
@@ -165,6 +175,7 @@ def _tabbed_lines(path: Path, separator: str) -> Lines:
 
 
 def _unquoted(path: Path, number: int, line: str, separator: str) -> list[str]:
+    """Splits a line with quotes into its fields."""
     try:
         return next(csv.reader([line], delimiter=separator, strict=True))
     except csv.Error as error:
@@ -175,9 +186,9 @@ def _unquoted(path: Path, number: int, line: str, separator: str) -> list[str]:
 
 
 def _first_lines(lines: Lines) -> list[tuple[int, str]]:
-    """Takes the header and some lines below it, without the comments above, which begin with #.
+    """Reads the header and some lines below it, without the comments above, which begin with #.
 
-    The last of these is the header where it has as many fields as the line below, and that has numbers.
+    The last comment is the header if it has as many fields as the line below, and that line holds numbers.
     """
     above: list[tuple[int, str]] = []
     for number, line in lines:
@@ -190,7 +201,11 @@ def _first_lines(lines: Lines) -> list[tuple[int, str]]:
 
 
 def _layout(path: Path, separator: str, lines: list[tuple[int, str]]) -> Layout:
-    """Tells the layout from the header and the lines below it."""
+    """Determines the layout from the header and the lines below it.
+
+    Raises:
+      DgexError: there is no line below the header, no column of numbers, no column of ids or no header.
+    """
     if len(lines) < 2:
         raise DgexError(f"{path}: has no line below its first, is empty; check how it was made")
     (top, header), *below = lines
@@ -206,8 +221,8 @@ def _layout(path: Path, separator: str, lines: list[tuple[int, str]]) -> Layout:
     stop = width - _count_metadata(names[::-1], [*zip(*right, strict=True)][::-1])
     first = below[0][0]
     if not names_index(names[0]):
-        named = [name for name in names[start:stop] if name.lower() not in NOT_MEASURED]
-        if named and all(map(is_number, named)):
+        value_names = [name for name in names[start:stop] if name.lower() not in NOT_MEASURED]
+        if value_names and all(map(is_number, value_names)):
             names, first = _names_without_header(path, names, start, stop), top
         elif all(map(is_number, ids)):
             raise DgexError(
@@ -218,32 +233,53 @@ def _layout(path: Path, separator: str, lines: list[tuple[int, str]]) -> Layout:
 
 
 def _names(path: Path, separator: str, top: int, header: str, below: list[tuple[int, str]]) -> list[str]:
-    """A name for each column; empty fields behind the last are none."""
+    """Returns a name for each column; empty fields after the last are no columns.
+
+    Args:
+      path: the file, for error messages.
+      separator: tab or comma.
+      top: the number of the header line.
+      header: the header, with tabs between its fields.
+      below: the numbers and texts of some lines below it, with tabs between their fields.
+
+    Raises:
+      DgexError: the lines have more fields than the header has names.
+    """
     names = [name.strip() for name in header.rstrip("\t ").split("\t")]
     number, line = below[0]
     fields = line.count("\t") + 1
     filled = max(line.rstrip("\t ").count("\t") + 1 for _, line in below if line.count("\t") + 1 == fields)
     counts = f"{path}: line {top} names {len(names)} columns and line {number} has"
     if filled > len(names):
-        # Twice as many numbers as samples, and no point in any.
+        # There are twice as many numbers as samples, and none has a decimal point: the commas are in the decimals.
         if separator == "," and filled == 2 * header.count("\t") + 1 > 1 and "." not in line.partition("\t")[2]:
             raise DgexError(f"{counts} {filled} fields; write decimals with a point, and name the first column too")
         if names_index(names[0]) and fields == header.count("\t") + 1:
-            return header.split("\t")  # the last have no name, which is for others to judge
+            return header.split("\t")  # the last columns have empty names, which may not matter
         if filled > len(names) + 1 or header.endswith("\t") or names_index(names[0]):
             raise DgexError(f"{counts} {filled} fields; give every column a name")
         names = ["", *names]  # as R's write.table does
     elif fields == header.count("\t") + 2 and not names_index(names[0]):
-        # Either R's header above a sample of which nothing is measured, or a separator at the end of the lines.
+        # This is either R's header above a last sample without any measured value, or a separator that ends each line.
         raise DgexError(f"{counts} {fields} fields, the last of them empty; name the first column too, such as id")
     return names
 
 
 def _names_without_header(path: Path, line: list[str], start: int, stop: int) -> list[str]:
-    """What the columns are in files of one sample without a header, of which this is the first line."""
+    """Names the columns of a file without a header, which must be of one sample, from its first line.
+
+    Args:
+      path: the file, for error messages.
+      line: the fields of the first line.
+      start: the position of the first column of values.
+      stop: the position after the last one.
+
+    Raises:
+      DgexError: the file has several columns of values and is not STAR's.
+    """
     if line[0] == STAR_BEGINS and len(line) == len(STAR):
         return list(STAR)
-    if stop - start == 1:  # htseq-count, with columns of text before the counts if it was asked for them
+    if stop - start == 1:  # htseq-count, which can write columns of text before the counts
         return [f"column {number}" if number != start else "count" for number in range(len(line))]
     raise DgexError(
         f"{path}: begins with numbers, such as {line[stop - 1]!r}; name the columns in the first line, or call its "
@@ -252,12 +288,12 @@ def _names_without_header(path: Path, line: list[str], start: int, stop: int) ->
 
 
 def _count_metadata(names: Sequence[str], columns: Sequence[Sequence[str]]) -> int:
-    """How many columns, up to the last of text or annotation, come before the first of measurements."""
+    """Counts the columns, up to the last of text or annotation, that come before the first of measurements."""
     fields = 0
     for position, column in enumerate(columns):
         known = [entry for entry in column if entry.strip().lower() not in NOT_MEASURED]
         numbers = sum(is_number(entry) or bool(DECIMAL_COMMA.fullmatch(entry)) for entry in known)
-        # Most of the entries decide: one that is damaged must not make metadata of measurements.
+        # The majority decides: a single damaged entry must not turn measurements into metadata.
         if 2 * numbers < len(known) or is_annotation(names[position]):
             fields = position + 1
         elif known:

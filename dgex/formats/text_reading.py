@@ -1,7 +1,7 @@
-"""What the text formats share: tab-separated lines, a gene each, with the samples in columns.
+"""Reads tab-separated text for all text formats: one gene per line, with the samples in columns.
 
-The first pass over a file collects ids and metadata and counts fields; only ``value_blocks`` parses the numbers, in a
-pass of its own, so that nothing but names is ever held in memory.
+A first pass over a file collects ids and metadata and counts fields. Only ``value_blocks`` parses the numbers, in a
+pass of its own, so that memory holds the names but never all values.
 """
 
 import io
@@ -18,20 +18,22 @@ from dgex.errors import DgexError
 from dgex.formats.content import first_bytes, open_content, reading
 from dgex.formats.expression import Block, text_column
 
-NOT_MEASURED = {"", "na", "n/a", "null", "nan", "-nan", "none", "<na>", "#na", "#n/a"}  # in any case
-NOT_KNOWN = {"", "-666", "-666.0", "nan", "NaN"}  # in metadata; NA may be the name of something
+# Missing values in the matrix, compared in lower case.
+NOT_MEASURED = {"", "na", "n/a", "#na", "#n/a", "<na>", "nan", "-nan", "null", "none"}
+NOT_KNOWN = {"", "-666", "-666.0", "nan", "NaN"}  # missing values in metadata, where NA may be the name of something
 INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,17})")  # no leading zeros: 007 is a name
 NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]*)?([eE][+-]?[0-9]+)?")
 DECIMAL_COMMA = re.compile(r"-?\d+,\d+")
-Lines = Generator[tuple[int, str], None, None]  # to be closed where it is left before its end
-LONGEST = 2**26  # characters in a line: a million samples take a third of it, a file without line ends more than memory
+Lines = Generator[tuple[int, str], None, None]  # numbers and texts; close it if it is not read to its end
+LONGEST = 2**26  # characters in a line: a million samples need a third; a file without line ends could fill memory
 MOST_LINES = 2**22
 
 
 def read_lines(path: Path) -> Lines:
-    """Yields the lines of a text file, plain or gzipped, that are not blank, and their numbers from 1 on.
+    """Reads the lines of a text file, plain or gzipped, that are not blank, with their numbers from 1 on.
 
-    What is not UTF-8 becomes U+FFFD: titles of the nineties must not make the values unreadable.
+    Bytes that are not UTF-8 become U+FFFD, so that an old title in another encoding does not make the values
+    unreadable.
 
     Raises:
       DgexError: the file cannot be read, is truncated, empty, a web page or not text; a line has 2**26 characters, or
@@ -55,27 +57,32 @@ def read_lines(path: Path) -> Lines:
 
 
 def leading_fields(path: Path, number: int, line: str, fields: int, width: int) -> list[str]:
-    """Splits off the first ``fields`` of a line.
+    """Splits off the first fields of a line, and checks how many it has.
 
-    Empty ones behind ``width`` do not count: Excel fills lines up with them, though not every line.
+    Args:
+      path: the file, for error messages.
+      number: the number of the line.
+      line: the line, with tabs between its fields.
+      fields: how many fields to return.
+      width: how many fields the line must have. Empty ones may follow them: Excel pads lines, though not all alike.
 
     Raises:
-      DgexError: the line has not ``width`` fields.
+      DgexError: the line has another number of fields.
     """
-    found = line.count("\t") + 1
-    if found > width and not any(field.strip() for field in fields_between(line, width, found)):
-        found = width
-    if found != width:
+    count = line.count("\t") + 1
+    if count > width and not any(field.strip() for field in fields_between(line, width, count)):
+        count = width
+    if count != width:
         if line.lstrip().startswith("<"):
             raise DgexError(f"{path}: goes on as a web page from line {number} on; download it again")
         raise DgexError(
-            f"{path}: line {number} has {found} fields where {width} belong; is damaged, fetch or make it again"
+            f"{path}: line {number} has {count} fields where {width} belong; is damaged, fetch or make it again"
         )
     return line.split("\t", fields)[:fields]
 
 
 def fields_between(line: str, start: int, stop: int) -> list[str]:
-    """Splits off the fields of a line from ``start``, 1 or more, to before ``stop``."""
+    """Returns the fields of a line at positions ``start``, 1 or more, to before ``stop``."""
     return line.rsplit("\t", line.count("\t") + 1 - start)[1:][: stop - start]
 
 
@@ -86,35 +93,42 @@ def value_blocks(
     samples: int,
     rows: int,
     read: Callable[[Path], Lines] = read_lines,
-    aside: Collection[int] = (),
+    skipped: Collection[int] = (),
 ) -> Callable[[int], Iterator[Block]]:
-    """The ``blocks`` of an ``Expression`` whose ``rows`` begin at line ``first``, after ``fields`` other fields.
+    """Makes the ``blocks`` of an ``Expression`` from the lines of a text file.
 
-    More fields may follow the values. A block is a group of lines: all samples x some rows.
+    A block is a group of lines: all samples x some rows.
 
     Args:
-      read: gives the file's lines, with their fields separated by tabs.
-      aside: numbers of lines that are none of the rows.
+      path: the file.
+      first: the number of the line of the first row.
+      fields: how many other fields precede the values.
+      samples: how many values a line has; other fields may follow these.
+      rows: how many rows there are.
+      read: reads the lines of the file, with tabs between their fields.
+      skipped: the numbers of lines that are no rows.
 
     Raises:
-      DgexError: a value is infinite or not a number.
+      DgexError: from ``blocks``: a value is infinite or not a number.
     """
 
     def blocks(most: int) -> Iterator[Block]:
         group = max(1, most // samples)
         with closing(read(path)) as lines:
-            body = (line for line in lines if line[0] >= first and line[0] not in aside)
+            body = (line for line in lines if line[0] >= first and line[0] not in skipped)
             for start in range(0, rows, group):
                 stop = min(start + group, rows)
-                yield slice(0, samples), slice(start, stop), _parse(path, islice(body, stop - start), fields, samples).T
+                part = islice(body, stop - start)
+                # The block is given no name, so that its memory can be freed while the next one is parsed.
+                yield slice(0, samples), slice(start, stop), _parse(path, part, fields, samples).T
 
     return blocks
 
 
 def metadata_column(entries: Sequence[str]) -> np.ndarray:
-    """Texts as integers where all are, as floats where all are numbers, as strings without blanks around otherwise.
+    """Converts texts to a metadata column: integers if all are, else floats if all are numbers, else stripped strings.
 
-    Nothing, -666 and NaN mean missing: NaN among numbers, "" among strings.
+    An empty text, -666 and NaN are missing values: NaN among numbers, "" among strings.
     """
     entries = [entry.strip() for entry in entries]
     known = [entry for entry in entries if entry not in NOT_KNOWN]
@@ -126,26 +140,26 @@ def metadata_column(entries: Sequence[str]) -> np.ndarray:
 
 
 def _line_end(path: Path) -> str:
-    r"""Tells what ends a line: \r where no \n does, but for the last, as on Macintoshes before 2001.
+    r"""Determines the line end: \n, or \r in a file without \n except at its very end, as from a Macintosh before 2001.
 
-    Elsewhere \r alone is a stray in a title.
+    In a file with \n, a single \r is an accident inside a title.
     """
-    bare = False
+    has_return = False
     with open_content(path) as content:
         for start in iter(partial(content.read, 2**16), b""):
-            bare = bare or b"\r" in start
+            has_return = has_return or b"\r" in start
             if b"\n" in start.rstrip(b"\r\n") or content.tell() > LONGEST:
                 return "\n"
-    return "\r" if bare else "\n"
+    return "\r" if has_return else "\n"
 
 
 def _parse(path: Path, lines: Iterator[tuple[int, str]], fields: int, samples: int) -> np.ndarray:
-    """The values of some lines after so many other fields, float32 [lines, samples]."""
+    """Parses the values of some lines, without the fields before and after them: float32 [lines, samples]."""
     numbers, rows = [], []
-    with np.errstate(over="ignore"):  # becomes infinite, which is refused below
+    with np.errstate(over="ignore"):  # a number too large becomes infinite, which is refused below
         for number, line in lines:
-            behind = line.count("\t") + 1 - fields - samples  # empty fields not in every line, perhaps
-            rows.append(_row(path, number, line.split("\t", fields)[-1].rsplit("\t", behind)[0]))
+            trailing = line.count("\t") + 1 - fields - samples  # not the same in every line
+            rows.append(_row(path, number, line.split("\t", fields)[-1].rsplit("\t", trailing)[0]))
             numbers.append(number)
     values = np.array(rows)
     if np.isinf(values).any():
@@ -155,13 +169,13 @@ def _parse(path: Path, lines: Iterator[tuple[int, str]], fields: int, samples: i
 
 
 def _row(path: Path, number: int, line: str) -> np.ndarray:
-    """The values of a line, NaN where not measured."""
+    """Parses the values of a line, with NaN for missing values."""
     fields = line.split("\t")
     if not _only_python(line):
         try:
             return np.array(fields, np.float32)
         except ValueError:
-            pass  # gaps, most likely
+            pass  # most likely missing values, which are handled below
     fields = ["nan" if field.strip().lower() in NOT_MEASURED else field for field in fields]
     for field in fields:
         if not is_number(field):
@@ -171,11 +185,12 @@ def _row(path: Path, number: int, line: str) -> np.ndarray:
 
 
 def _only_python(text: str) -> bool:
-    """Whether Python may take it for a number where nobody else would: 1_000, or digits of another script."""
+    """Returns whether Python's ``float`` may accept a text that is no number elsewhere: 1_000, or non-ASCII digits."""
     return "_" in text or not text.isascii()
 
 
 def is_number(field: str) -> bool:
+    """Returns whether a field is a number, NaN and infinity included."""
     try:
         float(field)
     except ValueError:

@@ -1,4 +1,4 @@
-"""What writers of text share: the file, gzipped or not, and the values of one row after the other."""
+"""Writes text for all text formats: opens the file, gzipped or not, and formats values and metadata row by row."""
 
 import gzip
 import io
@@ -15,15 +15,19 @@ from dgex.formats.expression import BLOCK, Expression, ending, pieces
 
 
 def is_packed(path: Path) -> bool:
-    """Whether a file of this name is to be gzipped."""
+    """Returns whether a file of this name is to be gzipped."""
     return path.name.lower().endswith(".gz")
 
 
 @contextmanager
 def text_output(path: Path, packed: bool) -> Iterator[TextIO]:
-    """A new text file, gzipped where ``packed``.
+    """Creates a text file for the ``with`` block.
 
-    Equal contents give equal bytes: gzip's header has neither name nor time.
+    Equal contents give equal bytes, since the gzip header holds neither a name nor a time.
+
+    Args:
+      path: the file.
+      packed: whether to gzip it.
     """
     with ExitStack() as stack:
         content: IO[bytes] | gzip.GzipFile = stack.enter_context(path.open("wb"))
@@ -33,9 +37,16 @@ def text_output(path: Path, packed: bool) -> Iterator[TextIO]:
 
 
 def row_blocks(expression: Expression, folder: Path) -> Iterator[np.ndarray]:
-    """The values of all rows in order, float32 [some rows, samples], about ``BLOCK`` at a time.
+    """Reads the values of all rows in order, as arrays float32 [some rows, samples] of about ``BLOCK`` values.
 
-    Blocks of profiles have to be turned into rows, which needs them all: they wait in a nameless file in ``folder``.
+    To transpose blocks of profiles into rows, all values must have been read, so they pass through a scratch file.
+
+    Args:
+      expression: the table.
+      folder: where the scratch file lies.
+
+    Raises:
+      DgexError: there is too little disk space for it; whatever ``expression.blocks`` raises.
     """
     samples, rows = expression.shape
     with Scratch(folder, (rows, samples)) as scratch:
@@ -48,7 +59,7 @@ def row_blocks(expression: Expression, folder: Path) -> Iterator[np.ndarray]:
 
 
 def value_texts(values: np.ndarray, missing: str) -> list[str]:
-    """Float32 values [n] in the fewest digits that give them back, NaN as ``missing``."""
+    """Formats float32 values [n] with the fewest digits that restore them exactly, and NaN as ``missing``."""
     texts = list(map(str, values))
     for position in np.flatnonzero(np.isnan(values)):
         texts[position] = missing
@@ -56,7 +67,7 @@ def value_texts(values: np.ndarray, missing: str) -> list[str]:
 
 
 def metadata_texts(column: np.ndarray, missing: str) -> Iterator[str]:
-    """A metadata column as texts on one line each; NaN and "" as ``missing``."""
+    """Formats the entries of a metadata column as texts without line ends; NaN and "" become ``missing``."""
     for where in pieces(len(column)):
         if column.dtype.kind == "f":
             yield from value_texts(column[where], missing)

@@ -1,4 +1,4 @@
-"""Writes an expression table in the format that the name of the file asks for."""
+"""Writes an expression table in the format that the extension of the file name stands for."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -27,13 +27,18 @@ WRITERS: dict[str, Callable[[Path, Expression], None]] = {
     ".parquet": write_parquet,
     ".h5ad": write_h5ad,
 }
-NEEDED = {write_h5ad: ("anndata", "anndata"), write_parquet: ("pyarrow", "parquet")}  # package and extra
+NEEDED = {write_h5ad: ("anndata", "anndata"), write_parquet: ("pyarrow", "parquet")}  # optional package, and its extra
 
 
 def write_expression(path: Path, expression: Expression) -> None:
-    """Writes a table, whole or not at all, and beside it what has no place in it: see ``dgex.formats.companions``.
+    """Writes an expression table atomically, with companion files for what its format cannot hold.
 
-    A metadata column called id, the name under which files have the ids, is written as id_2.
+    See ``dgex.formats.companions`` for these files. A metadata column called id is written as id_2, since files store
+    the ids under that name.
+
+    Args:
+      path: the output file.
+      expression: the table to write.
 
     Raises:
       DgexError: as ``check_output``; the disk is full; whatever ``expression.blocks`` raises.
@@ -47,27 +52,27 @@ def write_expression(path: Path, expression: Expression) -> None:
 
 
 def check_output(path: Path, *inputs: Path) -> Path:
-    """Finds out before the work that ``write_expression`` will not write to ``path``; makes nothing.
+    """Checks before the computation that ``write_expression`` will be able to write to ``path``; creates nothing.
 
     Args:
-      inputs: files that are read to make it, and must not be lost to it.
+      path: the output file.
+      *inputs: the files that are read to make the output, and which it must not replace.
 
     Returns:
-      The folder it will lie in, or the nearest above that there is already.
+      The folder of the output, or its nearest parent that exists.
 
     Raises:
-      DgexError: its extension is none of ``WRITERS``; a package for it is not installed; it, or a file for its
-        metadata or provenance, cannot be written or is one of the inputs; the latter is there although the output is
-        not.
+      DgexError: the extension is none of ``WRITERS``; a package for the format is not installed; the output or one of
+        its companion files cannot be written or is one of the inputs; a companion file exists without the output.
     """
     writer = _writer(path)
     if writer in NEEDED:
         package, extra = NEEDED[writer]
         need(package, extra=extra, what=str(path))
     nearest = check_writable(path, *inputs)
-    beside = [companion(path, axis) for axis in AXES] if writer in (write_table, write_parquet) else []
-    beside += [provenance_companion(path)] if writer in (write_table, write_gct) else []
-    for file in beside:
+    companion_files = [companion(path, axis) for axis in AXES] if writer in (write_table, write_parquet) else []
+    companion_files += [provenance_companion(path)] if writer in (write_table, write_gct) else []
+    for file in companion_files:
         check_writable(file, *inputs)
         if file.exists() and not path.exists():
             raise DgexError(
@@ -78,6 +83,7 @@ def check_output(path: Path, *inputs: Path) -> Path:
 
 
 def _writer(path: Path) -> Callable[[Path, Expression], None]:
+    """Returns the writer of the format that the extension of ``path`` stands for."""
     for extension, writer in WRITERS.items():
         if path.name.lower().endswith(extension):
             return writer

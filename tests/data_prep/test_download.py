@@ -368,7 +368,7 @@ def test_a_slow_connection_is_resumed(fetch, server, monkeypatch, capsys):
     assert fetch(drip, drip, whole, limits=Limits(rate=20)).read_bytes() == DATA
     begun = [int(asked[6:-1]) for asked in server.ranges[1:]]
     assert len(begun) == 2 and 0 < begun[0] < begun[1]  # what came slowly is kept
-    assert "KiB/s come, fewer than --min-rate 20; next attempt in" in capsys.readouterr().err
+    assert "KiB/s arrive, fewer than --min-rate 20; next attempt in" in capsys.readouterr().err
 
 
 def test_a_server_that_stays_slow_is_left(fetch, server, monkeypatch):

@@ -154,17 +154,17 @@ def write_stranger(path: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "more", "complaint"),
     [
-        (None, ["--seed", "1"], "study/fold-1.h5: is there and differs from what would be written, in: seed, command;"),
+        (None, ["--seed", "1"], "study/fold-1.h5: exists and differs from what would be written, in: seed, command;"),
         (
             None,
             ["--folds", "4"],
-            "study/fold-1.h5: is there and differs from what would be written, in: fold, command;",
+            "study/fold-1.h5: exists and differs from what would be written, in: fold, command;",
         ),
-        (lambda: write_arrays(Path("arrays.gctx"), seed=1), [], "study/fold-1.h5: is there and differs"),
-        (lambda: write_cohort(Path("rna.gctx"), last=50), [], "study/fold-1.rna.h5: is there and differs"),
+        (lambda: write_arrays(Path("arrays.gctx"), seed=1), [], "study/fold-1.h5: exists and differs"),
+        (lambda: write_cohort(Path("rna.gctx"), last=50), [], "study/fold-1.rna.h5: exists and differs"),
         (lambda: write_gene_table(Path("genes/map_lm.txt"), LANDMARK.take(np.array([0, 1]))), [], "in: sources;"),
-        (lambda: set_sources(Path("study/sample.h5")), [], "study/sample.h5: is there and differs"),
-        (lambda: Path("study/fold-2.h5").unlink(), [], "study/fold-2.rna.h5: is there and differs"),
+        (lambda: set_sources(Path("study/sample.h5")), [], "study/sample.h5: exists and differs"),
+        (lambda: Path("study/fold-2.h5").unlink(), [], "study/fold-2.rna.h5: exists and differs"),
         (lambda: shutil.copy("study/fold-2.h5", "study/fold-1.h5"), [], "in: fold, command;"),
         (lambda: Path("study/sample.h5").write_bytes(b"half"), [], "study/sample.h5: is not an HDF5 file"),
         (lambda: shutil.copy("arrays.gctx", "study/sample.h5"), [], "study/sample.h5: is a GCTX file"),
@@ -193,7 +193,7 @@ def test_other_files_are_neither_kept_nor_replaced(folder, whole, refused, spoil
         (run_folds(source="nowhere.gctx"), "nowhere.gctx: cannot be read"),
         (run_folds("--genes", "."), "map_lm.txt: cannot be read"),
         (run_folds("--cohorts", "rna.gctx", "--cohorts", "nowhere.gctx"), "nowhere.gctx: cannot be read"),
-        (run_folds("--cohorts", "rna.gctx", "--cohorts", "genes/rna.gct.gz"), "rna: two cohorts are called so"),
+        (run_folds("--cohorts", "rna.gctx", "--cohorts", "genes/rna.gct.gz"), "rna: two cohorts have this name"),
         (run_folds("-o", "rna.gctx"), "rna.gctx/fold-1.h5: cannot be written"),
     ],
 )
@@ -215,7 +215,7 @@ def test_names():
     names = [file.output.name for file in files]
     assert names[:3] == ["fold-01.h5", "fold-01.GSE1_series_matrix.h5", "fold-01.GTEx.v1.h5"]
     assert names[-4:-2] == ["fold-12.GTEx.v1.h5", "sample.h5"] and len(names) == len(set(names)) == 39
-    with pytest.raises(DgexError, match="GSE1: two cohorts are called so"):
+    with pytest.raises(DgexError, match="GSE1: two cohorts have this name"):
         files_of(Path("arrays.gctx"), Path("genes"), Path("study"), 3, (Path("a/GSE1.gct"), Path("b/GSE1.gctx")), 0)
 
 

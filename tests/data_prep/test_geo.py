@@ -149,10 +149,10 @@ def test_series_become_one_table(command, capsys):
     }
     linear, log2, total = capsys.readouterr().out.splitlines()
     assert linear == (
-        "GSE7: 5 arrays of GPL96 (HG-U133A), linear, taken as log2(max(x, 0) + 1), 1 probe sets missing, "
+        "GSE7: 5 arrays of GPL96 (HG-U133A), linear, converted to log2(max(x, 0) + 1), 1 probe sets missing, "
         f"SHA-256 {hashlib.sha256(FILES['GSE7']).hexdigest()}"
     )
-    assert log2.startswith("GSE14520: 6 arrays of GPL571 (HG-U133A_2), log2, taken as it is, 0 probe sets missing, SHA")
+    assert log2.startswith("GSE14520: 6 arrays of GPL571 (HG-U133A_2), log2, unchanged, 0 probe sets missing, SHA")
     assert total == f"{path}: 11 arrays of 2 series"
 
 
@@ -215,7 +215,7 @@ def test_a_series_that_is_not_there(command, mirror, refused):
     names = "GSE7_series_matrix.txt.gz and no GSE7-GPL96_series_matrix.txt.gz"
     assert f"{mirror.url}/GSEnnn/GSE7/matrix: has no {names}; " in line
     line = refused(lambda: command("GSE7", {}, "--mirror", mirror.url))
-    assert "must stand there if the series has several: 'GSE7 GPL570'" in line
+    assert "add the platform if the series has several, as in 'GSE7 GPL570'" in line
 
 
 WHOLE = gzip.decompress(FILES["GSE7"])
@@ -270,7 +270,7 @@ def test_accession_lists(tmp_path):
         (b"GSE1\n\nGSM2\n", r", line 3: expected a series, .*, found 'GSM2'"),
         (b"GSE1 GPL96 GPL97", ", line 1: expected"),
         (b"GSE1 sha256:abc", ", line 1: expected"),
-        (b"GSE1 GPL96\nGSE2\nGSE1  GPL96", ", line 3: GSE1 GPL96 stands in line 1 already"),
+        (b"GSE1 GPL96\nGSE2\nGSE1  GPL96", ", line 3: GSE1 GPL96 is in line 1 already"),
         (b"# nothing\n", ": lists no series"),
         (b"\xff\xfe", r": cannot be read as a list of accessions \(not UTF-8 text\)"),
         (None, r": cannot be read as a list of accessions \(No such file or directory\)"),

@@ -79,7 +79,7 @@ def test_facts_of_a_raw_file(tmp_path, values):
     assert facts["rows"] == "probe sets: 0_at, 1_at, 2_at, ..."
     assert facts["fields of samples"] == "platform_id, study_id" and facts["fields of rows"] == "none"
     assert facts["scale"] == "log2"
-    assert facts["not measured"] == "3 of 336 values (0.8929%), in 2 samples and 2 rows"
+    assert facts["missing values"] == "3 of 336 values (0.8929%), in 2 samples and 2 rows"
     assert facts["studies"] == "3: GSE9 14, GSE1 8, unknown 2"
     assert facts["platforms"] == "GPL96 12, GPL570 12"
 
@@ -108,7 +108,7 @@ def test_facts_of_text(tmp_path, text, kind, rows, zipped):
     facts = facts_of(path)
     assert facts["kind"] == kind and facts["shape"] == "3 samples x 2 rows" and facts["rows"] == rows
     assert facts["values"] == "smallest 4, median 6, largest 9.5"
-    assert facts["not measured"] == "1 of 6 values (16.6667%), in 1 samples and 1 rows"
+    assert facts["missing values"] == "1 of 6 values (16.6667%), in 1 samples and 1 rows"
 
 
 def test_facts_of_a_data_frame(tmp_path, values):
@@ -117,7 +117,7 @@ def test_facts_of_a_data_frame(tmp_path, values):
     facts = facts_of(tmp_path / "a.h5")
     assert facts["kind"] == "pandas HDF5" and facts["rows"] == "other names: gene0, gene1, gene2, ..."
     assert facts["shape"] == "24 samples x 14 rows" and facts["samples"] == "s0, s1, s2, ..."
-    assert facts["not measured"].startswith("none") and facts["studies"].startswith("unknown")
+    assert facts["missing values"].startswith("none") and facts["studies"].startswith("unknown")
 
 
 def test_many_studies_are_summed_up(tmp_path, values):
@@ -148,7 +148,7 @@ def test_says_what_names_repeat(tmp_path, values):
     ("change", "scale"),
     [
         (lambda log2: log2, "log2"),
-        (lambda log2: 2**log2, "linear, taken by prepare as log2(max(x, 0) + 1)"),
+        (lambda log2: 2**log2, "linear, converted by prepare to log2(max(x, 0) + 1)"),
         (lambda log2: log2 - log2.mean(axis=0), "centred, refused by prepare: its values are centred gene by gene"),
         (
             lambda log2: np.vstack([log2[:4], 2 ** log2[4:]]),
@@ -215,7 +215,7 @@ def test_facts_of_a_prepared_file(folder):
     assert facts["samples read"] == "24"
     assert facts["duplicates removed"] == "1 (s5)" and facts["incomplete removed"] == "0"
     assert facts["landmarks missing"] == "0" and facts["targets missing"] == "1 (ENSG6)"
-    assert facts["gaps"].startswith("1 values of 1 genes in 1 samples, filled with")
+    assert facts["imputed values"].startswith("1 values of 1 genes in 1 samples, filled with")
     assert facts["command"] == "prepare it" and facts["seed"] == "3"
     assert f"source.gctx, sha256 {sha256_of(folder / 'source.gctx')}" in facts.values()
     assert f"numpy {np.__version__}" in facts["versions"]
@@ -254,8 +254,8 @@ def test_a_prepared_file_of_unknown_making_says_what_it_knows(folder):
         file["preparation"][()] = json.dumps({"legacy": True})
         del file["before"]
     facts = facts_of(folder / "prepared.h5")
-    assert facts["command"] == "prepare it" and "originals" in facts["legacy"]
-    assert "gaps" not in facts
+    assert facts["command"] == "prepare it" and "papers" in facts["legacy"]
+    assert "imputed values" not in facts
 
 
 def test_facts_of_the_real_files(shared):
@@ -307,7 +307,7 @@ def without_a_sample(file):
         (lambda folder: folder / "map_lm.txt", "no column of numbers"),
         (
             lambda folder: gctx(folder / "empty.gctx", np.full((3, 4), NAN, np.float32)),
-            "has no value in any of 3 profiles",
+            "has no value in any of the 3 profiles",
         ),
         (damaged(lambda file: file["preparation"].write_direct(np.array("{", object))), "damaged description"),
         (damaged(lambda file: file.attrs.pop("sources")), "damaged description"),

@@ -57,7 +57,7 @@ def test_a_cohort_takes_the_genes_quantiles_and_scaler_of_the_data_set(folder, c
     np.testing.assert_array_equal(cohort.target_scaler.sd, reference.target_scaler.sd)
     assert (cohort.split == 2).all() and cohort.study[4] == "GSE1"
     assert cohort.provenance["preparation"]["onto"] == sha256_of(folder / "prepared.h5")
-    assert report.targets_missing == ("ENSG5",) and "missing and filled: 1 (ENSG5)" in str(report)
+    assert report.targets_missing == ("ENSG5",) and "missing and imputed: 1 (ENSG5)" in str(report)
     assert report.targets_that_are_landmarks == ("ENSG1",)
     assert "1, each equal to an input" in str(report)
 
@@ -147,8 +147,8 @@ def test_no_profile_of_a_cohort_is_trained_on(folder, counts, refused):
         (["--genes", ".", "--onto", "prepared.h5"], "give either --genes"),
         (["--onto", "map_lm.txt"], "is not an HDF5 file"),
         (["--onto", "nowhere.h5"], "nowhere.h5: cannot be read"),
-        (["--onto", "prepared.h5", "--seed", "0"], "--seed: means nothing with --onto"),
-        (["--onto", "prepared.h5", "--fractions", "1", "1", "1"], "--fractions: means nothing with --onto"),
+        (["--onto", "prepared.h5", "--seed", "0"], "--seed: cannot be used with --onto"),
+        (["--onto", "prepared.h5", "--fractions", "1", "1", "1"], "--fractions: cannot be used with --onto"),
         (["--onto", "prepared.h5", "-o", "prepared.h5"], "prepared.h5: is read to make this output"),
         (["--onto", "prepared.h5"], "such as GSM0, are training samples of prepared.h5; leave them out"),
     ],

@@ -117,8 +117,8 @@ def test_gaps_are_counted_and_listed(tmp_path, gaps):
     names = [f"{i}_at" for i in range(3100)]
     write_gctx(tmp_path / "a.gctx", in_memory(values, names, list("abcdef")))
     page = page_of(tmp_path / "a.gctx", tmp_path / "page.html")
-    assert f"{gaps} of 3100 rows have gaps, 1 of them in all samples, n = 6." in page
-    listed = re.search(r"<summary>(\d+) rows with gaps</summary><p>(.*?)</p>", page)
+    assert f"{gaps} of 3100 rows have missing values, 1 of them in all samples, n = 6." in page
+    listed = re.search(r"<summary>(\d+) rows with missing values</summary><p>(.*?)</p>", page)
     assert listed and int(listed[1]) == gaps
     assert listed[2].split(", ") == ["0_at (100.0%)"] + [f"{i}_at (50.0%)" for i in range(1, gaps)]
     assert len(pictures_in(page)) == 3
@@ -129,7 +129,7 @@ def test_gaps_are_counted_and_listed(tmp_path, gaps):
     [
         (lambda values: values, 2, "None: each of 30 rows has a value in each of 20 samples."),
         (lambda values: values - values.mean(axis=0), 2, "Changes from a baseline are not normalised."),
-        (lambda values: 2**values, 2, "linear, taken by prepare as"),
+        (lambda values: 2**values, 2, "linear, converted by prepare to"),
         (lambda values: values[:2], 1, "fewer than three profiles"),
         (lambda values: np.tile(values[:1], (20, 1)), 1, "they do not differ"),
         (lambda values: np.vstack([np.full((19, 30), np.nan, np.float32), values[:1]]), 2, "n = 1 evenly spaced"),
@@ -153,7 +153,7 @@ def test_a_prepared_file_without_what_is_optional(simulated, tmp_path):
         del file["before"]
         file["preparation"][()] = "{}"
     page = page_of(path, tmp_path / "page.html")
-    assert "does not hold the values from before" in page and page.count("The file does not say.") == 2
+    assert "does not hold the values from before" in page and page.count("The file does not record this.") == 2
     assert len(pictures_in(page)) == 2
 
 

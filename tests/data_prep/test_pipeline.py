@@ -161,7 +161,7 @@ def test_rows_of_no_gene_tell_duplicates_apart(folder, values):
 def test_linear_values_become_log2(folder, values):
     _, dataset = prepared(folder, table(values))
     report, again = prepared(folder, table(2**values - 1))
-    assert "values linear, taken as log2(max(x, 0) + 1)" in str(report)
+    assert "values linear, converted to log2(max(x, 0) + 1)" in str(report)
     np.testing.assert_allclose(again.target, dataset.target, rtol=1e-5)
 
 
@@ -319,7 +319,7 @@ def spoilt(*changes):
         (change(row_id=("p0", "p1", *"abcdefgh")), "has 0 of the 5 target genes; use a source of a platform"),
         (
             change(row_id=("p0", *"abcdefghi"), sample_metadata={"platform_id": np.array(["GPL8300"] * 40)}),
-            "has 1 of the 3 landmark genes (it is of platform GPL8300)",
+            "has 1 of the 3 landmark genes (its platform is GPL8300)",
         ),
         (change(sample_metadata={"study_id": np.array([NAN, *range(39)])}), "1 of 40 samples have no study_id"),
         (change(sample_metadata={}), "40 of 40 samples have no study_id"),

@@ -165,7 +165,7 @@ def test_room_is_looked_for_before_anything_is_drawn(tmp_path, refused):
 
 def test_the_command_replaces_no_other_gene_table(tmp_path, refused):
     (tmp_path / "map_tg.txt").write_text("A\tE1\tp1\n")
-    assert "map_tg.txt: is another gene table" in refused(lambda: app(["simulate", "-o", f"{tmp_path}"]))
+    assert "map_tg.txt: is a different gene table" in refused(lambda: app(["simulate", "-o", f"{tmp_path}"]))
     assert [path.name for path in tmp_path.iterdir()] == ["map_tg.txt"]
 
 

@@ -25,9 +25,8 @@ def test_kept_without_output(path: Path) -> None:
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 # nbclient's and jupyter's own: event loops, and where a kernel listens.
 @pytest.mark.filterwarnings("default")
-def test_runs(path: Path, shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_runs(path: Path) -> None:
     nbclient, nbformat = pytest.importorskip("nbclient"), pytest.importorskip("nbformat")
-    monkeypatch.setenv("DGEX_PLATE", str(next((shared / "data" / "l1000").glob("*.gct.gz"))))
     notebook = nbformat.read(path, as_version=4)
     nbclient.NotebookClient(notebook, timeout=300, kernel_name="python3").execute()  # raises where a cell does
     figures = [

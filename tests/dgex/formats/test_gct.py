@@ -180,9 +180,9 @@ def test_empty_fields_behind_lines_and_empty_lines_are_nothing(path, behind, fir
 
 def test_empty_fields_behind_some_lines_are_nothing(path):
     path.write_text(TEXT)
-    _, values = read(path)
+    values = read(path)
     path.write_text(TEXT.replace("-6e-1\n", "-6e-1\t\n"))
-    np.testing.assert_array_equal(read(path)[1], values)
+    np.testing.assert_array_equal(read(path), values)
 
 
 def test_but_what_is_not_empty_is_damage(path, refused):

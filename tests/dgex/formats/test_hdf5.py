@@ -153,8 +153,8 @@ def test_other_files_are_not_read(valid, tmp_path, refused, kind, trick, said):
     [
         ((10**12,), h5py.string_dtype(), "announces 1e+12 values, more than any table has"),
         ((10**6, 10**6), "f4", "announces 1e+12 values, more than any table has"),
-        ((10**9,), "f8", "makes 7,629 MiB out of 0 bytes, which no data do"),
-        ((10**5,), "S100000", "makes 9,537 MiB out of 0 bytes, which no data do"),
+        ((10**9,), "f8", "unpacks from 0 bytes to 7,629 MiB, more than real data do"),
+        ((10**5,), "S100000", "unpacks from 0 bytes to 9,537 MiB, more than real data do"),
     ],
 )
 def test_what_is_announced_but_not_there_takes_no_memory(valid, tmp_path, refused, kind, shape, dtype, said):

@@ -20,6 +20,7 @@ from dgex.formats.missing_values import STAND_INS, tally, without_stand_ins
 from dgex.formats.opening import open_expression
 from dgex.formats.parquet import write_parquet
 from dgex.formats.table import write_table
+from dgex.model.in_memory import predict
 
 LARGEST = float(np.finfo(np.float32).max)
 NAN = np.nan
@@ -98,7 +99,7 @@ def landmark(small_data) -> np.ndarray:
 
 
 def plates(model, values):
-    """The same values as everything that ``Model.predict`` takes, and how to get its result back as an array."""
+    """The same values as everything that ``dgex.predict`` takes, and how to get its result back as an array."""
     anndata = pytest.importorskip("anndata")
     genes = list(model.reference.landmark_genes.ensembl)
     frame = pd.DataFrame(values, [f"s{row}" for row in range(len(values))], genes)
@@ -112,7 +113,7 @@ def predicted(model, plate, scale):
     """The prediction, and what is warned of."""
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
-        result = model.predict(plate, input_scale=scale)
+        result = predict(model, plate, input_scale=scale)
     return result, [str(warning.message) for warning in said]
 
 
@@ -136,11 +137,11 @@ def test_what_no_scale_holds_is_refused(small_model, landmark):
     zscores = (landmark - 9) / 2
     zscores[4, 2] = -134
     with pytest.raises(DgexError, match="the profile 4 reaches -134, and zscore values are -100 at least"):
-        small_model.predict(zscores, input_scale="zscore")
+        predict(small_model, zscores, input_scale="zscore")
     counts = np.rint(np.exp2(landmark))
     counts[3, 5] = -1
     with pytest.raises(DgexError, match="the profile 3 reaches -1, and counts, as its whole numbers are"):
-        small_model.predict(counts)
+        predict(small_model, counts)
     counts[3] += 0.25
     predicted(small_model, counts, "linear")
 
@@ -156,7 +157,7 @@ def test_real_case_is_read_as_with_na(shared, tmp_path):
     assert dict(table.stand_ins) == {-9999: len(re.findall("-9999", text))}
     facts = inspect(case, Steps()).facts
     assert facts["taken as missing"] == "338 of -9999, among these"
-    assert facts["not measured"] == inspect(Path(path), Steps()).facts["not measured"]
+    assert facts["missing values"] == inspect(Path(path), Steps()).facts["missing values"]
 
 
 def test_there_is_no_stand_in_that_a_count_could_be():

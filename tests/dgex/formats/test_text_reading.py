@@ -28,7 +28,8 @@ def values_of(tmp_path):
     return read
 
 
-cells = st.floats(width=32, allow_infinity=False).map(str) | st.sampled_from(["", "NA", "n/a", "#N/A", "NULL", "NaN", " 1 "])
+CELLS = ["", "NA", "n/a", "#N/A", "NULL", "NaN", " 1 "]
+cells = st.floats(width=32, allow_infinity=False).map(str) | st.sampled_from(CELLS)
 
 
 @given(
