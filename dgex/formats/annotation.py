@@ -23,14 +23,16 @@ ENTREZ = frozenset(
 POSITION = (
     "begin chr chrom chromend chromosome chromosomename chromosomescaffoldname chromstart contig coord coordinate "
     "coordinates end endposition geneend geneendbp genestart genestartbp position reference seqid seqname seqnames "
-    "start startposition strand transcriptend transcriptendbp transcriptionstartsite transcriptionstartsitetss "
+    "score start startposition strand transcriptend transcriptendbp transcriptionstartsite transcriptionstartsitetss "
     "transcriptstart transcriptstartbp txend txstart"
 )
 SIZE = (
-    "cdslength efflength effectivelength exoncount exoniclength exonlength genelength length lengthbp lengthkb "
-    "mergedlength numexons numtranscripts transcriptcount transcriptlength transcriptlengthincludingutrsandcds "
-    "unionlength width gccontent genegccontent percentagegenegccontent hgncid taxid taxonid"
+    "exoncount genelengthbp genelengthkb kb lengthbp lengthkb nexons ntranscripts numexons numtranscripts "
+    "transcriptcount transcriptlengthincludingutrsandcds width gccontent genegccontent percentagegenegccontent hgncid "
+    "taxid taxonid"
 )
+# The results of DESeq2, edgeR and limma for each gene, which people keep beside the counts.
+TESTED = "adjpval adjpvalue aveexpr basemean fdr lfcse log2fc log2foldchange logcpm logfc padj pval pvalue qval qvalue"
 # The uncertainty of a quantifier's values: RSEM, Cufflinks, StringTie, and BeadStudio, which has such a column for each
 # sample.
 CERTAINTY = (
@@ -38,12 +40,15 @@ CERTAINTY = (
     "pmefpkm pmetpm fpkmcilowerbound fpkmciupperbound fpkmcoefficientofquartilevariation tpmcilowerbound "
     "tpmciupperbound tpmcoefficientofquartilevariation"
 )
-OF_A_SAMPLE = ("detectionpval", "detectionpvalue", "beadstderr", "avgnbeads")  # after the sample's name
+ENDS = (
+    "length",  # of genes, transcripts or exons: effective, merged, median
+    *("detectionpval", "detectionpvalue", "beadstderr", "avgnbeads"),  # after the sample's name
+)
 # Reads that belong to no gene: lines of htseq-count and STAR.
 UNASSIGNED = (
     "alignmentnotunique ambiguous nambiguous nmultimapping nnofeature nofeature notaligned nunmapped toolowaqual"
 )
-ANNOTATION = ENTREZ.union(POSITION.split(), SIZE.split(), CERTAINTY.split(), UNASSIGNED.split())
+ANNOTATION = ENTREZ.union(POSITION.split(), SIZE.split(), TESTED.split(), CERTAINTY.split(), UNASSIGNED.split())
 
 # The columns that quantifiers fill for one sample, the best profile first. Genes are compared by rank within a profile,
 # so values per length of transcript come before numbers of reads, which grow with that length.
@@ -152,4 +157,4 @@ def _keys(names: Sequence[str]) -> list[str]:
 
 
 def _is_annotation(key: str) -> bool:
-    return key in ANNOTATION or key.endswith(OF_A_SAMPLE)
+    return key in ANNOTATION or key.endswith(ENDS)

@@ -18,7 +18,7 @@ from dgex.errors import DgexError
 from dgex.formats.column_names import column_names, one_line
 from dgex.formats.companions import provenance_companions, write_with_companions
 from dgex.formats.expression import Expression, ending, plain_ids
-from dgex.formats.text_reading import leading_fields, metadata_column, padding_of, read_lines, value_blocks
+from dgex.formats.text_reading import leading_fields, metadata_column, read_lines, value_blocks
 from dgex.formats.text_writing import is_packed, metadata_texts, row_blocks, text_output, value_texts
 
 GTEX = "id\tname\tdescription\t"
@@ -52,23 +52,22 @@ def open_gct(path: Path) -> Iterator[Expression]:
         ids = int(version == "#1.2" and header[1].lower().startswith(GTEX))  # the column of the ids
         fields = 1 + ids + row_fields
         width = fields + samples
-        names = leading_fields(path, *header, width, width, padding_of(header[1], width))
+        names = leading_fields(path, *header, width, width)
         # Field by field: with millions of samples, the strings of all lines take far more memory than the columns.
         sample_columns = []
         for number, line in islice(lines, extra_lines):
-            name, *entries = leading_fields(path, number, line, width, width, padding_of(line, width))
+            name, *entries = leading_fields(path, number, line, width, width)
             sample_columns.append((name, metadata_column(entries[row_fields:])))
         first = next(lines, (0, ""))
-        padding = padding_of(first[1], width)
         below = chain([first] if first[0] else [], lines)
-        body = [leading_fields(path, number, line, fields, width, padding) for number, line in below]
+        body = [leading_fields(path, number, line, fields, width) for number, line in below]
     if len(body) != rows:
         raise DgexError(f"{path}: announces {rows} rows and holds {len(body)}; is truncated or damaged, fetch it again")
     row_id, *row_columns = list(zip(*body, strict=True))[ids:]
     yield Expression(
         plain_ids(row_id),
         plain_ids(names[fields:]),
-        value_blocks(path, first[0], fields, samples, rows, trailing=padding),
+        value_blocks(path, first[0], fields, samples, rows),
         _metadata(zip(names[1 + ids : fields], map(metadata_column, row_columns), strict=True)),
         _metadata(sample_columns),
         f"GCT {version[1:]}",

@@ -78,7 +78,7 @@ def h5ad_table(path: Path, file: h5py.File, layer: str | None = None) -> Express
         with reading(path):
             matrix = dataset_at(file, name, 2)
             dtype, stored = matrix.dtype, matrix.shape
-        if stored != shape or dtype.kind not in "fiub":
+        if stored != shape or dtype.kind not in "fiu":
             raise DgexError(f"{path}: /{name} is {stored} of {dtype}; store {shape} numbers, as obs and var have names")
         blocks = matrix_blocks(path, matrix)
     return Expression(row_id, sample_id, blocks, row_metadata, sample_metadata, _kind(KIND, layer))
@@ -119,8 +119,8 @@ def from_anndata(adata: Any, layer: str | None = None) -> Expression:
       layer: as for ``open_h5ad``.
 
     Raises:
-      DgexError: it has no such matrix, or a sparse one that contradicts itself; from ``blocks``: it gives a value
-        twice, or holds infinity.
+      DgexError: it has no such matrix, or one not of numbers, or a sparse one that contradicts itself; from
+        ``blocks``: it gives a value twice, or holds infinity.
     """
     source = "AnnData"
     name = _chosen(source, [RAW] * (adata.raw is not None) + [*adata.layers] + ["X"] * (adata.X is not None), layer)
@@ -130,6 +130,8 @@ def from_anndata(adata: Any, layer: str | None = None) -> Expression:
     sample_id, sample_metadata = _columns(adata.obs)
     row_id, row_metadata = _columns(var)
     shape = len(sample_id), len(row_id)
+    if matrix.dtype.kind not in "fiu":
+        raise DgexError(f"{source}: {name} holds {matrix.dtype}; store numbers")
 
     def blocks(most: int) -> Iterator[Block]:
         group = max(1, most // len(row_id))
@@ -288,10 +290,13 @@ def _sparse_blocks(
     lines, width = shape if by_samples else shape[::-1]
     with reading(path):
         data, indices, starts = (dataset_at(group, name, 1) for name in ("data", "indices", "indptr"))
-        kinds = data.dtype.kind in "fiub" and indices.dtype.kind in "iu" and starts.dtype.kind in "iu"
+        types = data.dtype, indices.dtype, starts.dtype
         declared = tuple(np.ravel(group.attrs["shape"]).tolist())
         name = group.name
-        if declared != shape or starts.shape != (lines + 1,) or not kinds:
+        if types[0].kind not in "fiu" or not {types[1].kind, types[2].kind} <= set("iu"):
+            stored = "data of {}, indices of {} and an indptr of {}".format(*types)
+            raise DgexError(f"{path}: {name} has {stored}; store numbers, and whole numbers for their places")
+        if declared != shape or starts.shape != (lines + 1,):
             raise DgexError(
                 f"{path}: {name} is {declared} with {len(starts) - 1} lines; obs and var have {shape} names"
             )

@@ -31,6 +31,7 @@ from dgex.formats.text_reading import (
     DECIMAL_COMMA,
     NOT_MEASURED,
     Lines,
+    fields_between,
     is_number,
     leading_fields,
     metadata_column,
@@ -50,7 +51,6 @@ class Layout:
     first: int  # number of the first line below the header
     names: tuple[str, ...]  # of all columns, including the column of ids
     values: slice  # the columns that hold values
-    padding: int  # how many empty fields follow the columns
 
 
 @contextmanager
@@ -71,13 +71,12 @@ def open_table(path: Path) -> Iterator[Expression]:
     with closing(read(path)) as lines:
         layout = _layout(path, separator, _first_lines(lines))
     width, start, stop = len(layout.names), layout.values.start, layout.values.stop
-    trailing = width - stop + layout.padding
     numbers, body = [], []
     with closing(read(path)) as lines:
         for number, line in dropwhile(lambda line: line[0] < layout.first, lines):
-            fields = leading_fields(path, number, line, start, width, layout.padding)
+            fields = leading_fields(path, number, line, start, width)
             numbers.append(number)
-            body.append([*fields, *line.rsplit("\t", trailing)[1:][: width - stop]])
+            body.append([*fields, *fields_between(line, stop, width)])
     skipped = {numbers[row] for row in annotated([fields[0] for fields in body])}
     rows = [fields for number, fields in zip(numbers, body, strict=True) if number not in skipped]
     if not rows:
@@ -87,7 +86,7 @@ def open_table(path: Path) -> Iterator[Expression]:
     yield Expression(
         plain_ids(row_id),
         layout.names[layout.values],
-        value_blocks(path, layout.first, start, stop - start, len(rows), read, trailing, skipped),
+        value_blocks(path, layout.first, start, stop - start, len(rows), read, skipped),
         dict(zip(column_names(metadata_names, ()), map(metadata_column, columns), strict=True)),
         _column_metadata(read(path), skipped, layout.values),
         "table",
@@ -210,15 +209,15 @@ def _layout(path: Path, separator: str, lines: list[tuple[int, str]]) -> Layout:
     if len(lines) < 2:
         raise DgexError(f"{path}: has no line below its first, is empty; check how it was made")
     (top, header), *below = lines
-    names, padding = _names(path, separator, top, header, below)
+    names = _names(path, separator, top, header, below)
     width = len(names)
-    left = [leading_fields(path, *line, min(MOST_FIELDS, width), width, padding) for line in below]
+    left = [leading_fields(path, *line, min(MOST_FIELDS, width), width) for line in below]
     ids, *columns = zip(*left, strict=True)
     start = 1 + _count_metadata(names[1:], columns)
     if start == len(left[0]):
         raise DgexError(f"{path}: holds text, such as {left[0][-1][:40]!r}, and no column of numbers")
     last = min(MOST_FIELDS, width - start - 1)
-    right = [line.rsplit("\t", last + padding)[1:][:last] for _, line in below]
+    right = [fields_between(line, width - last, width) for _, line in below]
     stop = width - _count_metadata(names[::-1], [*zip(*right, strict=True)][::-1])
     first = below[0][0]
     if not names_index(names[0]):
@@ -230,11 +229,11 @@ def _layout(path: Path, separator: str, lines: list[tuple[int, str]]) -> Layout:
                 f"{path}: its first column, {names[0][:40]!r}, holds numbers, such as {ids[0]}; put a column of ids "
                 "before it, or call it id if it is one"
             )
-    return Layout(first, plain_ids(names), slice(start, stop), padding)
+    return Layout(first, plain_ids(names), slice(start, stop))
 
 
-def _names(path: Path, separator: str, top: int, header: str, below: list[tuple[int, str]]) -> tuple[list[str], int]:
-    """Returns a name for each column, and how many empty fields the lines have after the last.
+def _names(path: Path, separator: str, top: int, header: str, below: list[tuple[int, str]]) -> list[str]:
+    """Returns a name for each column; empty fields after the last are no columns.
 
     Args:
       path: the file, for error messages.
@@ -255,13 +254,15 @@ def _names(path: Path, separator: str, top: int, header: str, below: list[tuple[
         # There are twice as many numbers as samples, and none has a decimal point: the commas are in the decimals.
         if separator == "," and filled == 2 * header.count("\t") + 1 > 1 and "." not in line.partition("\t")[2]:
             raise DgexError(f"{counts} {filled} fields; write decimals with a point, and name the first column too")
+        if names_index(names[0]) and fields == header.count("\t") + 1:
+            return header.split("\t")  # the last columns have empty names, which may not matter
         if filled > len(names) + 1 or header.endswith("\t") or names_index(names[0]):
             raise DgexError(f"{counts} {filled} fields; give every column a name")
         names = ["", *names]  # as R's write.table does
     elif fields == header.count("\t") + 2 and not names_index(names[0]):
         # This is either R's header above a last sample without any measured value, or a separator that ends each line.
         raise DgexError(f"{counts} {fields} fields, the last of them empty; name the first column too, such as id")
-    return names, max(0, fields - len(names))
+    return names
 
 
 def _names_without_header(path: Path, line: list[str], start: int, stop: int) -> list[str]:

@@ -18,7 +18,8 @@ from dgex.errors import DgexError
 from dgex.formats.content import first_bytes, open_content, reading
 from dgex.formats.expression import Block, text_column
 
-NOT_MEASURED = {"", "na", "n/a", "null", "nan"}  # missing values in the matrix, compared in lower case
+# Missing values in the matrix, compared in lower case.
+NOT_MEASURED = {"", "na", "n/a", "#na", "#n/a", "<na>", "nan", "-nan", "null", "none"}
 NOT_KNOWN = {"", "-666", "-666.0", "nan", "NaN"}  # missing values in metadata, where NA may be the name of something
 INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,17})")  # no leading zeros: 007 is a name
 NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]*)?([eE][+-]?[0-9]+)?")
@@ -55,7 +56,7 @@ def read_lines(path: Path) -> Lines:
                 yield number, line.rstrip("\r\n")
 
 
-def leading_fields(path: Path, number: int, line: str, fields: int, width: int, padding: int = 0) -> list[str]:
+def leading_fields(path: Path, number: int, line: str, fields: int, width: int) -> list[str]:
     """Splits off the first fields of a line, and checks how many it has.
 
     Args:
@@ -63,15 +64,14 @@ def leading_fields(path: Path, number: int, line: str, fields: int, width: int, 
       number: the number of the line.
       line: the line, with tabs between its fields.
       fields: how many fields to return.
-      width: how many fields the line must have.
-      padding: how many empty fields may follow these.
+      width: how many fields the line must have. Empty ones may follow them: Excel pads lines, though not all alike.
 
     Raises:
       DgexError: the line has another number of fields.
     """
-    if padding and not any(field.strip() for field in line.rsplit("\t", padding)[1:]):
-        width += padding
     count = line.count("\t") + 1
+    if count > width and not any(field.strip() for field in fields_between(line, width, count)):
+        count = width
     if count != width:
         if line.lstrip().startswith("<"):
             raise DgexError(f"{path}: goes on as a web page from line {number} on; download it again")
@@ -81,10 +81,9 @@ def leading_fields(path: Path, number: int, line: str, fields: int, width: int, 
     return line.split("\t", fields)[:fields]
 
 
-def padding_of(line: str, width: int) -> int:
-    """Counts the empty fields after the first ``width`` fields of a line: Excel pads lines with tabs."""
-    extra = max(0, line.count("\t") + 1 - width)
-    return 0 if any(field.strip() for field in line.rsplit("\t", extra)[1:]) else extra
+def fields_between(line: str, start: int, stop: int) -> list[str]:
+    """Returns the fields of a line at positions ``start``, 1 or more, to before ``stop``."""
+    return line.rsplit("\t", line.count("\t") + 1 - start)[1:][: stop - start]
 
 
 def value_blocks(
@@ -94,7 +93,6 @@ def value_blocks(
     samples: int,
     rows: int,
     read: Callable[[Path], Lines] = read_lines,
-    trailing: int = 0,
     skipped: Collection[int] = (),
 ) -> Callable[[int], Iterator[Block]]:
     """Makes the ``blocks`` of an ``Expression`` from the lines of a text file.
@@ -105,10 +103,9 @@ def value_blocks(
       path: the file.
       first: the number of the line of the first row.
       fields: how many other fields precede the values.
-      samples: how many values a line has.
+      samples: how many values a line has; other fields may follow these.
       rows: how many rows there are.
       read: reads the lines of the file, with tabs between their fields.
-      trailing: how many other fields follow the values.
       skipped: the numbers of lines that are no rows.
 
     Raises:
@@ -123,7 +120,7 @@ def value_blocks(
                 stop = min(start + group, rows)
                 part = islice(body, stop - start)
                 # The block is given no name, so that its memory can be freed while the next one is parsed.
-                yield slice(0, samples), slice(start, stop), _parse(path, part, fields, trailing).T
+                yield slice(0, samples), slice(start, stop), _parse(path, part, fields, samples).T
 
     return blocks
 
@@ -156,11 +153,12 @@ def _line_end(path: Path) -> str:
     return "\r" if has_return else "\n"
 
 
-def _parse(path: Path, lines: Iterator[tuple[int, str]], fields: int, trailing: int) -> np.ndarray:
+def _parse(path: Path, lines: Iterator[tuple[int, str]], fields: int, samples: int) -> np.ndarray:
     """Parses the values of some lines, without the fields before and after them: float32 [lines, samples]."""
     numbers, rows = [], []
     with np.errstate(over="ignore"):  # a number too large becomes infinite, which is refused below
         for number, line in lines:
+            trailing = line.count("\t") + 1 - fields - samples  # not the same in every line
             rows.append(_row(path, number, line.split("\t", fields)[-1].rsplit("\t", trailing)[0]))
             numbers.append(number)
     values = np.array(rows)

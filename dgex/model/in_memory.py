@@ -205,7 +205,9 @@ def _table(model: Model, data: Any, layer: str | None = None) -> Expression:
 
 def _numbers(frame: Any) -> tuple[np.ndarray, np.ndarray]:
     """Finds the positions of the rows and of the columns of a DataFrame that are measurements."""
-    numeric = frame.set_axis(range(frame.shape[1]), axis=1).select_dtypes("number").columns.to_numpy(int)
+    # A frame that was transposed with a column of text holds numbers as objects.
+    kinds = frame.set_axis(range(frame.shape[1]), axis=1).infer_objects()
+    numeric = kinds.select_dtypes("number").columns.to_numpy(int)
     axes = frame.index, frame.columns[numeric]
     rows, columns = (np.array(measurements("the DataFrame", plain_ids(map(str, axis))), int) for axis in axes)
     return rows, numeric[columns]

@@ -121,7 +121,18 @@ def test_no_symbol_of_a_gene_is_taken_for_annotation():
 
 
 def test_names_count_in_any_case_and_with_any_punctuation():
-    for name in ("Length", "effective_length", "Effective.Length", " GENE ID", "Gene start (bp)", "s1.Detection Pval"):
+    for name in (
+        "Length",
+        "effective_length",
+        "Effective.Length",
+        " GENE ID",
+        "Gene start (bp)",
+        "s1.Detection Pval",
+        "median_length",
+        "Gene length (bp)",
+        "log2FoldChange",
+        "adj.P.Val",
+    ):
         assert is_annotation(name)
     assert is_annotation("NCBI gene (formerly Entrezgene) ID") and is_annotation("Chromosome/scaffold name")
     for name in ("S1", "GC", "gene", "lengths", "length of stay", "", "starter", "CPM"):

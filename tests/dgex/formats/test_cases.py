@@ -6,6 +6,7 @@ Each case has the profiles of a plain table, made here, or is refused with the r
 import csv
 import gzip
 import io
+from collections.abc import Callable
 from itertools import zip_longest
 from pathlib import Path
 
@@ -131,6 +132,75 @@ def test_every_case_is_read_in_every_form(written, expected, profiles, name, for
 def test_or_refused_with_the_reason(written, profiles, refused, name, form):
     path = written(name, form)
     assert f"{path}: {REFUSED[name, form]}" in refused(lambda: profiles(path))
+
+
+# Changes to the plain table that must not change what it says.
+GAPS = {(3, 1), (8, 2), (21, 4), (501, 6)}
+MISSING = ["", " ", "NA", "n/a", "#N/A", "<NA>", "None", "NULL", "-nan", "-666", "-666.0", "-9999.0", "-999",
+           "-2147483648", "1e30", "-1E+20", "-3.4028235e38"]  # fmt: skip
+NUMBERS = ["Length", "EffectiveLength", "median_length", "Gene length (bp)", "start", "Gene end (bp)", "strand",
+           "NCBI gene ID", "entrezgene_id", "Gene % GC content", "HGNC ID", "n_exons", "score", "baseMean",
+           "log2FoldChange", "lfcSE", "adj.P.Val", "padj"]  # fmt: skip
+
+
+def filled_up(rows: Rows, fields: Callable[[int], int]) -> Rows:
+    return [row + [""] * fields(number) for number, row in enumerate(rows)]
+
+
+def with_gaps(rows: Rows, text: str) -> Rows:
+    return [
+        [text if (line, column) in GAPS else cell for column, cell in enumerate(row)] for line, row in enumerate(rows)
+    ]
+
+
+def with_numbers(rows: Rows, name: str, position: int) -> Rows:
+    return [[*row[:position], str(300 + 7 * line) if line else name, *row[position:]] for line, row in enumerate(rows)]
+
+
+UNEVEN = {
+    "the first sixteen lines": lambda line: 2 * (line < 16),
+    "all but these": lambda line: 2 * (line >= 16),
+    "one line": lambda line: 3 * (line == 500),
+    "more and less": lambda line: line % 4,
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("delimiter", [",", "\t"])
+@pytest.mark.parametrize("turn", [False, True])
+@pytest.mark.parametrize("uneven", UNEVEN)
+def test_lines_filled_up_unevenly(cases, expected, profiles, tmp_path, uneven, turn, delimiter):
+    rows = rows_of(cases / "clean_symbol.csv")
+    filled = filled_up(turned(rows) if turn else rows, UNEVEN[uneven])
+    (tmp_path / "table.txt").write_bytes(packed(filled, delimiter))
+    np.testing.assert_array_equal(profiles(tmp_path / "table.txt")[1], expected["r_shift.tsv"][1])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("turn", [False, True])
+@pytest.mark.parametrize("linear", [False, True])
+def test_whatever_says_missing_says_the_same(cases, profiles, tmp_path, turn, linear):
+    rows = rows_of(cases / "clean_symbol.csv")
+    if linear:
+        rows = [rows[0], *([row[0], *(repr(2 ** float(cell)) for cell in row[1:])] for row in rows[1:])]
+    values = {}
+    for text in MISSING:
+        table = with_gaps(rows, text)
+        (tmp_path / "gaps.csv").write_bytes(packed(turned(table) if turn else table, ","))
+        values[text] = profiles(tmp_path / "gaps.csv")[1]
+    for text in MISSING:
+        np.testing.assert_array_equal(values[text], values["NA"], err_msg=text)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("position", [1, 7])
+def test_columns_of_numbers_that_are_no_samples(cases, expected, profiles, tmp_path, position):
+    for name in NUMBERS:
+        rows = with_numbers(rows_of(cases / "clean_symbol.csv"), name, position)
+        (tmp_path / "annotated.csv").write_bytes(packed(rows, ","))
+        sample_id, values = profiles(tmp_path / "annotated.csv")
+        assert sample_id == expected["r_shift.tsv"][0], name
+        np.testing.assert_array_equal(values, expected["r_shift.tsv"][1], err_msg=name)
 
 
 def test_on_the_command_line(cases, tmp_path):

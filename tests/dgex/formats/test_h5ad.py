@@ -155,6 +155,9 @@ def test_wrong_anndata_is_refused(refused):
     assert "AnnData: has no X" in refused(lambda: from_anndata(anndata.AnnData(obs=OBS, var=VAR)))
     infinite = anndata.AnnData(np.array([[np.inf]], np.float32))
     assert "AnnData: X holds infinite values" in refused(lambda: from_anndata(infinite).load())
+    assert "AnnData: X holds bool; store numbers" in refused(
+        lambda: from_anndata(anndata.AnnData(np.full((1, 1), True)))
+    )
 
 
 @pytest.mark.parametrize(
@@ -256,6 +259,9 @@ def shaped(shape):
         (np.array, replaced("X", np.zeros((3, 2))), "/X is (3, 2) of float64; store (2, 3) numbers"),
         (np.array, replaced("X", np.array([[b"a"] * 3] * 2)), "/X is (2, 3) of |S1"),
         (np.array, replaced("X", np.full((2, 3), np.inf)), "holds infinite values"),
+        (np.array, replaced("X", np.full((2, 3), True)), "/X is (2, 3) of bool; store (2, 3) numbers"),
+        (sparse.csr_matrix, replaced("X/data", np.array([True] * 3)), "/X has data of bool, indices of int32"),
+        (sparse.csc_matrix, replaced("X/indices", np.zeros(3)), "data of float32, indices of float64 and an indptr of"),
         (np.array, replaced("obs", None), "/obs cannot be read"),
         (np.array, replaced("var", [1, 2, 3]), "/var is not a data frame"),
         (sparse.csr_matrix, shaped((3, 2)), "/X is (3, 2) with 2 lines; obs and var have (2, 3) names"),

@@ -48,6 +48,8 @@ def table(tmp_path):
         CSV.replace("\n", ",,\n").replace(",", "\t"),
         CSV.replace("2\n", "2,\n"),  # every line but the header
         CSV.replace("s2\n", "s2,\n"),  # the header alone
+        CSV.replace("-2\n", "-2,,\n"),  # Excel fills lines up in groups of sixteen
+        CSV.replace("1.5,2\n", "1.5,2,\n"),
         CSV + ",,\n, ,\n\n",  # as spreadsheets leave behind
         CSV.replace("g1", " g1 ").replace("s1", "s1 ").replace("id", " "),
         "# made by hand, on a Monday\n#\n" + CSV,
@@ -106,6 +108,21 @@ def test_text_and_annotation_behind_the_numbers_are_metadata(table):
     assert found.row_metadata["title"].tolist() == ["x, y", "z"] and found.row_metadata["Length"].tolist() == [7, 8]
 
 
+@pytest.mark.parametrize("empty", [("", ",,"), (",", ""), ("", " ,"), (",,", ",")])
+def test_metadata_behind_the_numbers_stay_so_in_lines_filled_up_unevenly(table, empty):
+    found, values = table(f"id,s1,s2,symbol,Length\na,1,2,A,300{empty[0]}\nb,3,4,B,500{empty[1]}\n")
+    assert found.sample_id == ("s1", "s2") and values.T.tolist() == [[1, 2], [3, 4]]
+    assert {name: column.tolist() for name, column in found.row_metadata.items()} == {
+        "symbol": ["A", "B"],
+        "Length": [300, 500],
+    }
+
+
+def test_genes_without_a_name_at_the_end_are_there(table):
+    found, values = table("sample,TP53,,\ns1,1,2,3\ns2,4,5,6\n")
+    assert found.sample_id == ("TP53", "", "") and values.T.tolist() == [[1, 2, 3], [4, 5, 6]]
+
+
 def test_lines_of_annotation_are_metadata_of_the_samples(table):
     found, values = table("id,a,b\nEntrez_ID,7157,5720\ns1,1,2\nChr,X;X,7\ns2,3,4\n")
     assert found.row_id == ("s1", "s2") and values.T.tolist() == [[1, 2], [3, 4]]
@@ -137,7 +154,7 @@ def test_blocks_are_lines(tmp_path, most):
         ("id,s1,s2\ng1,1,5,2,5\n", "line 1 names 3 columns and line 2 has 5 fields; write decimals with a point"),
         ("id\ts1\ts2\ng1\t1,5\t2,5\n", "line 2 holds '1,5' among its values; write decimals with a point"),
         ('id,s1\ng1,"1,5"\n', "line 2 holds '1,5' among its values; write decimals with a point"),
-        ("id,s1,\na,1,2\n", "line 1 names 2 columns and line 2 has 3 fields; give every column a name"),
+        ("s1,s2,\na,1.5,2.5\n", "line 1 names 2 columns and line 2 has 3 fields; give every column a name"),
         ("gene,s1\na,1.5,2.5\n", "line 1 names 2 columns and line 2 has 3 fields; give every column a name"),
         (",s1,s2\na,1,2,3\n", "line 1 names 3 columns and line 2 has 4 fields"),
         ("s1,s2\na,1,2,3\n", "line 1 names 2 columns and line 2 has 4 fields"),

@@ -28,7 +28,8 @@ def values_of(tmp_path):
     return read
 
 
-cells = st.floats(width=32, allow_infinity=False).map(str) | st.sampled_from(["", "NA", "n/a", "NULL", "NaN", " 1 "])
+CELLS = ["", "NA", "n/a", "#N/A", "NULL", "NaN", " 1 "]
+cells = st.floats(width=32, allow_infinity=False).map(str) | st.sampled_from(CELLS)
 
 
 @given(
@@ -49,7 +50,7 @@ def test_blocks_are_the_cells_one_by_one(rows, most, packed):
             found[top, left] = values
     for i, row in enumerate(rows):
         for j, cell in enumerate(row):
-            is_number = cell.strip().lower() not in ("", "na", "n/a", "null", "nan")
+            is_number = cell.strip().lower() not in ("", "na", "n/a", "#n/a", "null", "nan")
             np.testing.assert_equal(found[j, i], np.float32(cell) if is_number else np.float32(NAN))
 
 

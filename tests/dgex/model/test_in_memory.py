@@ -169,6 +169,11 @@ def test_columns_of_text_are_no_genes(small_model, frame, whole):
     np.testing.assert_array_equal(found.to_numpy(), whole[1])
 
 
+def test_numbers_that_are_objects_are_numbers(small_model, frame, whole):
+    found = dgex.predict(small_model, frame.astype(object))
+    np.testing.assert_array_equal(found.to_numpy(), whole[1])
+
+
 def test_integers_and_missing_columns(small_model, landmark, genes):
     counts = pd.DataFrame(np.exp2(landmark).astype(int), [f"s{row}" for row in range(9)], genes)[:2]
     with pytest.warns(UserWarning, match="2 of 2 profiles lack landmarks") as told:
