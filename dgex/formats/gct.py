@@ -68,7 +68,7 @@ def open_gct(path: Path) -> Iterator[Expression]:
     yield Expression(
         plain_ids(row_id),
         plain_ids(names[fields:]),
-        value_blocks(path, first[0], fields, samples, rows, behind=padding),
+        value_blocks(path, first[0], fields, samples, rows),
         _metadata(zip(names[1 + ids : fields], map(metadata_column, row_columns), strict=True)),
         _metadata(sample_columns),
         f"GCT {version[1:]}",

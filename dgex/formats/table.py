@@ -69,13 +69,12 @@ def open_table(path: Path) -> Iterator[Expression]:
     with closing(read(path)) as lines:
         layout = _layout(path, separator, _first_lines(lines))
     width, start, stop = len(layout.names), layout.values.start, layout.values.stop
-    behind = width - stop + layout.padding
     numbers, body = [], []
     with closing(read(path)) as lines:
         for number, line in dropwhile(lambda line: line[0] < layout.first, lines):
             fields = leading_fields(path, number, line, start, width, layout.padding)
             numbers.append(number)
-            body.append([*fields, *line.rsplit("\t", behind)[1:][: width - stop]])
+            body.append(fields + line.split("\t")[stop:width] if stop < width else fields)
     aside = {numbers[row] for row in annotated([fields[0] for fields in body])}
     rows = [fields for number, fields in zip(numbers, body, strict=True) if number not in aside]
     if not rows:
@@ -85,7 +84,7 @@ def open_table(path: Path) -> Iterator[Expression]:
     yield Expression(
         plain_ids(row_id),
         layout.names[layout.values],
-        value_blocks(path, layout.first, start, stop - start, len(rows), read, behind, aside),
+        value_blocks(path, layout.first, start, stop - start, len(rows), read, aside),
         dict(zip(column_names(beside, ()), map(metadata_column, columns), strict=True)),
         _lines_aside(read(path), aside, layout.values),
         "table",
@@ -203,7 +202,7 @@ def _layout(path: Path, separator: str, lines: list[tuple[int, str]]) -> Layout:
     if start == len(left[0]):
         raise DgexError(f"{path}: holds text, such as {left[0][-1][:40]!r}, and no column of numbers")
     last = min(MOST_FIELDS, width - start - 1)
-    right = [line.rsplit("\t", last + padding)[1:][:last] for _, line in below]
+    right = [line.split("\t")[width - last : width] for _, line in below]
     stop = width - _count_metadata(names[::-1], [*zip(*right, strict=True)][::-1])
     first = below[0][0]
     if not names_index(names[0]):

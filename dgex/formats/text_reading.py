@@ -85,7 +85,6 @@ def value_blocks(
     samples: int,
     rows: int,
     read: Callable[[Path], Lines] = read_lines,
-    behind: int = 0,
     aside: Collection[int] = (),
 ) -> Callable[[int], Iterator[Block]]:
     """The ``blocks`` of an ``Expression`` whose ``rows`` begin at line ``first``, after ``fields`` other fields.
@@ -94,7 +93,6 @@ def value_blocks(
 
     Args:
       read: gives the file's lines, with their fields separated by tabs.
-      behind: how many fields follow the values.
       aside: numbers of lines that are none of the rows.
 
     Raises:
@@ -107,7 +105,8 @@ def value_blocks(
             body = (line for line in lines if line[0] >= first and line[0] not in aside)
             for start in range(0, rows, group):
                 stop = min(start + group, rows)
-                yield slice(0, samples), slice(start, stop), _parse(path, islice(body, stop - start), fields, behind).T
+                columns = slice(fields, fields + samples)
+                yield slice(0, samples), slice(start, stop), _parse(path, islice(body, stop - start), columns).T
 
     return blocks
 
@@ -140,12 +139,12 @@ def _line_end(path: Path) -> str:
     return "\r" if bare else "\n"
 
 
-def _parse(path: Path, lines: Iterator[tuple[int, str]], fields: int, behind: int) -> np.ndarray:
-    """The values of some lines between so many other fields, float32 [lines, samples]."""
+def _parse(path: Path, lines: Iterator[tuple[int, str]], columns: slice) -> np.ndarray:
+    """The values in these columns of some lines, float32 [lines, samples]."""
     numbers, rows = [], []
     with np.errstate(over="ignore"):  # becomes infinite, which is refused below
         for number, line in lines:
-            rows.append(_row(path, number, line.split("\t", fields)[-1].rsplit("\t", behind)[0]))
+            rows.append(_row(path, number, line.split("\t", columns.stop)[columns]))
             numbers.append(number)
     values = np.array(rows)
     if np.isinf(values).any():
@@ -154,10 +153,9 @@ def _parse(path: Path, lines: Iterator[tuple[int, str]], fields: int, behind: in
     return values
 
 
-def _row(path: Path, number: int, line: str) -> np.ndarray:
+def _row(path: Path, number: int, fields: list[str]) -> np.ndarray:
     """The values of a line, NaN where not measured."""
-    fields = line.split("\t")
-    if not _only_python(line):
+    if not _only_python("".join(fields)):
         try:
             return np.array(fields, np.float32)
         except ValueError:
