@@ -1,7 +1,8 @@
 """Signals end every command alike: with exit status 128 + N, soon, and with nothing half-written.
 
-The campaign (``pytest -m slow -s tests/dgex/test_signals.py``) sends 25 signals at random moments to each of eight
-commands, from the end of Python's start on (some come before), and prints a line on each command.
+The campaigns (``pytest -m slow -s tests/dgex/test_signals.py``) send 25 signals at random moments to each of eight
+commands, from the end of Python's start on (some come before), and kill each of five 10 times before it may come to its
+end; they print a line on each command.
 """
 
 import os
@@ -20,6 +21,7 @@ from dgex.signals import GRACE
 ROOT = Path(__file__).parents[2]
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 SIGNALS_PER_COMMAND = 25
+KILLS_PER_COMMAND = 10
 SLACK = 5.0  # seconds that a busy machine may take longer
 LONGEST = 12.0  # seconds into a command in which signals come
 
@@ -220,3 +222,46 @@ def test_signals_at_any_moment(files, tmp_path, name):
             print(faults[-1], flush=True)
     print(f"\n{name}: {sent} signals after {begin:.1f} to {end:.1f} s, {dict(ends)}; slowest end {slowest:.2f} s")
     assert not faults
+
+
+KILLED = {name: COMMANDS[name] for name in ("predict", "prepare", "folds")} | {
+    "train": "dgex train {0}/prepared.h5 --epochs 60 --resume -o model",
+    "compare": "experiments.compare --data {0}/prepared.h5 --seeds 1 --epochs 8 --resume -o results",
+}
+
+
+def contents_of(folder):
+    """The bytes of all files but those that tell how long something took."""
+    paths = [path for path in files_in(folder) if (folder / path).is_file() and path.name != "outcome.npz"]
+    return {path: (folder / path).read_bytes() for path in paths}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", KILLED)
+def test_kills_at_any_moment(files, tmp_path, name):
+    """Of what a killed process was to write there is nothing or all, and the next goes on from there, to the same."""
+    arguments = ["-m", *KILLED[name].format(files).split()]
+    outputs, draw = [tmp_path / run for run in ("whole", "killed")], random.Random(name)
+    for folder in outputs:
+        folder.mkdir()
+    started = time.monotonic()
+    with start(arguments, outputs[0]) as process:
+        _, err = process.communicate(timeout=300)
+    took = min(time.monotonic() - started, LONGEST)
+    assert process.returncode == 0, err
+    whole = contents_of(outputs[0])
+
+    kills = 0
+    while kills < KILLS_PER_COMMAND:
+        with start(arguments, outputs[1]) as process:
+            time.sleep(draw.uniform(0.3, 1) * took)
+            kills += process.poll() is None
+            process.kill()
+            process.communicate()
+        for path, content in contents_of(outputs[1]).items():
+            assert path not in whole or path.name == "log.csv" or content == whole[path], path
+    with start(arguments, outputs[1]) as process:
+        _, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    print(f"\n{name}: {kills} kills within {took:.1f} s; {len(whole)} files as of a run that was not killed")
+    assert contents_of(outputs[1]) == whole
