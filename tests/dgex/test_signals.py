@@ -1,7 +1,8 @@
 """Signals end every command alike: with exit status 128 + N, soon, and with nothing half-written.
 
-The campaign (``pytest -m slow -s tests/dgex/test_signals.py``) sends 25 signals at random moments to each of eight
-commands, from the end of Python's start on (some come before), and prints a line on each command.
+The campaigns (``pytest -m slow -s tests/dgex/test_signals.py``) send 25 signals at random moments to each of eight
+commands, from the end of Python's start on (some come before), and kill each of five 10 times before it may come to its
+end; they print a line on each command.
 """
 
 import os
@@ -20,22 +21,27 @@ from dgex.signals import GRACE
 ROOT = Path(__file__).parents[2]
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 SIGNALS_PER_COMMAND = 25
+KILLS_PER_COMMAND = 10
 SLACK = 5.0  # seconds that a busy machine may take longer
 LONGEST = 12.0  # seconds into a command in which signals come
 
 
-def start(arguments, folder, **options):
-    """A process in which no signal is ignored, as it would be if these tests ran in a shell's background."""
+def start(arguments, folder, ignored=()):
+    """A process that ignores these signals and no other that stops it, whatever this process was started to ignore.
 
-    def heed():
-        for number in STOPPING:
-            signal.signal(number, signal.SIG_DFL)
-
+    It inherits that from this process, and not by a ``preexec_fn``, which would have to fork: JAX warns of forks once
+    it has been used in this process, by tests before these.
+    """
     environment = os.environ | {"PYTHONPATH": str(ROOT), "JAX_NUM_CPU_DEVICES": "1"}
-    return subprocess.Popen(
-        [sys.executable, *map(str, arguments)], cwd=folder, env=environment, stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE, text=True, **{"preexec_fn": heed, **options},
-    )  # fmt: skip
+    before = {number: signal.signal(number, [signal.SIG_DFL, signal.SIG_IGN][number in ignored]) for number in STOPPING}
+    try:
+        return subprocess.Popen(
+            [sys.executable, *map(str, arguments)], cwd=folder, env=environment, stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 PROGRAM = """
@@ -123,9 +129,7 @@ def test_what_is_half_written_goes(tmp_path):
 
 
 def test_what_nohup_ignores_stays_ignored(tmp_path):
-    with start(
-        ["-c", PROGRAM, "ready"], tmp_path, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    ) as process:
+    with start(["-c", PROGRAM, "ready"], tmp_path, ignored=[signal.SIGHUP]) as process:
         assert process.stdout.readline() == "ready\n"
         process.send_signal(signal.SIGHUP)
         time.sleep(0.3)
@@ -163,6 +167,10 @@ COMMANDS = {
 }
 
 
+def files_in(folder):
+    return sorted(path.relative_to(folder) for path in folder.rglob("*"))
+
+
 def seconds_of(arguments, folder):
     """How long a command takes, and ``LONGEST`` at most."""
     started = time.monotonic()
@@ -180,7 +188,7 @@ def test_signals_at_any_moment(files, tmp_path, name):
     arguments = ["-m", *COMMANDS[name].format(files).split()]
     draw = random.Random(name)
     begin, end = (seconds_of(arguments, tmp_path) for arguments in ([*arguments[:2], "--help"], arguments))
-    end = max(end, begin + 0.5)
+    end, whole = max(end, begin + 0.5), files_in(tmp_path)
 
     ends, slowest, sent, faults = Counter(), 0.0, 0, []
     while sent < SIGNALS_PER_COMMAND:
@@ -197,13 +205,13 @@ def test_signals_at_any_moment(files, tmp_path, name):
         status = process.returncode
         if late:
             ends["ended before"] += 1
-            right = status == 0
+            right = status == 0 and files_in(folder) == whole
         elif status == -number:  # before the command began; a shell makes 128 + N of it
             ends["in Python's start"] += 1
             right = True
-        elif status == 0 and took < 0.2:  # its work was done, and the interpreter had let go of the handlers
+        elif status == 0:  # the system was taking the process away, and gives it no signal any more
             ends["as it ended"] += 1
-            right = True
+            right = took < 0.2 and files_in(folder) == whole
         else:
             ends[str(status)] += 1
             right = status == 128 + number and len(err.splitlines()) <= 1
@@ -214,3 +222,46 @@ def test_signals_at_any_moment(files, tmp_path, name):
             print(faults[-1], flush=True)
     print(f"\n{name}: {sent} signals after {begin:.1f} to {end:.1f} s, {dict(ends)}; slowest end {slowest:.2f} s")
     assert not faults
+
+
+KILLED = {name: COMMANDS[name] for name in ("predict", "prepare", "folds")} | {
+    "train": "dgex train {0}/prepared.h5 --epochs 60 --resume -o model",
+    "compare": "experiments.compare --data {0}/prepared.h5 --seeds 1 --epochs 8 --resume -o results",
+}
+
+
+def contents_of(folder):
+    """The bytes of all files but those that tell how long something took."""
+    paths = [path for path in files_in(folder) if (folder / path).is_file() and path.name != "outcome.npz"]
+    return {path: (folder / path).read_bytes() for path in paths}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", KILLED)
+def test_kills_at_any_moment(files, tmp_path, name):
+    """Of what a killed process was to write there is nothing or all, and the next goes on from there, to the same."""
+    arguments = ["-m", *KILLED[name].format(files).split()]
+    outputs, draw = [tmp_path / run for run in ("whole", "killed")], random.Random(name)
+    for folder in outputs:
+        folder.mkdir()
+    started = time.monotonic()
+    with start(arguments, outputs[0]) as process:
+        _, err = process.communicate(timeout=300)
+    took = min(time.monotonic() - started, LONGEST)
+    assert process.returncode == 0, err
+    whole = contents_of(outputs[0])
+
+    kills = 0
+    while kills < KILLS_PER_COMMAND:
+        with start(arguments, outputs[1]) as process:
+            time.sleep(draw.uniform(0.3, 1) * took)
+            kills += process.poll() is None
+            process.kill()
+            process.communicate()
+        for path, content in contents_of(outputs[1]).items():
+            assert path not in whole or path.name == "log.csv" or content == whole[path], path
+    with start(arguments, outputs[1]) as process:
+        _, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    print(f"\n{name}: {kills} kills within {took:.1f} s; {len(whole)} files as of a run that was not killed")
+    assert contents_of(outputs[1]) == whole

@@ -30,6 +30,23 @@ def table(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("ending", "lines"),
+    [
+        ("csv", ["id,s1,s2,symbol", "g1,1.5,2,A,,", "g2,NA,-3,B", "g3,3,4,C,,"]),
+        ("gct", ["#1.3", "3\t2\t1\t0", "id\tsymbol\ts1\ts2", "g1\tA\t1.5\t2\t\t", "g2\tB\tNA\t-3", "g3\tC\t3\t4\t\t"]),
+    ],
+)
+def test_a_full_line_among_some_filled_up_with_empty_fields(tmp_path, ending, lines):
+    """A block is a line here, in which a value too few could be broadcast to others."""
+    path = tmp_path / f"some.{ending}"
+    path.write_text("\n".join(lines))
+    with open_expression(path) as expression:
+        blocks = [values[:, 0].tolist() for _, _, values in expression.blocks(1)]
+        assert expression.row_metadata["symbol"].tolist() == ["A", "B", "C"]
+    np.testing.assert_array_equal(blocks, [[1.5, 2], [NAN, -3], [3, 4]])
+
+
+@pytest.mark.parametrize(
     "text",
     [
         CSV,
