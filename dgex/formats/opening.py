@@ -28,7 +28,7 @@ READ = (
     "read are GCTX, GCT 1.2 and 1.3, CSV, TSV, GEO series matrices, GEUVADIS tables, h5ad and pandas HDF5, plain or "
     "gzipped, and Parquet"
 )
-NO_TEXT = re.compile(rb"[\0-\x08\x0e-\x1f\x7f]")
+NO_TEXT = re.compile(rb"[\0-\x08\x0e-\x1a\x1c-\x1f\x7f]")  # escape sequences may stand in names
 
 
 @contextmanager

@@ -147,6 +147,12 @@ def test_lines_of_annotation_are_metadata_of_the_samples(table):
     assert found.sample_metadata["Chr"].tolist() == ["X;X", "7"]
 
 
+def test_an_escape_sequence_in_a_name_is_no_other_format(tmp_path):
+    (tmp_path / "some.csv").write_text("id,\x1b[31ms1\x1b[0m,s2\ng1,1.5,2\n")
+    with open_expression(tmp_path / "some.csv") as found:
+        assert found.sample_id == ("\x1b[31ms1\x1b[0m", "s2")
+
+
 def test_a_tab_within_a_quoted_field_is_a_space(table):
     found, _ = table('id,title,s1\na,"one\ttwo",1\nb\tc,three\tfour,2\n')
     assert found.row_metadata["title"].tolist() == ["one two", "three four"] and found.row_id == ("a", "b c")
