@@ -151,6 +151,18 @@ def test_some_mutated_files(valid, tmp_path, kind):
     assert not wrong and counts.total() == 200
 
 
+@pytest.fixture
+def models(valid, model_files, tmp_path) -> Path:
+    """A folder of one model directory, where ``valid`` does not skip."""
+    shutil.copytree(model_files / "model", tmp_path / "models" / "model")
+    return tmp_path / "models"
+
+
+def test_some_model_directories(models, tmp_path):
+    counts, wrong = fuzz("model", models, tmp_path, range(500, 540))
+    assert not wrong and counts.total() == 40
+
+
 @pytest.mark.slow
 def test_twelve_thousand_damaged_files(valid, tmp_path, report):
     counts, wrong = fuzz("bytes", valid, tmp_path, range(1000, 13000))
@@ -171,9 +183,7 @@ def test_eight_thousand_files_of_another_structure(valid, tmp_path, report):
 
 
 @pytest.mark.slow
-def test_five_hundred_model_directories(model_files, valid, tmp_path, report):
-    (tmp_path / "models").mkdir()
-    shutil.copytree(model_files / "model", tmp_path / "models" / "model")
-    counts, wrong = fuzz("model", tmp_path / "models", tmp_path, range(500))
+def test_five_hundred_model_directories(models, tmp_path, report):
+    counts, wrong = fuzz("model", models, tmp_path, range(500))
     report(counts, wrong)
     assert not wrong
