@@ -236,7 +236,7 @@ WHOLE = gzip.decompress(FILES["GSE7"])
 def test_what_is_not_the_series_matrix_is_not_kept(command, mirror, refused, tmp_path, content, said):
     """Valid gzip of something else."""
     url = "/GSEnnn/GSE7/matrix/GSE7_series_matrix.txt.gz"
-    mirror.files = {url: gzip.compress(content)}
+    mirror.files = {url: gzip.compress(content, mtime=0)}
     line = refused(lambda: command("GSE7", {}, "--mirror", mirror.url))
     assert f"{mirror.url}{url}" in line and said in line and ".part" not in line
     assert list((tmp_path / "cache").iterdir()) == []
@@ -319,7 +319,7 @@ NEIGHBOUR = matrix("GSE8", "GPL96", LOG2, LOG2_ROWS, ["GSM80", "GSM81", "GSM73",
         ("GSE7", "GSE7", matrix("GSE7", "GPL96", LOG2[:0], []), "is an empty study"),
         ("GSE7", "GSE7", FILES["GSE7"][:-9], "is damaged or no gzip file .*; delete it"),
         ("GSE7", "GSE7", b"<html>Not found</html>", "is a web page, not data; delete it"),
-        ("GSE7", "GSE7", gzip.compress(b"<!DOCTYPE html><html>Not found</html>\n"), "is a web page"),
+        ("GSE7", "GSE7", gzip.compress(b"<!DOCTYPE html><html>Not found</html>\n", mtime=0), "is a web page"),
         (f"GSE7 sha256:{'0' * 64}", "GSE7", FILES["GSE7"], "has SHA-256 .*, not 0000"),
     ],
 )

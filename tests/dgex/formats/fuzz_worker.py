@@ -240,7 +240,9 @@ def restructure_text(dice: random.Random, path: Path) -> None:
     mark, end = dice.choice([mark] * 8 + ["\t", ",", ";", " "]), dice.choice(["\n"] * 6 + ["\r\n", "\r", "\n\n"])
     content = end.join(mark.join(line) for line in lines).encode(dice.choice(["utf-8"] * 6 + ["utf-16", "utf-8-sig"]))
     if packed:
-        content = gzip.compress(content, 1) + dice.choice([b""] * 6 + [b"\0" * 9, b"x", gzip.compress(b"a\tb\n")])
+        content = gzip.compress(content, 1, mtime=0) + dice.choice(
+            [b""] * 6 + [b"\0" * 9, b"x", gzip.compress(b"a\tb\n", mtime=0)]
+        )
     path.write_bytes(content)
 
 
@@ -362,7 +364,7 @@ def damage(dice: random.Random, path: Path) -> None:
         else:
             content[at : at + 4] = dice.choice([b"\xff" * 4, b"\0" * 4, b"\0\0\0\x7f", b"1e99"])
         content = content or bytearray(b"\n")
-    path.write_bytes(gzip.compress(content, 1) if packed else bytes(content))
+    path.write_bytes(gzip.compress(content, 1, mtime=0) if packed else bytes(content))
 
 
 def restructure(dice: random.Random, path: Path) -> None:
@@ -371,7 +373,7 @@ def restructure(dice: random.Random, path: Path) -> None:
     if start.startswith(b"\x1f\x8b") and gzip.decompress(path.read_bytes()).startswith(b"\x89HDF"):
         path.write_bytes(gzip.decompress(path.read_bytes()))
         restructure_hdf5(dice, path)
-        path.write_bytes(gzip.compress(path.read_bytes(), 1))
+        path.write_bytes(gzip.compress(path.read_bytes(), 1, mtime=0))
     elif start.startswith(b"\x89HDF"):
         restructure_hdf5(dice, path)
     elif start.startswith(b"PAR1"):

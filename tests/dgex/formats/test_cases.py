@@ -43,12 +43,14 @@ def turned(rows: Rows) -> Rows:
 
 FORMS = {
     "as it is": None,
-    "CSV, packed": lambda rows: gzip.compress(packed(rows, ",")),
+    "CSV, packed": lambda rows: gzip.compress(packed(rows, ","), mtime=0),
     "TSV of Windows": lambda rows: packed(rows, "\t", "\r\n"),
     "quoted": lambda rows: packed(rows, ",", quoting=csv.QUOTE_ALL),
     "old Macintosh": lambda rows: packed(rows, "\t", "\r"),
     "turned": lambda rows: packed(turned(rows), ","),
-    "turned, quoted, of Windows, packed": lambda rows: gzip.compress(packed(turned(rows), "\t", "\r\n", csv.QUOTE_ALL)),
+    "turned, quoted, of Windows, packed": lambda rows: gzip.compress(
+        packed(turned(rows), "\t", "\r\n", csv.QUOTE_ALL), mtime=0
+    ),
 }
 # What is in each case, as a plain table: here those that do not equal clean_symbol.csv, from their own cells.
 OTHERS = {

@@ -67,7 +67,7 @@ def test_the_content_decides(tmp_path, write, kind, packed):
     path = tmp_path / "some.file"
     write(path)
     if packed:
-        path.write_bytes(gzip.compress(path.read_bytes()))
+        path.write_bytes(gzip.compress(path.read_bytes(), mtime=0))
     with open_expression(path) as found:
         assert found.kind == kind
         assert found.row_id == ("a", "b", "c") and found.sample_id == ("s1", "s2")
@@ -84,7 +84,7 @@ def temporary(tmp_path, monkeypatch):
 
 def packed(path, write=gctx):
     write(path)
-    path.write_bytes(gzip.compress(path.read_bytes()))
+    path.write_bytes(gzip.compress(path.read_bytes(), mtime=0))
     return path
 
 
@@ -152,7 +152,7 @@ def test_parquet_is_known_by_its_content(parquet):
 def test_gct_text_under_a_gctx_name_is_refused(shared, tmp_path, refused):
     path = shared / "data" / "gct" / "test_l1000.gctx"
     assert f"{path}: is GCT text under the name of a GCTX file; rename it to .gct" in refused(lambda: load(path))
-    (tmp_path / "some.GCTX.gz").write_bytes(gzip.compress(GCT_3.encode()))
+    (tmp_path / "some.GCTX.gz").write_bytes(gzip.compress(GCT_3.encode(), mtime=0))
     assert "rename it to .gct" in refused(lambda: load(tmp_path / "some.GCTX.gz"))
 
 

@@ -151,7 +151,10 @@ def frame(columns):
         (pandas_note(b"{"), "is truncated or damaged"),
         (pandas_note(b'{"index_columns": 3}'), "is truncated or damaged"),
         (lambda path: path.write_bytes(b"PAR1 and then nothing"), "is truncated or damaged"),
-        (lambda path: path.write_bytes(gzip.compress(b"PAR1")), "is gzipped, which Parquet need not be; unpack it"),
+        (
+            lambda path: path.write_bytes(gzip.compress(b"PAR1", mtime=0)),
+            "is gzipped, which Parquet need not be; unpack it",
+        ),
     ],
 )
 def test_wrong_files_are_refused(path, refused, write, complaint):

@@ -42,7 +42,7 @@ def test_blocks_are_the_cells_one_by_one(rows, most, packed):
     samples = len(rows[0])
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "some.txt"
-        path.write_bytes(gzip.compress(text.encode()) if packed else text.encode())
+        path.write_bytes(gzip.compress(text.encode(), mtime=0) if packed else text.encode())
         found = np.full((samples, len(rows)), -1, np.float32)
         for top, left, values in value_blocks(path, 3, 1, samples, len(rows))(most):
             assert top == slice(0, samples) and values.dtype == np.float32
@@ -138,6 +138,6 @@ def test_metadata_columns_get_the_narrowest_type(entries, expected):
 @pytest.mark.parametrize("line", ["\n", "a\t1\n"])
 def test_lines_without_end(tmp_path, refused, monkeypatch, line):
     path = tmp_path / "some.tsv.gz"
-    path.write_bytes(gzip.compress(("id\ts\n" + line * 2**12).encode()))
+    path.write_bytes(gzip.compress(("id\ts\n" + line * 2**12).encode(), mtime=0))
     monkeypatch.setattr("dgex.formats.text_reading.MOST_LINES", 2**12)
     assert f"{path}: has more than 4,096 lines" in refused(lambda: list(read_lines(path)))
