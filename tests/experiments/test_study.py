@@ -11,7 +11,6 @@ from unittest.mock import Mock
 import h5py
 import pytest
 
-import dgex
 from dgex.files.run_directory import claim
 from experiments import study
 from experiments.questions import ablation, activations, growth, platforms
@@ -173,7 +172,7 @@ def test_a_folder_of_another_study(
     claim(output / "study.json", study.identity(sources, study.FULL), False)
     change(data)
     if change is another_version:
-        monkeypatch.setattr(dgex, "__version__", "0.0")
+        monkeypatch.setattr(study, "__version__", "0.0")
     said = refused(lambda: study.app(["--data", str(data), "-o", str(output), "--resume"]))
     assert f"{output}: holds another run, which differs in: {differs};" in said and not calls
 
