@@ -1,0 +1,3 @@
+from dgex.signals import end_imports_on_interrupt
+
+end_imports_on_interrupt()

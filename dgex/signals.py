@@ -54,6 +54,17 @@ def stoppable(work: Callable[[], object]) -> None:
     work()
 
 
+def end_imports_on_interrupt() -> None:
+    """Lets SIGINT end a program that still imports its modules, as SIGTERM does; for ``__init__`` of a package.
+
+    Python would raise KeyboardInterrupt, which is lost in JAX's callback for garbage collection, so that the program
+    goes on. Nothing changes where the package is imported by another program: only while Python looks for the module of
+    ``python -m`` is ``sys.argv[0]`` "-m".
+    """
+    if sys.argv[:1] == ["-m"] and signal.getsignal(signal.SIGINT) == signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def _end(number: int) -> NoReturn:
     """Removes unfinished files, and ends the process with the exit status of the signal."""
     remove_partials()

@@ -128,6 +128,17 @@ def test_what_is_half_written_goes(tmp_path):
     assert run_program("half_written", tmp_path) == ("ready\n", "", 143)
 
 
+@pytest.mark.parametrize("module", ["experiments.compare", "experiments.study", "benchmarks.predict"])
+def test_an_interrupt_during_the_imports_is_not_lost(tmp_path, module):
+    """As KeyboardInterrupt would be in JAX's callback for garbage collection."""
+    with start(["-X", "importtime", "-m", module, "--help"], tmp_path) as process:
+        while not process.stderr.readline().endswith(" jax._src.lib\n"):
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=20)
+    assert (process.returncode, out) == (-signal.SIGINT, "") and "KeyboardInterrupt" not in err
+
+
 def test_what_nohup_ignores_stays_ignored(tmp_path):
     with start(["-c", PROGRAM, "ready"], tmp_path, ignored=[signal.SIGHUP]) as process:
         assert process.stdout.readline() == "ready\n"
