@@ -33,8 +33,8 @@ def reading(path: Path) -> Iterator[None]:
         yield
     except MemoryError as error:
         raise DgexError(f"{path}: needs more memory than there is ({error}); check how it was made") from error
-    except (OSError, EOFError, RuntimeError, KeyError, TypeError, ValueError, zlib.error) as error:
-        # h5py raises runtime, key, type and value errors on damaged members, links and types.
+    except (OSError, EOFError, RuntimeError, KeyError, TypeError, ValueError, OverflowError, zlib.error) as error:
+        # h5py raises runtime, key, type and value errors on damaged members, links and types, overflows on addresses.
         if isinstance(error, OSError) and error.strerror:
             raise DgexError(f"{path}: cannot be read ({error.strerror}); check the name and its rights") from error
         reason = str(*error.args[:1]).partition("\n")[0]  # str(KeyError) would have quotes around it

@@ -148,6 +148,18 @@ def test_other_files_are_not_read(valid, tmp_path, refused, kind, trick, said):
         assert said.format("/" + name) in refused(lambda: read(tmp_path / "packed"))
 
 
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+def test_an_address_of_64_bits_is_damage(tmp_path, refused, pack):
+    """One flipped bit in an address that is all ones where there is nothing: h5py overflows on it in a gzipped file."""
+    path = tmp_path / "some.gctx"
+    write_expression(path, in_memory(np.ones((1, 2), "f4"), ["a", "b"], ["s"]))
+    content = bytearray(path.read_bytes())
+    assert content[8] == 0 and content[48:56] == b"\xff" * 8  # of the driver's information, in a superblock 0
+    content[52] ^= 1
+    path.write_bytes(pack(content))
+    assert "is truncated or damaged" in refused(lambda: open_table(path))
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
     ("shape", "dtype", "said"),
