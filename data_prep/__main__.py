@@ -188,6 +188,7 @@ def folds_command(
         ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Seed of the random splits.")] = 0,
+    layer: Layer = None,
     memory: Memory = RESOURCES.memory,
     workers: Workers = RESOURCES.workers,
 ) -> None:
@@ -196,7 +197,7 @@ def folds_command(
     If it is stopped and started again, it keeps the files that are already complete.
     """
     resources = Resources(memory, workers)
-    for written in folds.prepare_folds(source, genes, output, number, tuple(cohorts or ()), seed, resources):
+    for written in folds.prepare_folds(source, genes, output, number, tuple(cohorts or ()), seed, resources, layer):
         say(written)
 
 

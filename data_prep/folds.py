@@ -117,6 +117,7 @@ def prepare_folds(
     cohorts: tuple[Path, ...] = (),
     seed: int = 0,
     resources: Resources | None = None,
+    layer: str | None = None,
 ) -> Iterator[Written]:
     """Writes the leave-studies-out folds, a split by sample and the mapped cohorts to ``folder``, one after the other.
 
@@ -132,6 +133,7 @@ def prepare_folds(
       cohorts: expression tables to map onto each of the other files.
       seed: of all splits, so that every study is in the test split of one fold.
       resources: memory and cores to use.
+      layer: of an h5ad source, the layer to read instead of X; cohorts are read as they are.
 
     Yields:
       Each file as soon as it is complete, in the order of ``files_of``.
@@ -141,7 +143,7 @@ def prepare_folds(
         that is none of these, or differs from what would be written. Faults in the content of a cohort, or too few
         genes in a later fold, are noticed only after earlier files are written; those files are valid and stay.
     """
-    files = files_of(source, genes, folder, folds, cohorts, seed)
+    files = files_of(source, genes, folder, folds, cohorts, seed, layer)
     check_writable(files[0].output)  # prepare checks this too, but here it comes before the checksums, which take long
     if unexpected := sorted(set(folder.glob("*.h5")) - {file.output for file in files}):
         raise DgexError(
@@ -155,7 +157,13 @@ def prepare_folds(
 
 
 def files_of(
-    source: Path, genes: Path, folder: Path, folds: int, cohorts: tuple[Path, ...], seed: int
+    source: Path,
+    genes: Path,
+    folder: Path,
+    folds: int,
+    cohorts: tuple[Path, ...],
+    seed: int,
+    layer: str | None = None,
 ) -> list[SplitFile | CohortFile]:
     """Lists the files that ``prepare_folds`` writes, in that order.
 
@@ -166,6 +174,7 @@ def files_of(
       folds: how many folds of studies.
       cohorts: expression tables to map onto each of the other files.
       seed: of all splits.
+      layer: of an h5ad source, the layer to read instead of X.
 
     Raises:
       DgexError: there are fewer than three folds, or two cohorts have one name.
@@ -181,7 +190,7 @@ def files_of(
         raise DgexError(f"{repeated}: two cohorts have this name, and so would their prepared files; rename one")
     files: list[SplitFile | CohortFile] = []
     for split, split_settings in settings.items():
-        prepared = SplitFile(folder / f"{split}.h5", source, genes, split_settings)
+        prepared = SplitFile(folder / f"{split}.h5", source, genes, split_settings, layer)
         mapped = (
             CohortFile(folder / f"{split}.{name}.h5", cohort, prepared.output)
             for name, cohort in zip(names, cohorts, strict=True)

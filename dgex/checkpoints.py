@@ -128,9 +128,13 @@ def _latest_first(directory: Path) -> list[Path]:
 
 def _remove_unsealed(directory: Path) -> None:
     """Removes the checkpoints without digests: the process was killed before it had finished them."""
-    for folder in _latest_first(directory):
-        if not (folder / SUMS).exists():
-            shutil.rmtree(folder)
+    unsealed = [folder for folder in _latest_first(directory) if not (folder / SUMS).exists()]
+    for folder in unsealed:
+        shutil.rmtree(folder)
+    if unsealed and not _latest_first(directory):
+        from dgex.console import warn  # here, because it imports typer, which training does without
+
+        warn(f"{unsealed[0]}: has no {SUMS}, so it was not finished; training begins anew")
 
 
 def _remove_damaged(directory: Path) -> None:

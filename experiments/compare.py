@@ -86,6 +86,10 @@ def main(
             help="Folder of the original example's four HDF5 files, instead of --data; protocol and seed are its own.",
         ),
     ] = None,
+    shared_dropout_mask: Annotated[
+        bool,
+        typer.Option("--shared-dropout-mask", help="Drop the same units in both hidden layers, as that example does."),
+    ] = False,
     protocol: Annotated[str, typer.Option(help=f"How to train: {', '.join(PROTOCOLS)}.")] = "quick",
     seeds: Annotated[int, typer.Option(min=1, help="Seeds of every network; intervals need three.")] = 3,
     epochs: Epochs = None,
@@ -99,12 +103,17 @@ def main(
     """Compares tanh, sigmoid and TAAF networks, and ends with a table and a report."""
     if (data is None) == (authors is None):
         raise DgexError("give either --data or --authors-example")
+    if shared_dropout_mask and authors is None:
+        raise DgexError("--shared-dropout-mask belongs to --authors-example; leave it out")
     need("matplotlib", "jinja2", extra="plots", what="the report")
     over = parallel.devices(devices)
     if tensorboard:
         need("tensorboardX", extra="tensorboard", what="--tensorboard")
     if authors is not None:
-        authors_example.run(authors, output, over, epochs, matmul_precision, resume=resume, tensorboard=tensorboard)
+        authors_example.run(
+            authors, output, over, epochs, matmul_precision,
+            resume=resume, tensorboard=tensorboard, shared_dropout_mask=shared_dropout_mask,
+        )  # fmt: skip
         return
     assert data is not None
     source = single_source(data)

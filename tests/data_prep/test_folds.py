@@ -18,6 +18,8 @@ from dgex.data.genes import Genes, write_gene_table
 from dgex.errors import DgexError
 from dgex.formats.expression import in_memory
 from dgex.formats.gctx import open_gctx, write_gctx
+from dgex.formats.h5ad import to_anndata
+from dgex.formats.opening import open_expression
 
 LANDMARK = Genes(("ENSG0", "ENSG1", "ENSG2"), ("A", "B", "C"), ("p0", "p1", "p2"))
 TARGET = Genes(("ENSG1", "ENSG4", "ENSG5"), ("B", "D", "E"), ("p3", "p4,p5", "p6"))
@@ -95,6 +97,20 @@ def test_every_file_is_what_its_command_makes_alone(folder, whole, capsys, monke
         assert (python, package) == ("python", "data_prep")
         app([*arguments, "-o", name])
         assert Path(name).read_bytes() == (whole / name).read_bytes()
+
+
+def test_a_layer_of_the_source_can_be_taken(folder, whole, refused):
+    """The folds hold the values that they hold where the layer is the source's matrix."""
+    with open_expression(Path("arrays.gctx")) as table:
+        adata = to_anndata(table)
+    adata.layers["log"], adata.X = adata.X, None
+    adata.write_h5ad("arrays.h5ad")
+    assert "(--layer NAME)" in refused(run_folds(source="arrays.h5ad"))
+    run_folds("--layer", "log", source="arrays.h5ad")()
+    for name in PREPARED:
+        ours, expected = read_dataset(folder / "study" / name), read_dataset(whole / name)
+        np.testing.assert_array_equal(ours.target, expected.target)
+        assert " --layer log " in ours.provenance["command"]
 
 
 def test_provenance_names_the_part_of_each_file(whole):

@@ -16,7 +16,7 @@ from dgex.data.normalization import unstandardize
 from dgex.errors import DgexError
 from dgex.model.directory import load_model
 from dgex.networks import forward
-from experiments import authors_example
+from experiments import authors_example, compare
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +56,19 @@ def test_table_of_the_original_readme(done: Path) -> None:
     assert results["networks"]["taaf_output"]["hidden"] == [300, 300]
     assert results["protocol"]["optimizer"] == "keras_nadam"
     assert "Does the example" in (done / "report.html").read_text()
+
+
+def test_one_dropout_mask_for_both_layers(folder: Path, done: Path, tmp_path: Path) -> None:
+    arguments = ["--authors-example", folder, "--shared-dropout-mask", "--epochs", 1, "--devices", 1, "-o", tmp_path]
+    compare.app([str(argument) for argument in arguments])
+    shared, independent = (json.loads((path / "results.json").read_text()) for path in (tmp_path, done))
+    assert {network["dropout_mask"] for network in shared["networks"].values()} == {"network"}
+    assert {network["dropout_mask"] for network in independent["networks"].values()} == {"layer"}
+
+
+def test_sharing_the_mask_needs_the_example(refused, tmp_path: Path) -> None:
+    arguments = ["--data", str(tmp_path / "absent.h5"), "--shared-dropout-mask", "-o", str(tmp_path)]
+    assert "--shared-dropout-mask belongs to --authors-example" in refused(lambda: compare.app(arguments))
 
 
 def test_says_that_files_are_not_the_authors(done: Path, folder: Path) -> None:
