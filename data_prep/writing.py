@@ -17,6 +17,7 @@ from dgex.data.dataset import SPLITS, Missing, Reference, sha256_of
 from dgex.data.dataset_writing import Writer, create_dataset
 from dgex.data.genes import Genes, overlap
 from dgex.data.normalization import Moments, QuantileSum, Scaler, Ties, to_quantiles
+from dgex.data.platforms import Platforms
 from dgex.formats.missing_values import tally
 from dgex.version import __version__
 
@@ -109,9 +110,11 @@ def write(
         )
         genes = plan.landmark.take(plan.kept_landmarks), plan.target.take(plan.kept_targets)
         writer.finish(
-            Reference(*genes, *scalers, quantiles),
+            Reference(*genes, *scalers, quantiles, Platforms.single(landmarks, targets)),
             plan.staged.sample_id[plan.kept].tolist(),
             plan.staged.study[plan.kept].tolist(),
+            [""] * len(plan.kept),
+            np.zeros(len(plan.kept), np.uint8),
             plan.split,
             missing,
             {

@@ -36,6 +36,7 @@ from dgex.console import progress
 from dgex.data.dataset import Reference, sha256_of
 from dgex.data.genes import Genes
 from dgex.data.normalization import Scaler, fit_quantiles, fit_scaler, standardize
+from dgex.data.platforms import Platforms
 from dgex.errors import DgexError
 from dgex.files.run_directory import claim
 from dgex.formats.pandas_hdf import read_pandas_hdf
@@ -242,7 +243,9 @@ def model_of(
         Genes(tuple(genes[kind]), tuple(genes[kind]), ("",) * len(genes[kind])) for kind in ("lm", "tg")
     )
     landmark, target = fit_scaler(train.landmark), fit_scaler(train.target)
-    reference = Reference(landmark_genes, target_genes, landmark, target, fit_quantiles(train.landmark))
+    platforms = Platforms.single(len(landmark_genes), len(target_genes))
+    quantiles = fit_quantiles(train.landmark)
+    reference = Reference(landmark_genes, target_genes, landmark, target, quantiles, platforms)
     splits = {"train": train, "validation": test, "test": test}
     landmarks = {split: standardize(samples.landmark, landmark) for split, samples in splits.items()}
     targets = {split: standardize(samples.target, target) for split, samples in splits.items()}

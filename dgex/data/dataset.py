@@ -4,10 +4,14 @@
                                                                       missing value is the gene's mean of the scaler
 /missing/patterns [patterns, bytes] u1, /missing/pattern [samples] u4 which values are missing: bits set in
                                                                       ``numpy.packbits`` of landmarks and then targets
-/sample/id, /sample/study [samples]                                   strings
+/sample/id, /sample/study, /sample/project [samples]                  strings; a project holds one study or more
+/sample/platform [samples] u1                                         positions in /platform/name
 /split [samples] u1                                                   0 train, 1 validation, 2 test
 /gene/{landmark,target}/{ensembl,symbol,probes}                       strings
-/scaler/{landmark,target}/{mean,sd} f4, /quantiles [ranked] f4        log2, from the training split alone
+/scaler/{landmark,target}/{mean,sd} f4, /quantiles [ranked] f4        log2, from the training split of the reference
+                                                                      platform alone
+/platform/name [platforms]                                            strings, the reference platform first
+/platform/{landmark,target} [platforms, genes] f4                     log2 offsets: ``dgex.data.platforms``
 /preparation                                                          JSON: what was done, what was left out
 /before/study [studies] strings, /before/counts [studies, bins] u8    optional: gene values before normalisation
 attributes: schema_version, seed, command, and as JSON sources (file name: sha256), versions
@@ -16,8 +20,8 @@ A cohort that was mapped onto another prepared file has that file's genes, scale
 its ``preparation`` has the file's sha256 under ``onto``. Where ``preparation`` has a true ``legacy``, quantiles and
 scaler are fitted on all samples.
 
-Schema 2 had no ``/missing``. Such files are still read; of their missing values only those of whole genes, which their
-``preparation`` lists, are known.
+Schema 3 had no platforms and projects; its files are of one platform, "array". Schema 2 had no ``/missing`` either; of
+the missing values in its files only those of whole genes, which their ``preparation`` lists, are known. Both are read.
 """
 
 import hashlib
@@ -32,14 +36,15 @@ import h5py
 import numpy as np
 
 from dgex.data.genes import Genes, overlap
-from dgex.data.normalization import Moments, Scaler, standardize
+from dgex.data.normalization import Moments, Scaler
+from dgex.data.platforms import Platforms, standardize_by_platform
 from dgex.errors import DgexError
 from dgex.formats.content import first_bytes, reading
 from dgex.formats.expression import first_repeated
 from dgex.formats.hdf5 import SIGNATURE, dataset_at, open_hdf5
 
-SCHEMA_VERSION = 3
-READABLE = (2, SCHEMA_VERSION)
+SCHEMA_VERSION = 4
+READABLE = (2, 3, SCHEMA_VERSION)
 SPLITS = ("train", "validation", "test")
 
 # Every member's element type and axes; an axis has one length throughout the file.
@@ -50,6 +55,8 @@ MEMBERS = {
     "missing/pattern": ("u4", ("samples",)),
     "sample/id": ("str", ("samples",)),
     "sample/study": ("str", ("samples",)),
+    "sample/project": ("str", ("samples",)),
+    "sample/platform": ("u1", ("samples",)),
     "split": ("u1", ("samples",)),
     "gene/landmark/ensembl": ("str", ("landmarks",)),
     "gene/landmark/symbol": ("str", ("landmarks",)),
@@ -62,26 +69,31 @@ MEMBERS = {
     "scaler/target/mean": ("f4", ("targets",)),
     "scaler/target/sd": ("f4", ("targets",)),
     "quantiles": ("f4", ("ranked",)),
+    "platform/name": ("str", ("platforms",)),
+    "platform/landmark": ("f4", ("platforms", "landmarks")),
+    "platform/target": ("f4", ("platforms", "targets")),
     "preparation": ("str", ()),  # not an attribute: it lists samples and genes, and attributes end at 64 KiB
 }
 SINCE_3 = tuple(name for name in MEMBERS if name.startswith("missing/"))
+SINCE_4 = ("sample/project", "sample/platform", "platform/name", "platform/landmark", "platform/target")
 ATTRIBUTES = ("seed", "command", "sources", "versions")
 # Of the optional histograms of values before normalisation, in log2 units; what lies outside counts into the end bins.
 HISTOGRAM_EDGES = np.linspace(-2, 20, 221)
-REFERENCE = tuple(name for name in MEMBERS if name.startswith(("gene/", "scaler/", "quantiles")))
+REFERENCE = tuple(name for name in MEMBERS if name.startswith(("gene/", "scaler/", "quantiles", "platform/")))
 PREPARE_AGAIN = "prepare it again with `python -m data_prep prepare`"
 SAMPLES = 256  # in a block of computation
 
 
 @dataclass(frozen=True)
 class Reference:
-    """Holds the genes, scalers and quantiles of a prepared file, by which other profiles are normalised to match it."""
+    """Holds what other profiles are normalised by to match a prepared file: genes, scalers, quantiles and platforms."""
 
     landmark_genes: Genes
     target_genes: Genes
     landmark_scaler: Scaler
     target_scaler: Scaler
     quantiles: np.ndarray  # f4 [ranked], ascending
+    platforms: Platforms
 
     @property
     def overlap(self) -> np.ndarray:
@@ -123,11 +135,13 @@ class Dataset(Reference):
     target: np.ndarray  # f4 [samples, targets]
     sample_id: tuple[str, ...]  # unique
     study: tuple[str, ...]
+    project: tuple[str, ...]  # "" where unknown
+    platform: np.ndarray  # u1 [samples], positions in ``platforms.name``
     split: np.ndarray  # u1 [samples], positions in SPLITS
     provenance: dict[str, Any]  # the keys of ATTRIBUTES, and preparation
 
     def zscores(self, split: str) -> tuple[np.ndarray, np.ndarray]:
-        """Standardises the samples of one of ``SPLITS`` by the scaler of the training split.
+        """Standardises the samples of one of ``SPLITS`` by the scaler of the training split and their platforms' offsets.
 
         Args:
           split: one of ``SPLITS``.
@@ -137,9 +151,13 @@ class Dataset(Reference):
           float32, C-contiguous.
         """
         rows = self.split == SPLITS.index(split)
+        offsets, platform = self.platforms, self.platform[rows]
         return (
-            np.nan_to_num(standardize(self.landmark[rows], self.landmark_scaler), copy=False),
-            standardize(self.target[rows], self.target_scaler),
+            np.nan_to_num(
+                standardize_by_platform(self.landmark[rows], self.landmark_scaler, offsets.landmark, platform),
+                copy=False,
+            ),
+            standardize_by_platform(self.target[rows], self.target_scaler, offsets.target, platform),
         )
 
     def warnings(self) -> list[str]:
@@ -180,7 +198,7 @@ def read_dataset(path: Path) -> Dataset:
         (element types, shapes, non-finite values, repeated ids, empty splits, a scaler not of the training split).
     """
     with _open(path) as file:
-        members = _read_members(file, [name for name in MEMBERS if name not in SINCE_3])
+        members = _read_members(file, _known(file, [name for name in MEMBERS if name not in SINCE_3]))
         provenance = _read_provenance(file, members.pop("preparation"))
         reference = Reference(**_reference(members))
         missing = read_missing(file, reference)
@@ -195,6 +213,8 @@ def read_dataset(path: Path) -> Dataset:
         target=members["target"],
         sample_id=members["sample/id"],
         study=members["sample/study"],
+        project=members.get("sample/project", ("",) * len(members["sample/id"])),
+        platform=members.get("sample/platform", np.zeros(len(members["sample/id"]), np.uint8)),
         split=members["split"],
         provenance=provenance,
     )
@@ -205,7 +225,7 @@ def read_dataset(path: Path) -> Dataset:
 def read_reference(path: Path) -> Reference:
     """Reads a prepared file's genes, scalers and quantiles, and none of its profiles; errors as ``read_dataset``."""
     with _open(path) as file:
-        reference = Reference(**_reference(_read_members(file, REFERENCE)))
+        reference = Reference(**_reference(_read_members(file, _known(file, REFERENCE))))
     _check_reference(path, reference)
     return reference
 
@@ -214,7 +234,7 @@ def read_missing(file: h5py.File, reference: Reference) -> Missing:
     """Reads which values of an open prepared file with these genes are missing; errors as ``read_dataset``."""
     landmark, target = reference.landmark_genes.ensembl, reference.target_genes.ensembl
     genes = len(landmark) + len(target)
-    if file.attrs["schema_version"] < SCHEMA_VERSION:
+    if file.attrs["schema_version"] < 3:
         preparation = _read_provenance(file, _read_members(file, ("preparation",))["preparation"])["preparation"]
         whole_genes = [
             np.isin(ids, list(preparation.get(f"{side}s_missing", ())))
@@ -285,12 +305,20 @@ def _open(path: Path) -> Iterator[h5py.File]:
         yield file
 
 
+def _known(file: h5py.File, names: Collection[str]) -> list[str]:
+    """Leaves out the members that the schema of the file does not have yet."""
+    return [name for name in names if name not in SINCE_4 or file.attrs["schema_version"] >= 4]
+
+
 def _reference(members: dict[str, Any]) -> dict[str, Any]:
     """Makes the fields of a ``Reference`` from the members of a file."""
     fields: dict[str, Any] = {"quantiles": members["quantiles"]}
     for side in ("landmark", "target"):
         fields[f"{side}_genes"] = Genes(*(members[f"gene/{side}/{field}"] for field in ("ensembl", "symbol", "probes")))
         fields[f"{side}_scaler"] = Scaler(*(members[f"scaler/{side}/{field}"] for field in ("mean", "sd")))
+    offsets = [members.get(f"platform/{field}") for field in ("name", "landmark", "target")]
+    sizes = (len(fields[f"{side}_genes"]) for side in ("landmark", "target"))
+    fields["platforms"] = Platforms.single(*sizes) if offsets[0] is None else Platforms(*offsets)
     return fields
 
 
@@ -376,6 +404,10 @@ def _check_reference(path: Path, reference: Reference) -> None:
         if not (scaler.sd > 0).all():
             _refuse(path, f"/scaler/{side}/sd is not positive")
     _check_finite(path, "quantiles", reference.quantiles)
+    for side in ("landmark", "target"):
+        _check_finite(path, f"platform/{side}", vars(reference.platforms)[side])
+    if not reference.platforms.name or first_repeated(reference.platforms.name):
+        _refuse(path, "/platform/name holds no platform, or one twice")
     if not len(reference.quantiles) or not (np.diff(reference.quantiles) >= 0).all():
         _refuse(path, "/quantiles are not ascending")
 
@@ -393,12 +425,15 @@ def _check(path: Path, dataset: Dataset) -> None:
         _refuse(path, f"/sample/id holds {repeated} twice")
     if not np.isin(dataset.split, range(len(SPLITS))).all():
         _refuse(path, f"/split holds other values than 0 to {len(SPLITS) - 1}")
+    if (dataset.platform >= len(dataset.platforms.name)).any():
+        _refuse(path, f"/sample/platform holds other values than 0 to {len(dataset.platforms.name) - 1}")
     preparation = dataset.provenance["preparation"]
     mapped, legacy = "onto" in preparation, preparation.get("legacy", False)
     for code, split in enumerate(SPLITS):
         if not mapped and not (dataset.split == code).any():
             _refuse(path, f"there are no {split} samples")
     fit = np.full(len(dataset.split), True) if legacy else dataset.split == SPLITS.index("train")
+    fit &= dataset.platform == 0
     for side, values, scaler in (
         ("landmark", dataset.landmark, dataset.landmark_scaler),
         ("target", dataset.target, dataset.target_scaler),

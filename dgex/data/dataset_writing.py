@@ -50,6 +50,8 @@ class Writer:
         reference: Reference,
         sample_id: Sequence[str],
         study: Sequence[str],
+        project: Sequence[str],
+        platform: np.ndarray,
         split: np.ndarray,
         missing: Missing,
         provenance: dict[str, Any],
@@ -58,15 +60,19 @@ class Writer:
         """Writes everything but the two matrices.
 
         Args:
-          reference: genes, scalers and quantiles.
+          reference: genes, scalers, quantiles and platforms.
           sample_id: unique names of the samples.
           study: the study of each sample.
+          project: the project of each sample, "" where unknown.
+          platform: positions in ``reference.platforms.name``, u1 [samples].
           split: positions in ``SPLITS``, u1 [samples].
           missing: which of the values are missing, so that the genes' means were written instead.
           provenance: the keys of ``ATTRIBUTES``, and "preparation".
           before: for each study its counts in ``HISTOGRAM_EDGES`` before normalisation, if known.
         """
-        for name, values in _other_members(reference, sample_id, study, split, missing, provenance).items():
+        for name, values in _other_members(
+            reference, sample_id, study, project, platform, split, missing, provenance
+        ).items():
             self._create(name, values, MEMBERS[name][0])
         if before:
             self._create("before/study", tuple(before), "str")
@@ -112,7 +118,10 @@ def write_dataset(path: Path, dataset: Dataset) -> None:
     with create_dataset(path, samples, landmarks, targets) as writer:
         writer.write(slice(0, samples), np.where(np.isnan(values), mean, values))
         missing = Missing.among(values)
-        writer.finish(dataset, dataset.sample_id, dataset.study, dataset.split, missing, dataset.provenance)
+        writer.finish(
+            dataset, dataset.sample_id, dataset.study, dataset.project, dataset.platform, dataset.split, missing,
+            dataset.provenance,
+        )  # fmt: skip
 
 
 def _chunk_rows(genes: int) -> int:
@@ -124,6 +133,8 @@ def _other_members(
     reference: Reference,
     sample_id: Sequence[str],
     study: Sequence[str],
+    project: Sequence[str],
+    platform: np.ndarray,
     split: np.ndarray,
     missing: Missing,
     provenance: dict[str, Any],
@@ -132,9 +143,12 @@ def _other_members(
     members = {
         "sample/id": sample_id,
         "sample/study": study,
+        "sample/project": project,
+        "sample/platform": platform,
         "split": split,
         **{f"missing/{field}": values for field, values in vars(missing).items()},
         "quantiles": reference.quantiles,
+        **{f"platform/{field}": values for field, values in vars(reference.platforms).items()},
         "preparation": json.dumps(provenance["preparation"], sort_keys=True),
     }
     for side, genes, scaler in (

@@ -35,6 +35,7 @@ from dgex.data.dataset import Reference
 from dgex.data.genes import Genes
 from dgex.data.intensity_scale import LIMITS
 from dgex.data.normalization import SD_FLOOR, Scaler
+from dgex.data.platforms import Platforms
 from dgex.errors import DgexError
 from dgex.files.atomic import check_path, check_writable, need_room, replacing
 from dgex.formats.content import read_small
@@ -133,7 +134,7 @@ def load_model(path: str | os.PathLike[str] | None = None) -> Model:
     model = Model(
         config,
         _params(folder, config, weights),
-        Reference(*genes, landmark, target, arrays["quantiles"]),
+        Reference(*genes, landmark, target, arrays["quantiles"], Platforms.single(len(genes[0]), len(genes[1]))),
         Factors(arrays["factors/loadings"], float(arrays["factors/noise"])),
         Reliability(**reliability | {"farthest": float(arrays["reliability/farthest"])}),  # type: ignore[arg-type]
         provenance,

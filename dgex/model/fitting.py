@@ -77,7 +77,9 @@ def train_model(
     quantiles = fit_quantiles(dataset.landmark[train])
     normal = to_quantiles(dataset.landmark, quantiles, TIES)
     scaler = fit_scaler(normal[train])
-    reference = Reference(dataset.landmark_genes, dataset.target_genes, scaler, dataset.target_scaler, quantiles)
+    reference = Reference(
+        dataset.landmark_genes, dataset.target_genes, scaler, dataset.target_scaler, quantiles, dataset.platforms
+    )
     study = np.asarray(dataset.study)
     rows = rows_of_splits(dataset)
     landmark = {split: standardize(normal[chosen], scaler) for split, chosen in rows.items()}

@@ -12,6 +12,7 @@ from dgex.data.dataset import Dataset, read_dataset
 from dgex.data.dataset_writing import write_dataset
 from dgex.data.genes import Genes
 from dgex.data.normalization import fit_scaler
+from dgex.data.platforms import Platforms
 from dgex.formats.expression import Expression, in_memory
 from dgex.formats.gct import write_gct
 from dgex.model import Model
@@ -66,12 +67,15 @@ def small_data() -> Dataset:
         target=target,
         sample_id=tuple(f"GSM{number}" for number in range(samples)),
         study=tuple(f"GSE{1 + 6 * number // samples}" for number in range(samples)),
+        project=("",) * samples,
+        platform=np.zeros(samples, np.uint8),
         split=split,
         landmark_genes=made_up_genes(range(LANDMARKS), 900_000),
         target_genes=made_up_genes((*range(BOTH), *range(LANDMARKS, genes)), 910_000),
         landmark_scaler=fit_scaler(landmark[split == 0]),
         target_scaler=fit_scaler(target[split == 0]),
         quantiles=np.sort(values[:, :20].mean(axis=0)).astype(np.float32),
+        platforms=Platforms.single(LANDMARKS, target.shape[1]),
         provenance={
             "seed": 0,
             "command": "prepare made-up.gctx",

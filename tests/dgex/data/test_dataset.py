@@ -21,6 +21,7 @@ from dgex.data.dataset import (
 from dgex.data.dataset_writing import create_dataset, write_dataset
 from dgex.data.genes import Genes
 from dgex.data.normalization import fit_scaler
+from dgex.data.platforms import Platforms
 from dgex.errors import DgexError
 
 SPLIT = np.array([0, 2, 0, 1, 0, 0, 2, 1], np.uint8)
@@ -41,12 +42,15 @@ def dataset() -> Dataset:
         target=target,
         sample_id=tuple("abcdefgh"),
         study=("GSE1",) * 6 + ("GSE2", "Müller"),
+        project=("P",) * 6 + ("", ""),
+        platform=np.zeros(8, np.uint8),
         split=SPLIT,
         landmark_genes=genes(0, 3),
         target_genes=genes(2, 5),
         landmark_scaler=fit_scaler(landmark[SPLIT == 0]),
         target_scaler=fit_scaler(target[SPLIT == 0]),
         quantiles=np.arange(8, dtype=np.float32),
+        platforms=Platforms.single(3, 5),
         provenance={
             "seed": 3,
             "command": "prepare it",

@@ -14,6 +14,7 @@ from dgex import parallel
 from dgex.data.dataset import Reference
 from dgex.data.genes import Genes, read_gene_tables
 from dgex.data.normalization import Scaler
+from dgex.data.platforms import Platforms
 from dgex.errors import DgexError
 from dgex.formats.expression import Expression, in_memory
 from dgex.formats.opening import open_expression
@@ -506,7 +507,7 @@ def real_model(shared) -> Model:
     quantiles = np.sort(random.normal(8, 2, config.landmarks)).astype(np.float32)
     loadings = random.normal(size=(config.landmarks, 5)).astype(np.float32)
     reliability = Reliability(*[ones(config.targets)] * 3, ones(4, config.targets), 2.0)
-    reference = Reference(landmark, target, *scalers, quantiles)
+    reference = Reference(landmark, target, *scalers, quantiles, Platforms.single(len(landmark), len(target)))
     params = jax.device_get(init_params(config, jax.random.key(0)))
     return Model(config, params, reference, Factors(loadings, 0.5), reliability, {})
 
