@@ -141,7 +141,7 @@ class Dataset(Reference):
     provenance: dict[str, Any]  # the keys of ATTRIBUTES, and preparation
 
     def zscores(self, split: str) -> tuple[np.ndarray, np.ndarray]:
-        """Standardises the samples of one of ``SPLITS`` by the scaler of the training split and their platforms' offsets.
+        """Standardises the samples of one of ``SPLITS`` by the training scaler and their platforms' offsets.
 
         Args:
           split: one of ``SPLITS``.
@@ -316,9 +316,12 @@ def _reference(members: dict[str, Any]) -> dict[str, Any]:
     for side in ("landmark", "target"):
         fields[f"{side}_genes"] = Genes(*(members[f"gene/{side}/{field}"] for field in ("ensembl", "symbol", "probes")))
         fields[f"{side}_scaler"] = Scaler(*(members[f"scaler/{side}/{field}"] for field in ("mean", "sd")))
-    offsets = [members.get(f"platform/{field}") for field in ("name", "landmark", "target")]
-    sizes = (len(fields[f"{side}_genes"]) for side in ("landmark", "target"))
-    fields["platforms"] = Platforms.single(*sizes) if offsets[0] is None else Platforms(*offsets)
+    sizes = (len(fields[f"{side}_genes"].ensembl) for side in ("landmark", "target"))
+    fields["platforms"] = (
+        Platforms(*(members[f"platform/{field}"] for field in ("name", "landmark", "target")))
+        if "platform/name" in members
+        else Platforms.single(next(sizes), next(sizes))
+    )
     return fields
 
 
