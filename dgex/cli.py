@@ -46,6 +46,9 @@ InputScale = Annotated[
 ]
 Layer = Annotated[str | None, typer.Option(help="Of an h5ad, the layer to take, or raw.", show_default="X")]
 MaxMissing = Annotated[float, typer.Option(help="Share of the landmarks that a profile may lack.")]
+Platform = Annotated[
+    str, typer.Option(help="That measured the input, one of the model's; auto: the nearest, profile by profile.")
+]
 Devices = Annotated[int | None, typer.Option(min=1, help="How many devices to use.", show_default="all")]
 
 
@@ -138,6 +141,7 @@ def evaluate_command(
     model: Model = None,
     input_scale: InputScale = "auto",
     max_missing: MaxMissing = 0.2,
+    platform: Platform = "auto",
     layer: Layer = None,
     devices: Devices = None,
 ) -> None:
@@ -160,7 +164,7 @@ def evaluate_command(
         models.append(model)
     if len(models) > 1:
         raise DgexError(f"{', '.join(map(str, models))}: are {len(models)} models; give one, and one table")
-    request = Request(input_scale, max_missing=max_missing)
+    request = Request(input_scale, max_missing=max_missing, platform=platform)
     loaded, used_devices = load_model(*models), parallel.devices(devices)
     scores: dict[str, dict] = {}
     with console.progress() as bar:
@@ -182,6 +186,7 @@ def evaluate_command(
             console.say(
                 f"{how} as {evaluation.scale}; each profile brought to the training data's quantiles on its own"
             )
+            console.say(f"{evaluation.platforms}\n{evaluation.check.text}")
             if table.stand_ins:
                 console.warn(f"{data}: taken as missing: {tally(table.stand_ins)}")
             scores = evaluation.scores
@@ -216,9 +221,13 @@ def predict_command(
         bool, typer.Option("--all-targets", help="Also infer the targets that were measured, as ID:inferred.")
     ] = False,
     interval: Annotated[
-        float | None, typer.Option(help="Also tell each gene's half width of this interval: 0.5, 0.8, 0.9 or 0.95.")
+        float | None,
+        typer.Option(
+            help="Also tell each gene's half width of this interval, a unit of expected error: 0.5, 0.8, 0.9 or 0.95."
+        ),
     ] = None,
     max_missing: MaxMissing = 0.2,
+    platform: Platform = "auto",
     layer: Layer = None,
     devices: Devices = None,
 ) -> None:
@@ -231,7 +240,7 @@ def predict_command(
     from dgex.model.prediction import Request, predict_table
 
     folder = check_output(output, table)
-    request = Request(input_scale, output_scale, all_targets, interval, max_missing)
+    request = Request(input_scale, output_scale, all_targets, interval, max_missing, platform)
     loaded = load_model(model)
     started = time.monotonic()
     with ExitStack() as stack:
@@ -251,6 +260,7 @@ def predict_command(
                 bar.update(task, completed=block[0].stop)
 
         write_expression(output, replace(whole, blocks=counted))
+    console.say(f"{prediction.platform_report()}\n{prediction.check.text}")
     for warning in prediction.warnings():
         console.warn(warning)
     profiles, genes = whole.shape
@@ -318,6 +328,11 @@ def _print_scores(scores: dict[str, dict]) -> None:
         lines.append(f"{split}, of the values: {', '.join(covered)}")
         out_of_range = split_scores["out_of_range"]
         lines.append(f"{split}, genes well inferred here: {well}; profiles out of range: {out_of_range:.1%}")
+        over = f", r = {split_scores['expected_r']:.2f} over profiles" if "expected_r" in split_scores else ""
+        lines.append(
+            f"{split}, z-score MAE of the profiles: expected {split_scores['expected_error']:.3f}, true "
+            f"{split_scores['true_error']:.3f}{over}; self-check error {split_scores['self_check_error']:.3f}"
+        )
     screen = Console(width=max(100, shutil.get_terminal_size().columns), highlight=False)
     screen.print(table)
     console.say("\n".join(lines))

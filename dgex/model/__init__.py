@@ -9,9 +9,10 @@ import numpy as np
 import scipy.special
 
 from dgex.data.dataset import Reference
-from dgex.data.normalization import Ties, standardize, to_quantiles
+from dgex.data.normalization import Ties, to_quantiles
+from dgex.data.platforms import standardize_by_platform
 from dgex.errors import DgexError
-from dgex.model.imputation import Factors, patterns_of
+from dgex.model.imputation import Factors, complete, patterns_of
 from dgex.model.reliability import Reliability
 from dgex.networks import NetworkConfig, Params
 
@@ -33,7 +34,7 @@ class Model:
       params: parameters of the network, f4 on the host.
       reference: genes and scalers; ``quantiles`` are those of the landmarks. The log2 values of targets are on the
         scale of the prepared file.
-      factors: the distribution of landmark profiles, for imputation and for the distance from the training data.
+      factors: the distribution of landmark profiles, for imputation, the self-check and the choice of the platform.
       reliability: how far the prediction of each target can be trusted.
       provenance: data, protocol, seed, versions and scores of the training, in types that JSON has.
       gene_quantiles: the reference distribution to which the training profiles' values of all genes, landmarks and
@@ -61,9 +62,40 @@ class Model:
         """Quantile-normalises landmarks, log2 of any level ``[profiles, landmarks]``, each profile on its own."""
         return to_quantiles(landmark, self.reference.quantiles, TIES)
 
-    def standardize(self, landmark: np.ndarray) -> np.ndarray:
-        """Computes the network's input, z-scores, from log2 landmarks of any level; both ``[profiles, landmarks]``."""
-        return standardize(self.normalize(landmark), self.reference.landmark_scaler)
+    def standardize(self, landmark: np.ndarray, platform: int | np.ndarray = 0) -> np.ndarray:
+        """Computes the network's input, z-scores, from log2 landmarks of any level.
+
+        Args:
+          landmark: log2 ``[profiles, landmarks]``, NaN where missing.
+          platform: the position of the platform among ``reference.platforms``, of all profiles or of each.
+
+        Returns:
+          z-scores, f4 ``[profiles, landmarks]``.
+        """
+        code = np.broadcast_to(platform, len(landmark))
+        offsets = self.reference.platforms.landmark
+        return standardize_by_platform(self.normalize(landmark), self.reference.landmark_scaler, offsets, code)
+
+    def nearest_platform(self, landmark: np.ndarray) -> np.ndarray:
+        """Finds the platform whose offsets bring each profile's landmarks nearest to the training data.
+
+        Args:
+          landmark: log2 of any level ``[profiles, landmarks]``, NaN where missing.
+
+        Returns:
+          Positions among ``reference.platforms``, int ``[profiles]``; of equally near ones the last, which a user
+          added.
+        """
+        count = len(self.reference.platforms.name)
+        if count == 1:
+            return np.zeros(len(landmark), int)
+        normal = self.normalize(landmark)
+        scaler, offsets = self.reference.landmark_scaler, self.reference.platforms.landmark
+        distance = np.empty((count, len(landmark)))
+        for code in range(count):
+            every = np.full(len(landmark), code)
+            distance[code] = complete(standardize_by_platform(normal, scaler, offsets, every), self.factors)[1]
+        return count - 1 - distance[::-1].argmin(axis=0)
 
     @property
     def believable(self) -> tuple[float, float]:
@@ -109,7 +141,7 @@ class Model:
                 "leave the profile out"
             )
 
-    def standardize_targets(self, values: np.ndarray) -> np.ndarray:
+    def standardize_targets(self, values: np.ndarray, platform: int | np.ndarray = 0) -> np.ndarray:
         """Computes the z-scores of measured targets, for comparison with inferred ones, from whole log2 profiles.
 
         Each profile is quantile-normalised on its own, to the quantiles that its measured genes have in the training
@@ -118,6 +150,7 @@ class Model:
         Args:
           values: landmarks and then targets, log2 of any level, f4 ``[profiles, landmarks + targets]``, NaN where
             missing.
+          platform: as in ``standardize``.
 
         Returns:
           f4 ``[profiles, targets]``, NaN where missing.
@@ -125,7 +158,9 @@ class Model:
         normal = np.empty(values.shape, np.float32)
         for rows, missing in patterns_of(np.isnan(values)):
             normal[rows] = to_quantiles(values[rows], self._quantiles_of(~missing), TIES)
-        return standardize(normal[:, self.config.landmarks :], self.reference.target_scaler)
+        code = np.broadcast_to(platform, len(values))
+        offsets = self.reference.platforms.target
+        return standardize_by_platform(normal[:, self.config.landmarks :], self.reference.target_scaler, offsets, code)
 
     def _quantiles_of(self, genes: np.ndarray) -> np.ndarray:
         """Estimates the distribution of the values that some genes have in the training data.

@@ -82,9 +82,9 @@ def model_card(model: Model) -> str:
             f"{_share(test['well_inferred'], 'flagged')} of these genes meet that again, and "
             f"{_share(test['well_inferred'], 'others')} of the others.",
             "",
-            "Intervals are split conformal, per gene, calibrated on the validation profiles, which chose the best "
-            "epoch too. Profiles of new studies are less like these than these are like each other. Of the test values "
-            "there are",
+            "Intervals are a quantile of the gene times the expected error of the profile, calibrated on the "
+            "validation profiles, which chose the best epoch too. Profiles of new studies are less like these than "
+            "these are like each other. Of the test values there are",
             "",
             *_table(
                 ["in the interval", "of all", "of the study with fewest", "of the study with most"],
@@ -94,9 +94,10 @@ def model_card(model: Model) -> str:
                 ],
             ),
             "",
-            "A profile is *out of range* where it lies farther from the training data than 99 % of the validation "
-            f"profiles do: at a distance above {model.reliability.farthest:.2f} in landmark space, where training "
-            f"profiles have about 1. Of the test profiles {test['out_of_range']:.1%} are. The validation profiles are "
+            "A profile is *out of range* where its self-check error is larger than that of 99 % of the validation "
+            f"profiles: above {model.reliability.expectation.farthest:.2f} SD, where their median is "
+            f"{model.reliability.expectation.reference_error:.2f}. Of the test profiles {test['out_of_range']:.1%} "
+            "are. The validation profiles are "
             f"{splits['validation']['profiles']:,} of {len(splits['validation']['studies']) or 'unknown'} studies: few "
             "studies make this a coarse measure.",
             "",

@@ -12,7 +12,8 @@ The format is safetensors and not Orbax because a published model is read for ye
 A safetensors file is a header of JSON and raw arrays, cannot hold code, and has readers in many languages. Orbax's
 layout depends on its version, and its checkpoints are for resuming a training.
 
-Schema 1 had no quantiles of all genes; such models are still read.
+Schema 1 had no quantiles of all genes. Up to schema 2 there was one platform, and half widths were the same for all
+profiles: such models are still read, with the same expected error for every profile and none out of range.
 """
 
 import csv
@@ -35,7 +36,7 @@ from dgex.data.dataset import Reference
 from dgex.data.genes import Genes
 from dgex.data.intensity_scale import LIMITS
 from dgex.data.normalization import SD_FLOOR, Scaler
-from dgex.data.platforms import Platforms
+from dgex.data.platforms import ARRAY, Platforms
 from dgex.errors import DgexError
 from dgex.files.atomic import check_path, check_writable, need_room, replacing
 from dgex.formats.content import read_small
@@ -43,11 +44,11 @@ from dgex.formats.expression import first_repeated
 from dgex.model import Model
 from dgex.model.card import model_card
 from dgex.model.imputation import Factors
-from dgex.model.reliability import LEVELS, Reliability
+from dgex.model.reliability import LEVELS, Expectation, Reliability
 from dgex.networks import NetworkConfig, Params, init_params
 
-SCHEMA_VERSION = 2
-READABLE = (1, SCHEMA_VERSION)
+SCHEMA_VERSION = 3
+READABLE = (1, 2, SCHEMA_VERSION)
 CONFIG, WEIGHTS, ARRAYS_FILE, GENES, CARD = FILES = (
     "model.json", "weights.safetensors", "reference.safetensors", "genes.tsv", "MODEL_CARD.md"
 )  # fmt: skip
@@ -62,9 +63,16 @@ ARRAYS: Mapping[str, tuple[str, ...]] = {
     "target/mean": ("targets",), "target/sd": ("targets",), "gene_quantiles": ("ranked",),
     "factors/loadings": ("landmarks", "factors"), "factors/noise": (),
     "reliability/pearson": ("targets",), "reliability/zscore_mae": ("targets",), "reliability/r2": ("targets",),
-    "reliability/half_width": ("levels", "targets"), "reliability/farthest": (),
+    "reliability/quantile": ("levels", "targets"), "expectation/intercept": (), "expectation/slope": (),
+    "expectation/least": (), "expectation/farthest": (), "expectation/reference_error": (),
+    "expectation/least_pearson": (), "platform/landmark": ("platforms", "landmarks"),
+    "platform/target": ("platforms", "targets"),
 }  # fmt: skip
-NOT_FINITE = ("reliability/pearson", "reliability/r2", "reliability/zscore_mae", "reliability/half_width")
+NOT_FINITE = (
+    "reliability/pearson", "reliability/r2", "reliability/zscore_mae", "reliability/quantile", "expectation/farthest",
+    "expectation/reference_error",
+)  # fmt: skip
+EXPECTATION = tuple(name.partition("/")[2] for name in ARRAYS if name.startswith("expectation/"))
 SINCE_2 = {"gene_quantiles"}
 ROUNDING = 1e-3  # log2; far above float32's
 # Bounds of the arrays that must be finite: log2 values, z-scores, and SDs (1e-3 or more) and variances (1e-6 or more).
@@ -91,7 +99,12 @@ def save_model(path: Path, model: Model) -> None:
       DgexError: ``path`` exists already or cannot be written, or the disk is full.
     """
     check_new(path)
-    header = {"schema_version": SCHEMA_VERSION, "network": asdict(model.config), "provenance": model.provenance}
+    header = {
+        "schema_version": SCHEMA_VERSION,
+        "network": asdict(model.config),
+        "platforms": model.reference.platforms.name,
+        "provenance": model.provenance,
+    }
     contents = {
         CONFIG: json.dumps(header, indent=1).encode(),
         WEIGHTS: safetensors.numpy.save(_flat(model.params)),
@@ -123,20 +136,24 @@ def load_model(path: str | os.PathLike[str] | None = None) -> Model:
     """
     folder = Path(path) if path is not None else pretrained()
     contents = _verified(folder)
-    config, provenance = _read_header(folder, contents[CONFIG])
+    config, provenance, platforms = _read_header(folder, contents[CONFIG])
     weights, arrays = (_read_arrays(folder, name, contents[name]) for name in (WEIGHTS, ARRAYS_FILE))
     genes = _read_genes(folder, contents[GENES])
-    _check_arrays(folder, arrays, config, tuple(map(len, genes)))
+    if platforms is None:
+        platforms, arrays = (ARRAY,), _of_schema_3(folder, arrays, config)
+    _check_arrays(folder, arrays, config, tuple(map(len, genes)), len(platforms))
     landmark, target = (Scaler(arrays[f"{side}/mean"], arrays[f"{side}/sd"]) for side in SIDES)
     reliability = {
         name.removeprefix("reliability/"): arrays[name] for name in ARRAYS if name.startswith("reliability/")
     }
+    expectation = Expectation(**{name: float(arrays[f"expectation/{name}"]) for name in EXPECTATION})
+    offsets = Platforms(platforms, arrays["platform/landmark"], arrays["platform/target"])
     model = Model(
         config,
         _params(folder, config, weights),
-        Reference(*genes, landmark, target, arrays["quantiles"], Platforms.single(len(genes[0]), len(genes[1]))),
+        Reference(*genes, landmark, target, arrays["quantiles"], offsets),
         Factors(arrays["factors/loadings"], float(arrays["factors/noise"])),
-        Reliability(**reliability | {"farthest": float(arrays["reliability/farthest"])}),  # type: ignore[arg-type]
+        Reliability(**reliability, expectation=expectation),
         provenance,
         arrays.get("gene_quantiles"),
     )
@@ -182,13 +199,16 @@ def _verified(folder: Path) -> dict[str, bytes]:
     return contents
 
 
-def _read_header(folder: Path, content: bytes) -> tuple[NetworkConfig, dict[str, Any]]:
-    """Reads the configuration of the network and the provenance from model.json."""
+def _read_header(folder: Path, content: bytes) -> tuple[NetworkConfig, dict[str, Any], tuple[str, ...] | None]:
+    """Reads the network's configuration, the provenance and the platforms' names, None up to schema 2."""
     try:
         header = dict(json.loads(content))
         version = header["schema_version"]
         if version in READABLE:
-            return NetworkConfig(**header["network"]), dict(header["provenance"])
+            platforms = None if version < SCHEMA_VERSION else tuple(map(str, header["platforms"]))
+            if platforms is not None and (not platforms or first_repeated(platforms)):
+                raise ValueError("there is no platform, or one twice")
+            return NetworkConfig(**header["network"]), dict(header["provenance"]), platforms
     except (ValueError, KeyError, TypeError, RecursionError, DgexError) as error:
         _refuse(folder, f"{CONFIG} does not describe a model ({error})")
     raise DgexError(f"{folder}: has schema version {version}, this dgex reads up to {SCHEMA_VERSION}; {AGAIN}")
@@ -229,7 +249,9 @@ def _arrays(model: Model) -> dict[str, np.ndarray]:
     arrays |= {"factors/noise": np.array(model.factors.noise)}
     arrays |= {f"landmark/{name}": values for name, values in vars(reference.landmark_scaler).items()}
     arrays |= {f"target/{name}": values for name, values in vars(reference.target_scaler).items()}
-    arrays |= {f"reliability/{name}": values for name, values in vars(reliability).items()}
+    arrays |= {f"reliability/{name}": values for name, values in vars(reliability).items() if name != "expectation"}
+    arrays |= {f"expectation/{name}": np.array(value) for name, value in vars(reliability.expectation).items()}
+    arrays |= {f"platform/{side}": vars(reference.platforms)[side] for side in SIDES}
     if model.gene_quantiles is not None:
         arrays["gene_quantiles"] = model.gene_quantiles
     return {
@@ -239,7 +261,30 @@ def _arrays(model: Model) -> dict[str, np.ndarray]:
     }
 
 
-def _check_arrays(folder: Path, arrays: dict[str, np.ndarray], config: NetworkConfig, genes: tuple[int, ...]) -> None:
+def _of_schema_3(folder: Path, arrays: dict[str, np.ndarray], config: NetworkConfig) -> dict[str, np.ndarray]:
+    """Converts the arrays of a model of schema 1 or 2, whose half widths are the same for every profile.
+
+    The expected error of every profile is the mean error of the validation profiles, and the half widths are divided
+    by it. The distance beyond which a profile was out of range means nothing to the self-check, so none is.
+    """
+    old = ("reliability/half_width", "reliability/farthest")
+    if any(name not in arrays for name in (*old, "reliability/zscore_mae")):
+        _refuse(folder, f"{ARRAYS_FILE} does not hold the arrays of a model")
+    error = arrays["reliability/zscore_mae"].astype(np.float64)
+    mean = np.float32(error[error > 0].mean()) if (error > 0).any() else np.float32(1)
+    single = Platforms.single(config.landmarks, config.targets)
+    numbers = Expectation(float(mean), 0.0, float(mean), np.inf, np.nan, 0.0)
+    return (
+        {name: values for name, values in arrays.items() if name not in old}
+        | {"reliability/quantile": arrays[old[0]] / mean}
+        | {f"expectation/{name}": np.array(value, np.float32) for name, value in vars(numbers).items()}
+        | {"platform/landmark": single.landmark, "platform/target": single.target}
+    )
+
+
+def _check_arrays(
+    folder: Path, arrays: dict[str, np.ndarray], config: NetworkConfig, genes: tuple[int, ...], platforms: int
+) -> None:
     """Refuses arrays that do not fit the network or each other, or whose numbers a trained model cannot have.
 
     Args:
@@ -247,6 +292,7 @@ def _check_arrays(folder: Path, arrays: dict[str, np.ndarray], config: NetworkCo
       arrays: the arrays beside the weights, by name.
       config: configuration of the network.
       genes: the number of landmarks and the number of targets in genes.tsv.
+      platforms: the number of platforms in model.json.
     """
     if genes != (config.landmarks, config.targets):
         _refuse(
@@ -258,6 +304,7 @@ def _check_arrays(folder: Path, arrays: dict[str, np.ndarray], config: NetworkCo
         _refuse(folder, f"{ARRAYS_FILE} does not hold the arrays of a model")
     loadings = arrays["factors/loadings"]
     lengths = {"landmarks": config.landmarks, "targets": config.targets, "levels": len(LEVELS)}
+    lengths["platforms"] = platforms
     lengths["factors"] = loadings.shape[-1] if loadings.ndim else 0
     lengths["ranked"] = arrays.get("gene_quantiles", loadings).size
     for name, values in arrays.items():
@@ -279,9 +326,10 @@ def _check_arrays(folder: Path, arrays: dict[str, np.ndarray], config: NetworkCo
     # Beyond this the matrix for imputing missing landmarks cannot be inverted.
     if np.square(loadings, dtype=np.float64).sum() > 1e12 * arrays["factors/noise"]:
         _refuse(folder, f"{ARRAYS_FILE}: factors/loadings are too large, or factors/noise is too small")
-    positive = ("landmark/sd", "target/sd", "factors/noise")
-    if not (arrays["reliability/half_width"] >= 0).all():
-        _refuse(folder, f"{ARRAYS_FILE}: reliability/half_width is negative or NaN")
+    positive = ("landmark/sd", "target/sd", "factors/noise", "expectation/least")
+    for name in ("reliability/quantile", "expectation/slope", "expectation/farthest"):
+        if not (arrays[name] >= 0).all():
+            _refuse(folder, f"{ARRAYS_FILE}: {name} is negative or NaN")
     references = [arrays[name] for name in ("quantiles", "gene_quantiles") if name in arrays]
     ascending = all(len(values) and (np.diff(values) >= 0).all() for values in references)
     if not all((arrays[name] >= LEAST).all() for name in positive) or not ascending:

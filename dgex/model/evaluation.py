@@ -14,7 +14,7 @@ import numpy as np
 from dgex.data.dataset import SPLITS, Dataset, Reference
 from dgex.data.gene_matching import GeneRows, Match, average, match_genes
 from dgex.data.intensity_scale import log2_of_linear
-from dgex.data.normalization import standardize
+from dgex.data.platforms import standardize_by_platform
 from dgex.errors import DgexError
 from dgex.formats.expression import Expression
 from dgex.formats.profiles import profiles_of
@@ -23,7 +23,8 @@ from dgex.metrics import GeneScores, finalize, statistics_of, summarize
 from dgex.model import Model
 from dgex.model.imputation import complete
 from dgex.model.prediction import InputScale, Request, predict_table
-from dgex.model.reliability import agreement, coverage, is_well_inferred, mean_error
+from dgex.model.reliability import agreement, coverage, is_well_inferred, mean_error, profile_error
+from dgex.model.self_check import SelfCheck, self_check
 from dgex.networks import NetworkConfig, Params
 
 Scores = dict[str, Any]
@@ -56,13 +57,19 @@ def evaluate_model(
             f"{label}: is standardised otherwise than the model's training data; prepare it with --onto those"
         )
     study = np.asarray(dataset.study)
+    codes = np.array([reference.platforms.code(name) for name in dataset.platforms.name])
     for split, rows in rows_of_splits(dataset).items():
-        landmark, distance = complete(model.standardize(dataset.landmark[rows]), model.factors)
+        platform = codes[dataset.platform[rows]]
+        zscores = model.standardize(dataset.landmark[rows], platform)
+        landmark, _ = complete(zscores, model.factors)
+        error = self_check(zscores, model.factors)[1]
         inferred = infer(model.config, model.params, landmark, devices)
         profiles = np.asarray(dataset.sample_id)[rows].tolist()
         model.check_inferred(label, profiles, inferred, np.arange(inferred.shape[1]), log2=False)
-        target = standardize(dataset.target[rows], reference.target_scaler)
-        yield split, judge(model, inferred, target, distance, study[rows].tolist())
+        target = standardize_by_platform(
+            dataset.target[rows], reference.target_scaler, reference.platforms.target, platform
+        )
+        yield split, judge(model, inferred, target, error, study[rows].tolist())
 
 
 @dataclass(frozen=True)
@@ -73,6 +80,8 @@ class Evaluation:
       landmarks: how the landmarks were found.
       targets: how the targets were found.
       scale: the scale that the table was taken to be on.
+      check: the self-check of the table's first profiles.
+      platforms: which platforms the profiles were taken to be of, and why.
       scores: the scores that ``judge`` gives for each group of profiles: those of the studies of the model's splits
         ("train", "validation", "test"), those of "new studies", and those without a ``study_id`` ("unknown studies").
     """
@@ -80,6 +89,8 @@ class Evaluation:
     landmarks: Match
     targets: Match
     scale: InputScale
+    check: SelfCheck
+    platforms: str
     scores: dict[str, Scores]
 
 
@@ -96,7 +107,7 @@ def evaluate_table(
       label: what messages call the table, such as the path of its file.
       table: genes in rows or in columns, by any of their names; the samples' field ``study_id`` has their studies, and
         without it all samples are of one unknown study.
-      request: only ``input_scale`` and ``max_missing`` are used.
+      request: only ``input_scale``, ``max_missing`` and ``platform`` are used.
       devices: the devices to work on.
       folder: a folder for scratch files.
 
@@ -111,8 +122,11 @@ def evaluate_table(
         if targets.transposed or not (targets.rows.count[model.inferred] > 0).any():
             raise DgexError(f"{label}: holds no target but those that are landmarks too; there is nothing to score")
         inferred = prediction.expression.load()[:, landmarks:]
-        distance = prediction.expression.sample_metadata["distance"]
-    truth = _measured(model, oriented, prediction.match.rows, targets.rows, prediction.scale, folder)
+        metadata = prediction.expression.sample_metadata
+        error, names = metadata["self_check_error"], metadata["platform"]
+        report = prediction.platform_report()
+    platform = np.array([model.reference.platforms.code(name) for name in names.tolist()])
+    truth = _measured(model, oriented, prediction.match.rows, targets.rows, prediction.scale, platform, folder)
     study = oriented.sample_text("study_id")
     splits = model.provenance.get("data", {}).get("splits", {})
     known = {name: split for split in reversed(SPLITS) for name in splits.get(split, {}).get("studies", ())}
@@ -121,14 +135,23 @@ def evaluate_table(
     for name in (*SPLITS, NEW, UNKNOWN):
         rows = group == name
         if rows.any():
-            scores[name] = judge(model, inferred[rows], truth[rows], distance[rows], study[rows].tolist())
-    return Evaluation(prediction.match, targets, prediction.scale, scores)
+            scores[name] = judge(model, inferred[rows], truth[rows], error[rows], study[rows].tolist())
+    return Evaluation(prediction.match, targets, prediction.scale, prediction.check, report, scores)
 
 
 def _measured(
-    model: Model, table: Expression, landmarks: GeneRows, targets: GeneRows, scale: InputScale, folder: Path
+    model: Model,
+    table: Expression,
+    landmarks: GeneRows,
+    targets: GeneRows,
+    scale: InputScale,
+    platform: np.ndarray,
+    folder: Path,
 ) -> np.ndarray:
-    """Reads the measured targets of a table whose samples are profiles, as z-scores ``[profiles, targets]``."""
+    """Reads the measured targets of a table whose samples are profiles, as z-scores ``[profiles, targets]``.
+
+    The platform of each profile is a position among the model's platforms, int ``[profiles]``.
+    """
     members = np.concatenate([landmarks.members, targets.members])
     count = np.concatenate([landmarks.count, targets.count])
     genes = GeneRows(targets.naming, np.arange(len(members)), count)
@@ -136,30 +159,35 @@ def _measured(
     with profiles_of(table, members, PROFILES, folder) as profiles:
         for where, values in profiles():
             whole = average(log2_of_linear(values) if scale == "linear" else values, genes)
-            truth[where] = whole[:, len(landmarks.count) :] if scale == "zscore" else model.standardize_targets(whole)
+            if scale == "zscore":
+                truth[where] = whole[:, len(landmarks.count) :]
+            else:
+                truth[where] = model.standardize_targets(whole, platform[where])
     return truth
 
 
-def judge(model: Model, inferred: np.ndarray, target: np.ndarray, distance: np.ndarray, study: Sequence[str]) -> Scores:
+def judge(
+    model: Model, inferred: np.ndarray, target: np.ndarray, self_check_error: np.ndarray, study: Sequence[str]
+) -> Scores:
     """Compares inferred with measured targets, and the model's reliability with that on these profiles.
 
     Args:
       model: the model that inferred the targets.
       inferred: z-scores ``[profiles, targets]``.
       target: measured z-scores ``[profiles, targets]``, NaN where missing.
-      distance: the distance of each profile from the training data, ``[profiles]``.
+      self_check_error: of each profile, ``[profiles]``.
       study: the study of each profile.
 
     Returns:
       "profiles", "studies" (their names), "targets" (the number that have a value), "missing" (the number of missing
-      values of these targets); "mean predictor" and "network", as ``scores_of`` gives them; "coverage", "well_inferred"
-      and "out_of_range", as ``trust_of`` gives them.
+      values of these targets); "mean predictor" and "network", as ``scores_of`` gives them; and the rest as
+      ``trust_of`` gives it.
     """
     measured = ~np.isnan(target)
     targets = int(measured.any(axis=0).sum())
     size = size_of(study) | {"targets": targets, "missing": len(target) * targets - int(measured.sum())}
     scores = scores_of(model.reference, target, {"network": inferred})
-    return size | scores | trust_of(model, inferred, target, distance, study)
+    return size | scores | trust_of(model, inferred, target, self_check_error, study)
 
 
 def scores_of(reference: Reference, target: np.ndarray, predictions: Mapping[str, np.ndarray]) -> Scores:
@@ -191,23 +219,34 @@ def _defined(scores: GeneScores, sd: np.ndarray, genes: np.ndarray | None = None
 
 
 def trust_of(
-    model: Model, inferred: np.ndarray, target: np.ndarray, distance: np.ndarray, study: Sequence[str]
+    model: Model, inferred: np.ndarray, target: np.ndarray, self_check_error: np.ndarray, study: Sequence[str]
 ) -> Scores:
     """Measures how intervals, ``well_inferred`` and ``out_of_range`` do on other profiles; arguments as ``judge``.
 
     Returns:
       "coverage", as ``dgex.model.reliability.coverage`` gives it; "well_inferred", the share of the measured targets
       that meet its criterion on these profiles, among those "flagged" by the model and among the "others";
-      "out_of_range", the share of the profiles that are out of distribution.
+      "out_of_range", the share of the profiles that are out of range; "self_check_error", the mean; "expected_error"
+      and "true_error", the means of the profiles' expected and true z-score MAE; and, for three or more profiles,
+      "expected_r", the correlation of these over profiles.
     """
     flagged, measured = model.reliability.well_inferred, ~np.isnan(target).all(axis=0)
     well = is_well_inferred(*agreement(inferred, target, study))
     met = {name: well[chosen & measured] for name, chosen in (("flagged", flagged), ("others", ~flagged))}
-    return {
-        "coverage": coverage(inferred - target, model.reliability.half_width, study),
+    expected = model.reliability.expectation.expect(self_check_error)
+    true = profile_error(inferred - target)
+    known = ~np.isnan(true)
+    trust = {
+        "coverage": coverage(inferred - target, model.reliability.quantile, expected, study),
         "well_inferred": {name: float(genes.mean()) for name, genes in met.items() if len(genes)},
-        "out_of_range": float((distance > model.reliability.farthest).mean()),
+        "out_of_range": float((self_check_error > model.reliability.expectation.farthest).mean()),
+        "self_check_error": float(self_check_error.mean()),
+        "expected_error": float(expected.mean()),
+        "true_error": float(true[known].mean()),
     }
+    if known.sum() >= 3 and np.ptp(expected[known]) > 0 and np.ptp(true[known]) > 0:
+        trust["expected_r"] = float(np.corrcoef(expected[known], true[known])[0, 1])
+    return trust
 
 
 def infer(config: NetworkConfig, params: Params, landmark: np.ndarray, devices: tuple[jax.Device, ...]) -> np.ndarray:

@@ -21,6 +21,7 @@ from dgex.model import TIES, Model
 from dgex.model.evaluation import Scores, infer, rows_of_splits, scores_of, size_of, trust_of
 from dgex.model.imputation import complete, fit_factors
 from dgex.model.reliability import measure
+from dgex.model.self_check import median_pearson, self_check
 from dgex.networks import NetworkConfig, Params
 from dgex.protocols import Protocol
 from dgex.training import fit
@@ -140,13 +141,21 @@ def assess(
     factors = fit_factors(np.nan_to_num(landmark["train"]), np.nan_to_num(landmark["validation"]))
     scored = {split: complete(landmark[split], factors) for split in ("validation", "test")}
     inferred = {split: infer(config, params, filled, devices) for split, (filled, _) in scored.items()}
-    reliability = measure(inferred["validation"], target["validation"], study["validation"], scored["validation"][1])
+    checked = {split: self_check(landmark[split], factors) for split in scored}
+    validation = np.asarray(study["validation"])
+    pearson = [
+        median_pearson(landmark["validation"][validation == name], checked["validation"][0][validation == name])
+        for name in np.unique(validation)
+    ]
+    reliability = measure(
+        inferred["validation"], target["validation"], study["validation"], checked["validation"][1], pearson
+    )
     model = Model(config, params, reference, factors, reliability, {}, gene_quantiles)
 
     def scores(split: str) -> Scores:
-        filled, distance = scored[split]
+        filled = scored[split][0]
         predictions = {"ridge regression": infer(*ridge, filled, devices), "network": inferred[split]}
-        trust = trust_of(model, inferred[split], target[split], distance, study[split])
+        trust = trust_of(model, inferred[split], target[split], checked[split][1], study[split])
         return scores_of(reference, target[split], predictions) | trust
 
     results = {

@@ -37,6 +37,7 @@ def predict(
     all_targets: bool = False,
     interval: None = None,
     max_missing: float = 0.2,
+    platform: str = "auto",
 ) -> "pandas.DataFrame": ...
 @overload
 def predict(
@@ -49,6 +50,7 @@ def predict(
     all_targets: bool = False,
     interval: float | None = None,
     max_missing: float = 0.2,
+    platform: str = "auto",
 ) -> "anndata.AnnData": ...
 @overload
 def predict(  # type: ignore[overload-cannot-match]
@@ -61,6 +63,7 @@ def predict(  # type: ignore[overload-cannot-match]
     all_targets: bool = False,
     interval: None = None,
     max_missing: float = 0.2,
+    platform: str = "auto",
 ) -> np.ndarray: ...
 def predict(
     model: Model,
@@ -72,6 +75,7 @@ def predict(
     all_targets: bool = False,
     interval: float | None = None,
     max_missing: float = 0.2,
+    platform: str = "auto",
 ) -> object:
     """Infers whole profiles from landmarks in memory.
 
@@ -88,6 +92,8 @@ def predict(
       all_targets: whether targets that are landmarks too are also inferred, in rows of their own.
       interval: level of the prediction intervals whose half widths ``var`` has; only for an AnnData.
       max_missing: share of the landmarks that may be missing in a profile.
+      platform: one of the model's, whose scale the outputs have; "auto" takes for each profile the one that brings its
+        landmarks nearest to the training data.
 
     Returns:
       The same type as the data: a float32 array ``[profiles, rows]`` in the order of
@@ -108,7 +114,7 @@ def predict(
       >>> predict(model, model.reference.landmark_scaler.mean[None]).shape
       (1, 10018)
     """
-    request = Request(input_scale, output_scale, all_targets, interval, max_missing)
+    request = Request(input_scale, output_scale, all_targets, interval, max_missing, platform)
     if request.interval is not None and not _is(data, "anndata", "AnnData"):
         raise DgexError(
             "interval: only an AnnData has a place for the half widths; dgex.model.prediction.rows_of gives them too"
@@ -116,7 +122,7 @@ def predict(
     label, table = _labelled_table(model, data, layer, "predict")
     with predict_table(model, label, table, request, parallel.devices(), Path(tempfile.gettempdir())) as prediction:
         values = prediction.expression.load()
-    for warning in prediction.warnings():
+    for warning in prediction.warnings() + ([prediction.check.text] if prediction.check.failed else []):
         warnings.warn(warning, stacklevel=2)
     whole = prediction.expression
     if _is(data, "pandas", "DataFrame"):
@@ -143,6 +149,7 @@ def evaluate(
     layer: str | None = None,
     input_scale: InputScale = "auto",
     max_missing: float = 0.2,
+    platform: str = "auto",
 ) -> dict[str, Scores]:
     """Scores a model's predictions against the targets measured in whole profiles in memory.
 
@@ -153,6 +160,7 @@ def evaluate(
       layer: the matrix of an AnnData to take instead of X.
       input_scale: as in ``predict``.
       max_missing: as in ``predict``.
+      platform: as in ``predict``.
 
     Returns:
       The scores that ``dgex.model.evaluation.judge`` gives, by group of profiles.
@@ -163,7 +171,7 @@ def evaluate(
     if isinstance(data, np.ndarray):
         raise DgexError("an array names no genes; give a DataFrame or an AnnData of landmarks and targets")
     label, table = _labelled_table(model, data, layer, "evaluate")
-    request = Request(input_scale, max_missing=max_missing)
+    request = Request(input_scale, max_missing=max_missing, platform=platform)
     return evaluate_table(model, label, table, request, parallel.devices(), Path(tempfile.gettempdir())).scores
 
 

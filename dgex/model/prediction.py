@@ -35,6 +35,7 @@ from dgex.formats.profiles import Profiles, profiles_of
 from dgex.inference import PROFILES, ROWS, Inference
 from dgex.model import Model
 from dgex.model.imputation import complete
+from dgex.model.self_check import SelfCheck, self_check, summarize_check
 from dgex.networks import take_targets
 from dgex.version import __version__
 
@@ -44,6 +45,7 @@ InputScale = Literal["auto", "log2", "linear", "zscore"]
 OutputScale = Literal["log2", "zscore"]
 
 LEAST_NEGATIVE = 0.1  # share of z-scores that are negative; in training it is a half
+AUTO = "auto"
 INFERRED = ":inferred"  # follows the id of a target that is a landmark too
 
 
@@ -59,6 +61,8 @@ class Request:
       interval: level of the prediction intervals whose half widths the output has, one of
         ``dgex.model.reliability.LEVELS``; None for no intervals.
       max_missing: share of the landmarks that may be missing in a profile.
+      platform: the platform that measured the table, one of the model's; "auto" takes for each profile the one that
+        brings its landmarks nearest to the training data. For z-scores "auto" is the first, the reference.
 
     Raises:
       DgexError: a field is out of its range.
@@ -69,6 +73,7 @@ class Request:
     all_targets: bool = False
     interval: float | None = None
     max_missing: float = 0.2
+    platform: str = AUTO
 
     def __post_init__(self) -> None:
         """Checks the options."""
@@ -85,14 +90,29 @@ class Prediction:
 
     Attributes:
       expression: measured landmarks and then inferred targets. Reading its blocks infers the values, and fills in the
-        sample metadata "distance", "out_of_range" and "landmarks_imputed". Its ``stand_ins`` are those of the table.
+        sample metadata "expected_zscore_mae", "expected_log2_mae" (over the inferred targets), "self_check_error",
+        "platform", "out_of_range" and "landmarks_imputed". Its ``stand_ins`` are those of the table.
       match: how the landmarks were found.
       scale: the scale that the table was taken to be on.
+      check: the self-check of the table's first profiles, up to ``PROFILES`` of them.
+      given_platform: whether the request names the platform.
     """
 
     expression: Expression
     match: Match
     scale: InputScale
+    check: SelfCheck
+    given_platform: bool
+
+    def platform_report(self) -> str:
+        """Says which platforms were taken for how many profiles, and why, after the blocks have been read."""
+        names, counts = np.unique(self.expression.sample_metadata["platform"].astype(str), return_counts=True)
+        taken = ", ".join(f"{name} ({count:,})" for name, count in zip(names.tolist(), counts.tolist(), strict=True))
+        if self.given_platform:
+            return f"platform: {taken}, as given"
+        if self.scale == "zscore":
+            return f"platform: {taken}, since z-scores do not tell"
+        return f"platform: {taken}, which brings each profile nearest to the training data"
 
     def warnings(self) -> list[str]:
         """Lists what the user should know about the profiles, a line each, after the blocks have been read."""
@@ -111,8 +131,14 @@ class Prediction:
         if len(out_of_range):
             first = self.expression.sample_id[out_of_range[0]]
             lines.append(
-                f"{len(out_of_range):,} of {profiles:,} profiles, such as {first}, are out of range: farther from the "
-                "training data than 99 % of the validation profiles; expect larger errors than the card says"
+                f"{len(out_of_range):,} of {profiles:,} profiles, such as {first}, are out of range: their "
+                "self-check error is larger than that of 99 % of the profiles that the model was tried on; their "
+                "expected errors are extrapolated"
+            )
+        if self.check.failed:
+            lines.append(
+                "well_inferred is left empty, since the self-check fails: the model's reliability was "
+                "measured on profiles that can be inferred better"
             )
         return [visible(line) for line in lines]
 
@@ -133,13 +159,16 @@ def predict_table(
 
     Raises:
       DgexError: landmarks are not recognised or too many are missing; the values are on no known scale, or not on the
-        given one; the model has no such interval. When blocks are read: a profile is constant, lacks too many
-        landmarks, or is on another scale than the first profiles; inferred values are not finite, or far beyond the
+        given one; the model has no such interval or platform. When blocks are read: a profile is constant, lacks too
+        many landmarks, or is on another scale than the first profiles; inferred values are not finite, or far beyond the
         training data.
     """
     row_id, row_metadata = rows_of(model, request)
     targets = np.arange(model.config.targets) if request.all_targets else model.inferred
     in_log2 = request.output_scale == "log2"
+    platforms, expectation = model.reference.platforms, model.reliability.expectation
+    forced = None if request.platform == AUTO else platforms.code(request.platform)
+    mean_sd = float(model.reference.target_scaler.sd[model.inferred].mean()) if len(model.inferred) else float("nan")
     match = match_genes(label, table, model.reference.landmark_genes)
     unclear = f", of which {len(match.ambiguous)} are ambiguous ({match.ambiguous[0]}, ...)" if match.ambiguous else ""
     _check_missing(label, "every profile", len(match.missing), len(match.rows.count), request.max_missing, unclear)
@@ -150,7 +179,10 @@ def predict_table(
         row_metadata["well_inferred"][: len(absent)][absent] = False
     samples = len(oriented.sample_id)
     sample_metadata: dict[str, np.ndarray] = {
-        "distance": np.full(samples, np.nan, np.float32),
+        "expected_zscore_mae": np.full(samples, np.nan, np.float32),
+        "expected_log2_mae": np.full(samples, np.nan, np.float32),
+        "self_check_error": np.full(samples, np.nan, np.float32),
+        "platform": np.full(samples, platforms.name[0], f"<U{max(map(len, platforms.name))}"),
         "out_of_range": np.zeros(samples, bool),
         "landmarks_imputed": np.zeros(samples, np.int32),
     }
@@ -160,33 +192,53 @@ def predict_table(
         genes = replace(match.rows, members=np.arange(len(match.rows.members)))
         scale = _scale(label, oriented, profiles, request.input_scale)
 
-        def landmarks(where: slice, values: np.ndarray) -> np.ndarray:
-            """Computes the z-scores of the measured landmarks, NaN where missing."""
+        def landmarks(where: slice, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            """Computes the z-scores of the measured landmarks, NaN where missing, and the platform of each profile."""
             _check_profiles(label, oriented.sample_id[where], values, scale, request.input_scale)
             log2 = average(log2_of_linear(values) if scale == "linear" else values, genes)
             missing = np.isnan(log2).sum(axis=1)
             worst = int(missing.argmax())
             _check_missing(label, oriented.sample_id[where][worst], missing[worst], log2.shape[1], request.max_missing)
-            return log2 if scale == "zscore" else model.standardize(log2)
+            if forced is None and scale != "zscore":
+                platform = model.nearest_platform(log2)
+            else:
+                platform = np.full(len(log2), forced or 0)
+            return log2 if scale == "zscore" else model.standardize(log2, platform), platform
 
-        def started() -> Iterator[Callable[[], Block]]:
+        def started() -> Iterator[tuple[Callable[[], Block], np.ndarray]]:
             start = _assembly(model, request, devices)
             for where, values in profiles():
-                zscores = landmarks(where, values)
-                filled, distance = complete(zscores, model.factors)
-                sample_metadata["distance"][where] = distance
-                sample_metadata["out_of_range"][where] = distance > model.reliability.farthest
-                sample_metadata["landmarks_imputed"][where] = np.isnan(zscores).sum(axis=1)
-                yield start(where, filled)
+                zscores, platform = landmarks(where, values)
+                filled, _ = complete(zscores, model.factors)
+                error = self_check(zscores, model.factors)[1]
+                expected = expectation.expect(error)
+                told = {
+                    "expected_zscore_mae": expected,
+                    "expected_log2_mae": expected * mean_sd,
+                    "self_check_error": error,
+                    "platform": np.array(platforms.name)[platform],
+                    "out_of_range": error > expectation.farthest,
+                    "landmarks_imputed": np.isnan(zscores).sum(axis=1),
+                }
+                for name, column in told.items():
+                    sample_metadata[name][where] = column
+                yield start(where, filled), platform
 
         def blocks(most: int) -> Iterator[Block]:
             with ending(started()) as items:
-                for finish in _ahead(items):
+                for finish, platform in _ahead(items):
                     where, rows, values = finish()
                     inferred = values[:, model.config.landmarks :]
                     model.check_inferred(label, oriented.sample_id[where], inferred, targets, log2=in_log2)
+                    if in_log2:  # the devices infer on the scale of the reference platform
+                        _add_offsets(values, platform, offsets)
                     yield where, rows, values
 
+        first = landmarks(*next(profiles()))[0]
+        check = summarize_check(first, self_check(first, model.factors)[0], expectation)
+        if check.failed:
+            row_metadata["well_inferred"] = np.full(len(row_id), np.nan, np.float32)
+        offsets = np.concatenate([platforms.landmark, platforms.target[:, targets]], axis=1)
         whole = Expression(
             row_id,
             oriented.sample_id,
@@ -197,7 +249,7 @@ def predict_table(
             oriented.stand_ins,
             provenance_of(model, label, request, scale),
         )
-        yield Prediction(whole, match, scale)
+        yield Prediction(whole, match, scale, check, forced is not None)
 
 
 def provenance_of(model: Model, label: str, request: Request, scale: InputScale) -> dict[str, Any]:
@@ -228,7 +280,8 @@ def rows_of(model: Model, request: Request) -> tuple[tuple[str, ...], dict[str, 
     that only some profiles lack is imputed there and stays "measured"); validation_pearson (within studies),
     validation_r2, validation_zscore_mae, validation_log2_mae; well_inferred (also true of measured landmarks, as the
     Connectivity Map counts landmarks among its best inferred genes); and, where the request has an interval, its half
-    width on the output's scale. The numbers of landmarks are NaN.
+    width on the output's scale for each unit of a profile's expected z-score MAE: the half width of a value is this
+    times the profile's expected_zscore_mae. The numbers of landmarks are NaN.
 
     Args:
       model: the model to predict with.
@@ -261,8 +314,8 @@ def rows_of(model: Model, request: Request) -> tuple[tuple[str, ...], dict[str, 
         "well_inferred": column(True, reliability.well_inferred),
     }
     if request.interval is not None:
-        width = reliability.half_width_at(request.interval)
-        name = f"interval_{request.interval * 100:g}_half_width"
+        width = reliability.quantile_at(request.interval)
+        name = f"interval_{request.interval * 100:g}_per_expected_error"
         metadata[name] = column(np.nan, width * sd if request.output_scale == "log2" else width)
     return landmark.ensembl + tuple(ids), metadata
 
@@ -296,6 +349,19 @@ def _assembly(
         return finish
 
     return start
+
+
+def _add_offsets(values: np.ndarray, platform: np.ndarray, offsets: np.ndarray) -> None:
+    """Brings log2 values ``[profiles, genes]`` to the scale of each profile's platform, in place.
+
+    Args:
+      values: on the scale of the reference platform.
+      platform: the platform of each profile, int ``[profiles]``.
+      offsets: of each platform, log2 ``[platforms, genes]``.
+    """
+    for code in np.unique(platform):
+        if offsets[code].any():
+            values[platform == code] += offsets[code]
 
 
 def _ahead(items: Iterator[Item]) -> Iterator[Item]:
