@@ -64,7 +64,7 @@ ARRAYS: Mapping[str, tuple[str, ...]] = {
     "factors/loadings": ("landmarks", "factors"), "factors/noise": (),
     "reliability/pearson": ("targets",), "reliability/zscore_mae": ("targets",), "reliability/r2": ("targets",),
     "reliability/quantile": ("levels", "targets"), "expectation/intercept": (), "expectation/slope": (),
-    "expectation/least": (), "expectation/farthest": (), "expectation/reference_error": (),
+    "expectation/farthest": (), "expectation/reference_error": (),
     "expectation/least_pearson": (), "platform/landmark": ("platforms", "landmarks"),
     "platform/target": ("platforms", "targets"),
 }  # fmt: skip
@@ -273,7 +273,7 @@ def _of_schema_3(folder: Path, arrays: dict[str, np.ndarray], config: NetworkCon
     error = arrays["reliability/zscore_mae"].astype(np.float64)
     mean = np.float32(error[error > 0].mean()) if (error > 0).any() else np.float32(1)
     single = Platforms.single(config.landmarks, config.targets)
-    numbers = Expectation(float(mean), 0.0, float(mean), np.inf, np.nan, 0.0)
+    numbers = Expectation(float(np.log(mean)), 0.0, np.inf, np.nan, 0.0)
     return (
         {name: values for name, values in arrays.items() if name not in old}
         | {"reliability/quantile": arrays[old[0]] / mean}
@@ -326,7 +326,7 @@ def _check_arrays(
     # Beyond this the matrix for imputing missing landmarks cannot be inverted.
     if np.square(loadings, dtype=np.float64).sum() > 1e12 * arrays["factors/noise"]:
         _refuse(folder, f"{ARRAYS_FILE}: factors/loadings are too large, or factors/noise is too small")
-    positive = ("landmark/sd", "target/sd", "factors/noise", "expectation/least")
+    positive = ("landmark/sd", "target/sd", "factors/noise")
     for name in ("reliability/quantile", "expectation/slope", "expectation/farthest"):
         if not (arrays[name] >= 0).all():
             _refuse(folder, f"{ARRAYS_FILE}: {name} is negative or NaN")

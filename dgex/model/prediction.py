@@ -160,8 +160,8 @@ def predict_table(
     Raises:
       DgexError: landmarks are not recognised or too many are missing; the values are on no known scale, or not on the
         given one; the model has no such interval or platform. When blocks are read: a profile is constant, lacks too
-        many landmarks, or is on another scale than the first profiles; inferred values are not finite, or far beyond the
-        training data.
+        many landmarks, or is on another scale than the first profiles; inferred values are not finite, or far beyond
+        the training data.
     """
     row_id, row_metadata = rows_of(model, request)
     targets = np.arange(model.config.targets) if request.all_targets else model.inferred

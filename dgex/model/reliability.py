@@ -1,11 +1,12 @@
 """Measures on profiles that the network did not see how far the inferred value of each gene can be trusted.
 
-The *expected error* of a profile, the z-score MAE over its targets, is a linear function of its self-check error
-(``dgex.model.self_check``). The half width of a prediction interval is a quantile of the gene times the expected error
-of the profile. The quantiles are those of weighted split conformal prediction (Lei et al., JASA 113:1094, 2018;
-Tibshirani et al., NeurIPS 2019) of |error| / expected error, every study with the same total weight, so that a large
-study does not speak for all. Profiles of a new study differ from all of these, so coverage there is measured, not
-assumed (``dgex evaluate``, and the model's card). Only measured values count: where a target is missing (NaN), so is its error.
+The *expected error* of a profile, the z-score MAE over its targets, is a power of its self-check error
+(``dgex.model.self_check``) times a factor: a line in logarithms, so that it is never negative. The half width of a
+prediction interval is a quantile of the gene times the expected error of the profile. The quantiles are those of
+weighted split conformal prediction (Lei et al., JASA 113:1094, 2018; Tibshirani et al., NeurIPS 2019) of the absolute
+error divided by the expected error, every study with the same total weight, so that a large study does not speak for
+all. Profiles of a new study differ from all of these, so coverage there is measured, not assumed (``dgex evaluate``,
+and the model's card). Only measured values count: where a target is missing (NaN), so is its error.
 """
 
 from collections.abc import Sequence
@@ -25,6 +26,8 @@ GENES = 256  # in a block of computation, as float64 copies of all may not fit i
 # (Subramanian et al., Cell 171:1437, 2017). Genes that vary together fail that criterion, even if well inferred.
 LEAST_PEARSON = 0.5
 LEAST_PROFILES = 10  # of a table or a study, for a correlation across its profiles
+WORSE = 1.5
+LEAST_ERROR = 1e-3  # z-score; smaller errors are taken for this one in logarithms
 OUTSIDE = 0.99  # share of the out-of-fold profiles, studies weighted equally, that are not out of range
 TIES = 1e-9  # relative; far above the rounding of cumulated weights
 
@@ -34,25 +37,24 @@ class Expectation:
     """Holds what the self-check of a profile says of the errors of its targets; all from out-of-fold profiles.
 
     Attributes:
-      intercept: expected z-score MAE at a self-check error of 0.
-      slope: increase of the expected z-score MAE with the self-check error.
-      least: the smallest z-score MAE of a profile; the expected error is never below it.
+      intercept: natural logarithm of the expected z-score MAE at a self-check error of 1.
+      slope: increase of that logarithm with the logarithm of the self-check error, 0 or more.
       farthest: a profile whose self-check error is greater is out of range; infinite if unknown.
       reference_error: the median self-check error, studies weighted equally; NaN if unknown.
-      least_pearson: the self-check of a table of at least ``LEAST_PROFILES`` profiles fails below this median r.
+      least_pearson: the self-check of a table of at least ``LEAST_PROFILES`` profiles fails below this median r,
+        if its median error is also above ``WORSE`` times ``reference_error``.
     """
 
     intercept: float
     slope: float
-    least: float
     farthest: float
     reference_error: float
     least_pearson: float
 
     def expect(self, self_check_error: np.ndarray) -> np.ndarray:
         """Computes the expected z-score MAE, f4 ``[profiles]``, from self-check errors ``[profiles]``."""
-        expected = self.intercept + self.slope * self_check_error.astype(np.float64)
-        return np.maximum(expected, self.least).astype(np.float32)
+        logarithm = np.log(np.maximum(self_check_error.astype(np.float64), LEAST_ERROR))
+        return np.exp(self.intercept + self.slope * logarithm).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -132,7 +134,7 @@ def measure(
 def fit_expectation(
     error: np.ndarray, study: Sequence[str], self_check_error: np.ndarray, self_check_pearson: Sequence[float] = ()
 ) -> Expectation:
-    """Fits the expected error by weighted least squares, every study with the same total weight.
+    """Fits the expected error by weighted least squares in logarithms, every study with the same total weight.
 
     Args:
       error: inferred minus measured z-scores ``[profiles, targets]``, NaN where missing.
@@ -142,19 +144,19 @@ def fit_expectation(
     """
     true = profile_error(error)
     known = ~np.isnan(true)
-    true, x = true[known], self_check_error[known].astype(np.float64)
+    check = self_check_error[known].astype(np.float64)
+    x, y = (np.log(np.maximum(values, LEAST_ERROR)) for values in (check, true[known]))
     weight = equal_weights(np.asarray(study)[known])
-    x_mean, y_mean = weight @ x, weight @ true
+    x_mean, y_mean = weight @ x, weight @ y
     variance = weight @ (x - x_mean) ** 2
     # Errors do not fall where the self-check gets worse; a slope below 0 comes from few profiles.
-    slope = max(float(weight @ ((x - x_mean) * (true - y_mean)) / variance), 0.0) if variance > 0 else 0.0
+    slope = max(float(weight @ ((x - x_mean) * (y - y_mean)) / variance), 0.0) if variance > 0 else 0.0
     pearson = [r for r in self_check_pearson if not np.isnan(r)]
     values = (
         y_mean - slope * x_mean,
         slope,
-        max(true.min(), 1e-3),
-        weighted_quantile(x, weight, OUTSIDE),
-        weighted_quantile(x, weight, 0.5),
+        weighted_quantile(check, weight, OUTSIDE),
+        weighted_quantile(check, weight, 0.5),
         np.median(pearson) / 2 if pearson else 0.0,
     )
     return Expectation(*(float(np.float32(value)) for value in values))  # a model directory keeps float32

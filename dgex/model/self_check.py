@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dgex.model.imputation import Factors, patterns_of
-from dgex.model.reliability import LEAST_PROFILES, Expectation
+from dgex.model.reliability import LEAST_PROFILES, WORSE, Expectation
 
 BLOCKS = 8
 PROFILES = 1024  # in a block of computation, as float64 copies of all may not fit into memory
@@ -124,8 +124,9 @@ def median_pearson(zscores: np.ndarray, inferred: np.ndarray) -> float:
 def summarize_check(zscores: np.ndarray, inferred: np.ndarray, expectation: Expectation) -> SelfCheck:
     """Summarises the self-check of a table, and judges it by what out-of-fold profiles have.
 
-    The check fails where the median error is above ``expectation.farthest``, or where the correlation across at least
-    ``LEAST_PROFILES`` profiles is below ``expectation.least_pearson``.
+    The check fails where the median error is above ``expectation.farthest``; or is above ``WORSE`` times that of
+    out-of-fold profiles, and the correlation across at least ``LEAST_PROFILES`` profiles is below
+    ``expectation.least_pearson``. A low correlation alone is no failure: the profiles of a study may differ little.
 
     Args:
       zscores: ``[profiles, landmarks]``, NaN where missing.
@@ -133,5 +134,6 @@ def summarize_check(zscores: np.ndarray, inferred: np.ndarray, expectation: Expe
       expectation: what the model expects.
     """
     error, pearson = float(np.median(error_of(zscores, inferred))), median_pearson(zscores, inferred)
-    failed = error > expectation.farthest or pearson < expectation.least_pearson  # NaN never is
+    worse = error > WORSE * expectation.reference_error and pearson < expectation.least_pearson  # NaN never is
+    failed = error > expectation.farthest or worse
     return SelfCheck(len(zscores), pearson, error, expectation.reference_error, failed)

@@ -75,8 +75,8 @@ def test_predict_keeps_metadata_and_tells_more(model_files, small_model, tmp_pat
         assert found.sample_metadata["drug"].tolist() == ["a", "b"] * 30
         assert np.isfinite(found.sample_metadata["distance"]).all()
         assert set(found.sample_metadata) >= {"out_of_range", "landmarks_imputed"}
-        width = found.row_metadata["interval_50_half_width"]
-        np.testing.assert_array_equal(width[24:], small_model.reliability.half_width[0])
+        width = found.row_metadata["interval_50_per_expected_error"]
+        np.testing.assert_array_equal(width[24:], small_model.reliability.quantile[0])
         assert found.row_id[24] == "ENSG90000000000:inferred"
 
 

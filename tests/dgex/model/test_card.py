@@ -69,7 +69,7 @@ def test_reliability(small_model):
     well = np.sum((trusted.pearson >= 0.5) & (trusted.r2 > 0))
     assert f"{well} of 60 targets are *well inferred*: on the validation studies r is at least 0.5 within" in card
     test = small_model.provenance["scores"]["test"]
-    assert f"at a distance above {trusted.farthest:.2f}" in card
+    assert f"above {trusted.expectation.farthest:.2f} SD" in card
     assert f"Of the test profiles {test['out_of_range']:.1%} are" in card
     assert "The validation profiles are 60 of 2 studies: few studies make this a coarse measure." in card
     assert "## Versions" in card and f"jax {small_model.provenance['versions']['jax']}" in card

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
+from dgex.data.platforms import Platforms
 from dgex.errors import DgexError
 from dgex.model import Model
 from dgex.model.directory import check_new, load_model, read_card, save_model
@@ -96,13 +97,13 @@ def test_a_string_names_a_directory_too(saved):
 
 def test_nan_and_infinity_come_back_where_they_may_be(small_model, tmp_path):
     trusted = small_model.reliability
-    half_width = trusted.half_width.copy()
-    half_width[3] = np.inf
+    quantile = trusted.quantile.copy()
+    quantile[3] = np.inf
     pearson = np.where(np.arange(60) == 3, np.nan, trusted.pearson).astype(np.float32)
-    save_model(tmp_path / "model", replace(small_model, reliability=replace(trusted, half_width=half_width,
+    save_model(tmp_path / "model", replace(small_model, reliability=replace(trusted, quantile=quantile,
                                                                             pearson=pearson)))  # fmt: skip
     loaded = load_model(tmp_path / "model").reliability
-    np.testing.assert_array_equal(loaded.half_width, half_width)
+    np.testing.assert_array_equal(loaded.quantile, quantile)
     np.testing.assert_array_equal(loaded.pearson, pearson)
 
 
@@ -138,7 +139,7 @@ def test_others_can_check_and_read_it(small_model, saved):
     assert header.split("\t") == ["side", "ensembl", "symbol", "probes"]
     assert first.split("\t") == ["landmark", "ENSG90000000000", "MADEUP0", "900000_at"]
     assert len(rest) == 24 - 1 + 60 and rest[-1].startswith("target\t")
-    assert json.loads((saved / "model.json").read_text())["schema_version"] == 2
+    assert json.loads((saved / "model.json").read_text())["schema_version"] == 3
 
 
 def test_the_card_comes_with_checked_files(saved, folder):
@@ -218,18 +219,54 @@ def test_what_is_no_model_directory(tmp_path):
     refuses(tmp_path / "file", "is not a model directory")
 
 
+def older(arrays) -> None:
+    """Makes the arrays those of schema 2, with half widths of 0.1, 0.2, ... in all levels, and of one platform."""
+    for name in [name for name in arrays if name.startswith(("expectation/", "platform/"))]:
+        del arrays[name]
+    arrays.pop("reliability/quantile")
+    arrays["reliability/half_width"] = np.tile(np.arange(1, 61, dtype=np.float32) / 10, (4, 1))
+    arrays["reliability/farthest"] = np.full((), 2, np.float32)
+
+
+def test_the_second_schema_is_read_with_one_expected_error_for_all(folder, small_model):
+    changed_header(folder, lambda header: (header.update(schema_version=2), header.pop("platforms")))
+    changed_arrays(folder, "reference.safetensors", older)
+    model = load_model(folder)
+    expected = model.reliability.expectation.expect(np.array([0.1, 5.0]))
+    np.testing.assert_allclose(expected, small_model.reliability.zscore_mae.mean(), rtol=1e-5)
+    np.testing.assert_allclose(model.reliability.quantile[2] * expected[0], np.arange(1, 61) / 10, rtol=1e-5)
+    assert model.reliability.expectation.farthest == np.inf
+    assert model.reference.platforms.name == ("array",) and not model.reference.platforms.target.any()
+
+
+def test_platforms_come_back(small_model, tmp_path):
+    platforms = Platforms(("array", "mine"), *(np.arange(2 * n, dtype=np.float32).reshape(2, n) % 3 for n in (24, 60)))
+    reference = replace(small_model.reference, platforms=platforms)
+    save_model(tmp_path / "model", replace(small_model, reference=reference))
+    found = load_model(tmp_path / "model").reference.platforms
+    assert found.name == ("array", "mine")
+    np.testing.assert_array_equal(found.landmark, platforms.landmark)
+    np.testing.assert_array_equal(found.target, platforms.target)
+
+
+@pytest.mark.parametrize("names", [[], ["array", "array"], ["array", "rnaseq"], 5])
+def test_names_of_platforms_that_do_not_fit(folder, names):
+    changed_header(folder, lambda header: header.update(platforms=names))
+    refuses(folder, "fetch or make the model again")
+
+
 def test_the_first_schema_is_still_read(folder, small_model):
     """It had no quantiles of all genes."""
     changed_header(folder, lambda header: header.update(schema_version=1))
-    changed_arrays(folder, "reference.safetensors", lambda arrays: arrays.pop("gene_quantiles"))
+    changed_arrays(folder, "reference.safetensors", lambda arrays: (older(arrays), arrays.pop("gene_quantiles")))
     model = load_model(folder)
     assert model.gene_quantiles is None
     np.testing.assert_array_equal(model.reference.quantiles, small_model.reference.quantiles)
 
 
 def test_another_schema_version(folder):
-    changed_header(folder, lambda header: header.update(schema_version=3))
-    refuses(folder, "has schema version 3, this dgex reads up to 2; fetch or make the model again")
+    changed_header(folder, lambda header: header.update(schema_version=4))
+    refuses(folder, "has schema version 4, this dgex reads up to 3; fetch or make the model again")
 
 
 @pytest.mark.parametrize(
@@ -301,10 +338,10 @@ def test_other_weights(folder, change, said):
         lambda arrays: arrays.update(gene_quantiles=np.zeros((2, 2), np.float32)),
         lambda arrays: arrays.update(gene_quantiles=np.zeros(0, np.float32)),
         lambda arrays: arrays["gene_quantiles"].__setitem__(0, np.nan),
-        lambda arrays: arrays.update({"reliability/half_width": arrays["reliability/half_width"][:3].copy()}),
-        lambda arrays: arrays["reliability/half_width"].__setitem__((1, 5), np.nan),
-        lambda arrays: arrays["reliability/half_width"].__setitem__((1, 5), -0.1),
-        lambda arrays: arrays.update({"reliability/farthest": np.zeros(1, np.float32)}),
+        lambda arrays: arrays.update({"reliability/quantile": arrays["reliability/quantile"][:3].copy()}),
+        lambda arrays: arrays["reliability/quantile"].__setitem__((1, 5), np.nan),
+        lambda arrays: arrays["reliability/quantile"].__setitem__((1, 5), -0.1),
+        lambda arrays: arrays.update({"expectation/farthest": np.zeros(1, np.float32)}),
         lambda arrays: arrays.update({"factors/noise": np.zeros((), np.float32)}),
         lambda arrays: arrays.update({"factors/loadings": np.zeros((), np.float32)}),
         lambda arrays: arrays.update({"factors/loadings": np.zeros((23, 5), np.float32)}),

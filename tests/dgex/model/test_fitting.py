@@ -17,6 +17,7 @@ from dgex.model import Model
 from dgex.model.evaluation import evaluate_model
 from dgex.model.fitting import train_model
 from dgex.model.reliability import LEVELS
+from dgex.model.self_check import self_check
 from dgex.networks import NetworkConfig
 from dgex.protocols import QUICK, Protocol
 
@@ -107,6 +108,12 @@ def test_nothing_is_fitted_on_test_profiles(small_data, small_model, assert_same
     assert scores[0]["test"]["network"]["zscore_mae"] + 1 < scores[1]["test"]["network"]["zscore_mae"]
 
 
+def expected_error(model, data, split) -> np.ndarray:
+    """The expected z-score MAE of each profile of a split."""
+    error = self_check(model.standardize(data.landmark[split_of(data, split)]), model.factors)[1]
+    return np.exp(model.reliability.expectation.intercept + model.reliability.expectation.slope * np.log(error))
+
+
 def test_only_intervals_factors_and_the_epoch_know_the_validation_profiles(small_data, small_model, assert_trees_close):
     """With one epoch there is nothing to choose: the same network whatever the validation values."""
     validation = split_of(small_data, "validation")
@@ -118,7 +125,7 @@ def test_only_intervals_factors_and_the_epoch_know_the_validation_profiles(small
         for data in (small_data, replace(small_data, target=target))
     ]
     assert_trees_close(models[0].params, models[1].params)
-    assert (models[0].reliability.half_width < models[1].reliability.half_width).all()
+    assert (models[0].reliability.zscore_mae < models[1].reliability.zscore_mae).all()
 
 
 def test_scores_are_those_of_the_predictions(small_data, small_model):
@@ -138,11 +145,12 @@ def test_scores_are_those_of_the_predictions(small_data, small_model):
         assert scores["network"]["zscore_mae"] < 0.8 * scores["mean predictor"]["zscore_mae"]
         study = studies_of(small_data, split)
         assert list(scores["coverage"]) == ["0.5", "0.8", "0.9", "0.95"]
-        for width, share in zip(small_model.reliability.half_width, scores["coverage"].values(), strict=True):
-            inside = np.abs(error) <= width + 1e-5  # a validation profile lies on each end
+        wide = expected_error(small_model, small_data, split)[:, None]
+        for width, share in zip(small_model.reliability.quantile, scores["coverage"].values(), strict=True):
+            inside = np.abs(error) <= width * wide + 1e-5  # a validation profile lies on each end
             by_study = [inside[study == name].mean() for name in set(study)]
             expected = {"all": inside.mean(), "lowest": min(by_study), "highest": max(by_study)}
-            assert share == pytest.approx(expected, abs=2e-3)
+            assert {name: share[name] for name in expected} == pytest.approx(expected, abs=2e-3)
             assert share["lowest"] < share["all"] < share["highest"]
 
 
@@ -174,7 +182,8 @@ def test_reliability_is_that_of_the_validation_profiles(small_data, small_model)
     assert np.abs(found.pearson - pooled).max() > 1e-3
     np.testing.assert_allclose(found.r2, 1 - np.square(error).sum(axis=0) / np.square(measured).sum(axis=0), atol=1e-4)
     ranks = [int(np.ceil(61 * level)) for level in LEVELS]
-    np.testing.assert_allclose(found.half_width, np.sort(np.abs(error), axis=0)[np.array(ranks) - 1], atol=1e-5)
+    relative = np.abs(error) / expected_error(small_model, small_data, "validation")[:, None]
+    np.testing.assert_allclose(found.quantile, np.sort(relative, axis=0)[np.array(ranks) - 1], atol=1e-4)
     assert 30 < found.well_inferred.sum() <= 60
     assert small_model.provenance["scores"]["validation"]["out_of_range"] == pytest.approx(1 / 60)  # 1 %, rounded up
 
@@ -296,7 +305,8 @@ def test_targets_that_a_cohort_lacks_are_not_scored(small_data, small_model):
     assert (scores["targets"], scores["missing"]) == (57, 0)
     assert scores["network"]["zscore_mae"] == pytest.approx(np.abs(error[:, ~lacking]).mean(), abs=1e-5)
     assert scores["mean predictor"]["zscore_mae"] == pytest.approx(np.abs(measured[:, ~lacking]).mean(), abs=1e-5)
-    share = (np.abs(error[:, ~lacking]) <= small_model.reliability.half_width[2, ~lacking]).mean()
+    wide = expected_error(small_model, cohort, "test")[:, None]
+    share = (np.abs(error[:, ~lacking]) <= small_model.reliability.quantile[2, ~lacking] * wide).mean()
     assert scores["coverage"]["0.9"]["all"] == pytest.approx(share, abs=1e-3)
     others = ~lacking & (np.arange(60) >= 8)
     without = scores["network"]["without_overlap"]["zscore_mae"]
@@ -314,7 +324,8 @@ def test_values_that_are_missing_are_not_scored(small_data, small_model):
     assert (scores["targets"], scores["missing"]) == (60, 40 + 30)
     assert scores["network"]["zscore_mae"] == pytest.approx(np.nanmean(np.abs(error), axis=0).mean(), abs=1e-5)
     assert scores["mean predictor"]["zscore_mae"] == pytest.approx(np.nanmean(np.abs(measured), axis=0).mean())
-    inside = (np.abs(error) <= small_model.reliability.half_width[2]).sum() / (60 * 60 - 70)
+    wide = expected_error(small_model, cohort, "test")[:, None]
+    inside = (np.abs(error) <= small_model.reliability.quantile[2] * wide).sum() / (60 * 60 - 70)
     assert scores["coverage"]["0.9"]["all"] == pytest.approx(inside, abs=1e-3)
 
 
@@ -336,7 +347,7 @@ def test_missing_targets_teach_nothing(small_data):
     target[np.ix_(split_of(small_data, "validation"), [6])] = np.nan
     model = train(replace(small_data, target=target))
     assert model.params["outputs"]["bias"][5] == 0 and (np.delete(model.params["outputs"]["bias"], 5) != 0).all()
-    assert np.isnan(model.reliability.zscore_mae[6]) and np.isinf(model.reliability.half_width[:, 6]).all()
+    assert np.isnan(model.reliability.zscore_mae[6]) and np.isinf(model.reliability.quantile[:, 6]).all()
     assert np.isfinite(np.delete(model.reliability.zscore_mae, 6)).all()
     assert model.provenance["scores"]["validation"]["network"]["zscore_mae"] < 1.5
 
@@ -379,7 +390,7 @@ def test_intervals_that_few_validation_profiles_do_not_give(small_data):
         sample_id=tuple(np.array(small_data.sample_id)[kept]), study=tuple(np.array(small_data.study)[kept]),
     )  # fmt: skip
     model = train(few)
-    assert np.isfinite(model.reliability.half_width).all(axis=1).tolist() == [True, True, True, False]
+    assert np.isfinite(model.reliability.quantile).all(axis=1).tolist() == [True, True, True, False]
     assert list(model.provenance["scores"]["test"]["coverage"]) == ["0.5", "0.8", "0.9"]
 
 
@@ -393,7 +404,7 @@ def test_the_real_compendium(prepared_compendium):
     dataset = replace(whole, target=whole.target[:, some], target_genes=genes, target_scaler=scaler)
     network = NetworkConfig(943, len(some), (30,), "tanh", taaf="hidden")
     model = train_model(dataset, DATA, network, replace(QUICK, epochs=8), 0, parallel.devices(2))
-    assert model.reference.quantiles.shape == (943,) and model.reliability.half_width.shape == (4, len(some))
+    assert model.reference.quantiles.shape == (943,) and model.reliability.quantile.shape == (4, len(some))
     scores = model.provenance["scores"]
     assert scores["test"]["network"]["zscore_mae"] < 0.95 * scores["test"]["mean predictor"]["zscore_mae"]
     own = model.provenance["data"]["splits"]["validation"]["profiles"]

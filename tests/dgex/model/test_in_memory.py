@@ -192,11 +192,11 @@ def test_an_anndata(small_model, landmark, genes, whole, layout):
     np.testing.assert_array_equal(found.X, whole[1])
     assert tuple(found.var_names) == whole[0].row_id and list(found.obs_names) == list(adata.obs_names)
     assert found.obs["tissue"].tolist() == ["liver", "lung", "skin"] * 3
-    np.testing.assert_array_equal(found.obs["distance"], whole[0].sample_metadata["distance"])
-    assert found.obs["distance"].notna().all()
+    np.testing.assert_array_equal(found.obs["self_check_error"], whole[0].sample_metadata["self_check_error"])
+    assert found.obs["self_check_error"].notna().all()
     for name, column in whole[0].row_metadata.items():
         np.testing.assert_array_equal(found.var[name].to_numpy(), column)
-    assert "interval_90_half_width" in found.var
+    assert "interval_90_per_expected_error" in found.var
 
 
 def test_a_layer_of_an_anndata(small_model, landmark, genes, whole):
@@ -217,15 +217,20 @@ def test_genes_of_an_anndata_by_a_column_of_var(small_model, landmark, whole):
 
 def test_out_of_range_is_warned_of(small_model, landmark):
     strangers = landmark[:, np.random.default_rng(0).permutation(24)]
-    with pytest.warns(UserWarning, match="9 of 9 profiles, such as 0, are out of range"):
+    with pytest.warns(UserWarning) as told:
         dgex.predict(small_model, strangers)
+    said = [str(warning.message) for warning in told]
+    assert said[0].startswith("9 of 9 profiles, such as 0, are out of range")
+    assert said[1].startswith("well_inferred is left empty, since the self-check fails")
+    assert said[2].startswith("Hidden landmarks of these profiles are inferred with a mean error of")
 
 
 def test_gaps_are_warned_of(small_model, landmark):
     gaps = landmark.copy()
     gaps[4, :3] = NAN
-    with pytest.warns(UserWarning, match=r"1 of 9 profiles lack landmarks \(up to 3\)"):
+    with pytest.warns(UserWarning) as told:
         found = dgex.predict(small_model, gaps)
+    assert str(told[0].message).startswith("1 of 9 profiles lack landmarks (up to 3)")
     assert np.isfinite(found).all()
 
 
