@@ -73,7 +73,7 @@ def test_predict_keeps_metadata_and_tells_more(model_files, small_model, tmp_pat
     with open_expression(output) as found:
         assert found.shape == (60, 84)
         assert found.sample_metadata["drug"].tolist() == ["a", "b"] * 30
-        assert np.isfinite(found.sample_metadata["distance"]).all()
+        assert np.isfinite(found.sample_metadata["self_check_error"]).all()
         assert set(found.sample_metadata) >= {"out_of_range", "landmarks_imputed"}
         width = found.row_metadata["interval_50_per_expected_error"]
         np.testing.assert_array_equal(width[24:], small_model.reliability.quantile[0])
@@ -102,7 +102,13 @@ def test_an_output_says_what_made_it(model_files, tmp_path):
         "dgex": __version__,
         "model": {"name": "model", "sha256": hashlib.sha256(sums).hexdigest()},
         "input": {"name": "plate.gct", "scale": "log2"},
-        "options": {"input_scale": "auto", "output_scale": "zscore", "all_targets": False, "max_missing": 0.1},
+        "options": {
+            "input_scale": "auto",
+            "output_scale": "zscore",
+            "all_targets": False,
+            "max_missing": 0.1,
+            "platform": "auto",
+        },
     }
     assert str(tmp_path) not in output.read_text() and str(model_files) not in output.read_text()
     # Output is input again.
@@ -126,9 +132,11 @@ def test_predict_warns_on_stderr(model_files, small_plate, tmp_path, capsys):
     )
     printed, told = capsys.readouterr()
     assert "2 missing: MADEUP0 (ENSG90000000000); MADEUP1 (ENSG90000000001)" in printed
-    imputed, strangers = told.splitlines()
+    imputed, strangers, *rest = told.splitlines()
     assert imputed.startswith("warning: 60 of 60 profiles lack landmarks (up to 2)")
     assert strangers.startswith("warning: ") and "are out of range" in strangers
+    assert rest[0].startswith("warning: well_inferred is left empty, since the self-check fails")
+    assert "platform: array (60), which" in printed and "Hidden landmarks of these profiles are inferred" in printed
 
 
 def frame_of(small_plate) -> pd.DataFrame:
@@ -221,7 +229,7 @@ def test_anndata_in_and_out(model_files, small_plate, tmp_path):
     dgex("predict", tmp_path / "in.h5ad", "-m", model_files / "model", "-o", tmp_path / "out.h5ad")
     found = anndata.read_h5ad(tmp_path / "out.h5ad")
     assert found.shape == (60, 76) and set(found.obs["tissue"]) == {"liver"}
-    assert found.obs["distance"].notna().all()
+    assert found.obs["self_check_error"].notna().all()
 
 
 @pytest.mark.parametrize(
@@ -313,8 +321,7 @@ def test_a_layer_of_a_file_without_x(shared, tmp_path, capsys, refused):
     dgex("predict", case, "-o", output, "--layer", "counts")
     assert f"{case}: h5ad, layer counts, 943 of 943" in capsys.readouterr().out
     adata = anndata.read_h5ad(case)
-    with pytest.warns(UserWarning, match="out of range"):
-        wanted = predict(load_model(), adata, layer="counts")
+    wanted = predict(load_model(), adata, layer="counts")
     np.testing.assert_array_equal(anndata.read_h5ad(output).X, wanted.X)
     adata.X = adata.layers.pop("counts")
     adata.write_h5ad(tmp_path / "x.h5ad")
