@@ -10,6 +10,9 @@ Missing values are handled in four steps:
    it, which is a z-score of 0. The report counts them, and the file marks them: as inputs they keep that value, as
    targets they are neither trained on nor scored.
 
+Of several platforms the first is the reference: its training profiles choose the genes and give the quantiles and the
+scaler, so that its values do not depend on the others. These are mapped onto its quantiles and have offsets.
+
 The reference distribution, the means and the scaler come from the training split alone; a cohort that is mapped onto an
 existing data set uses those of that data set. Only ``legacy`` fits over all samples, as the papers' own code does. The
 bytes of the output do not depend on the resources.

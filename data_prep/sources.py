@@ -15,8 +15,10 @@ from numpy.typing import DTypeLike
 from data_prep.staging import Staged
 from dgex.data.dataset import Missing
 from dgex.data.platforms import ARRAY
+from dgex.errors import DgexError
 
 RNA_SEQ = "rnaseq"
+MOST_PLATFORMS = 255  # which a byte can tell apart
 
 
 def platform_of(staged: Staged, chosen: str | None = None) -> list[str]:
@@ -172,8 +174,16 @@ def pooled(sources: Sequence[Staged], names: Sequence[str], known: tuple[str, ..
 
     Returns:
       The pool; without ``known`` its platforms are in the order of their first profiles.
+
+    Raises:
+      DgexError: there are more than ``MOST_PLATFORMS``.
     """
     platforms = known or tuple(dict.fromkeys(names))
+    if len(platforms) > MOST_PLATFORMS:
+        raise DgexError(
+            f"the sample field platform names {len(platforms)} platforms, such as {platforms[-1]}; name one a source "
+            "with --platform"
+        )
     code = {name: number for number, name in enumerate(platforms)}
     return Pool(tuple(sources), platforms, np.array([code.get(name, 0) for name in names], np.uint8))
 
