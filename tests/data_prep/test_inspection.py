@@ -203,7 +203,7 @@ def test_facts_of_a_prepared_file(folder):
     with h5py.File(folder / "prepared.h5") as file:
         both = np.sort(np.concatenate([file["landmark"][:].ravel(), file["target"][:].ravel()]))
         split, study = file["split"][:], file["sample/study"].asstr()[:]
-    assert facts["kind"] == "prepared data set, schema 3"
+    assert facts["kind"] == "prepared data set, schema 4"
     assert facts["shape"] == "23 samples x 3 landmark + 10 target genes"
     assert facts["target genes"] == "Ensembl ids: ENSG1, ENSG4, ENSG5, ...; 1 of them are landmarks too"
     # Within a bin of the median, and four digits of all.
