@@ -19,7 +19,11 @@ def model_card(model: Model) -> str:
     kind = config.activation if config.taaf == "none" else f"TAAF of {config.activation} ({config.taaf} layers)"
     parameters = sum(count for *_, count in layer_table(config))
     well = int(model.reliability.well_inferred.sum())
-    test = provenance["scores"]["test"]
+    crossed = "folds" in provenance
+    held = "out-of-fold" if crossed else "test"
+    test = provenance["scores"][held]
+    calibrated = splits["train"] if crossed else splits["validation"]
+    by = "out-of-fold" if crossed else "validation"
     return "\n".join(
         [
             f"# dgex model: {config.landmarks} landmark genes to {config.targets:,} target genes",
@@ -62,29 +66,32 @@ def model_card(model: Model) -> str:
             "## Scores",
             "",
             "z-score MAE is in units of a gene's training SD, log2 MAE the same error in log2 units, R2 against the "
-            "mean predictor. The validation split chose the epoch; the test split was scored once. *Overlap* means "
-            "the targets that are landmarks too.",
+            f"mean predictor. {_CROSSED if crossed else _SPLIT} *Overlap* means the targets that are landmarks too.",
             "",
             *_table(
                 ["split", "predictor", "z-score MAE", "log2 MAE", "Pearson r", "R2", "z-score MAE without overlap"],
                 [
                     _score_row(split, name, provenance["scores"][split][name])
-                    for split in ("validation", "test")
+                    for split in (provenance["scores"] if crossed else ("validation", "test"))
                     for name in ("mean predictor", "ridge regression", "network")
                 ],
             ),
             "",
-            *_remarks(provenance),
+            *([] if crossed else _remarks(provenance)),
             "## Reliability",
             "",
-            f"{well:,} of {config.targets:,} targets are *well inferred*: on the validation studies r is at least "
-            f"{LEAST_PEARSON:g} within studies (each study's means taken away) and R2 above 0. On the test studies "
-            f"{_share(test['well_inferred'], 'flagged')} of these genes meet that again, and "
-            f"{_share(test['well_inferred'], 'others')} of the others.",
+            f"{well:,} of {config.targets:,} targets are *well inferred*: on the {by} studies r is at least "
+            f"{LEAST_PEARSON:g} within studies (each study's means taken away) and R2 above 0."
+            + (
+                ""
+                if crossed
+                else f" On the test studies {_share(test['well_inferred'], 'flagged')} of these genes meet that again, "
+                f"and {_share(test['well_inferred'], 'others')} of the others."
+            ),
             "",
             "Intervals are a quantile of the gene times the expected error of the profile, calibrated on the "
-            "validation profiles, which chose the best epoch too. Profiles of new studies are less like these than "
-            "these are like each other. Of the test values there are",
+            f"{by} profiles{'' if crossed else ', which chose the best epoch too'}. Profiles of new studies are less "
+            f"like these than these are like each other. Of the {held} values there are",
             "",
             *_table(
                 ["in the interval", "of all", "of the study with fewest", "of the study with most"],
@@ -94,13 +101,13 @@ def model_card(model: Model) -> str:
                 ],
             ),
             "",
-            "A profile is *out of range* where its self-check error is larger than that of 99 % of the validation "
-            f"profiles: above {model.reliability.expectation.farthest:.2f} SD, where their median is "
-            f"{model.reliability.expectation.reference_error:.2f}. Of the test profiles {test['out_of_range']:.1%} "
-            "are. The validation profiles are "
-            f"{splits['validation']['profiles']:,} of {len(splits['validation']['studies']) or 'unknown'} studies: few "
-            "studies make this a coarse measure.",
+            "A profile is *out of range* where its self-check error is larger than that of 99 % of the "
+            f"{by} profiles: above {model.reliability.expectation.farthest:.2f} SD, where their median is "
+            f"{model.reliability.expectation.reference_error:.2f}. Of the {held} profiles "
+            f"{test['out_of_range']:.1%} are. The {by} profiles are {calibrated['profiles']:,} of "
+            f"{len(calibrated['studies']) or 'unknown'} studies: few studies make this a coarse measure.",
             "",
+            *(_by_study(provenance["by_study"]) if crossed else []),
             "## Versions",
             "",
             ", ".join(f"{name} {version}" for name, version in provenance["versions"].items()),
@@ -108,6 +115,43 @@ def model_card(model: Model) -> str:
             *(["## Notes", "", provenance["note"], ""] if "note" in provenance else []),
         ]
     )
+
+
+_SPLIT = "The validation split chose the epoch; the test split was scored once."
+_CROSSED = (
+    "All scores are out of fold: every study was inferred by a network that was trained without it; the weights here "
+    "were then fitted to all studies."
+)
+
+
+def _by_study(studies: dict[str, Any]) -> list[str]:
+    """Tables what intervals and expected errors are worth on each study, calibrated on the studies of other folds."""
+    return [
+        "On each study, calibrated on the studies of the other folds alone:",
+        "",
+        *_table(
+            [
+                "study",
+                "platform",
+                "profiles",
+                "expected error",
+                "true error",
+                "ridge regression",
+                "in the 90 % interval",
+            ],
+            [
+                [
+                    name,
+                    study["platform"],
+                    str(study["profiles"]),
+                    *(f"{study[field]:.3f}" for field in ("expected", "true", "ridge")),
+                    f"{study['coverage']['0.9']:.1%}" if "0.9" in study["coverage"] else "–",
+                ]
+                for name, study in studies.items()
+            ],
+        ),
+        "",
+    ]
 
 
 def _size_of(train: dict[str, Any]) -> str:
