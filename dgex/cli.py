@@ -1,4 +1,4 @@
-"""The command ``dgex``: trains a model, evaluates it, shows its card, and infers whole profiles with it.
+"""The command ``dgex``: trains a model, evaluates it, calibrates it, shows its card, and infers whole profiles.
 
 A command imports what it needs when it runs, so that its help is shown at once.
 """
@@ -159,13 +159,9 @@ def evaluate_command(
     from dgex.model.evaluation import evaluate_model, evaluate_table
     from dgex.model.prediction import Request
 
-    *models, data = paths
-    if model is not None:
-        models.append(model)
-    if len(models) > 1:
-        raise DgexError(f"{', '.join(map(str, models))}: are {len(models)} models; give one, and one table")
+    chosen, data = _model_and_data(paths, model)
     request = Request(input_scale, max_missing=max_missing, platform=platform)
-    loaded, used_devices = load_model(*models), parallel.devices(devices)
+    loaded, used_devices = load_model(chosen), parallel.devices(devices)
     scores: dict[str, dict] = {}
     with console.progress() as bar:
         task = bar.add_task("scoring", total=None)
@@ -191,6 +187,64 @@ def evaluate_command(
                 console.warn(f"{data}: taken as missing: {tally(table.stand_ins)}")
             scores = evaluation.scores
     _print_scores(scores)
+
+
+@app.command("calibrate")
+def calibrate_command(
+    paths: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="[MODEL] PROFILES",
+            help="A table of whole profiles, landmarks and targets, as evaluate reads; before it the model directory, "
+            "instead of --model.",
+        ),
+    ],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The model directory to make.")],
+    name: Annotated[str, typer.Option(help="Of the platform that is added to the model.")] = "mine",
+    model: Model = None,
+    input_scale: Annotated[
+        Literal["auto", "log2", "linear"], typer.Option(help="Of the profiles; auto tells log2 from linear.")
+    ] = "auto",
+    max_missing: MaxMissing = 0.2,
+    platform: Annotated[
+        str, typer.Option(help="That measured the profiles, one of the model's; auto: nearest to most of them.")
+    ] = "auto",
+    layer: Layer = None,
+    devices: Devices = None,
+) -> None:
+    """Make a model directory for your laboratory, with offsets of the targets from a few whole profiles of your own."""
+    from dgex import parallel
+    from dgex.data.dataset import sha256_of
+    from dgex.formats.missing_values import tally
+    from dgex.formats.opening import open_expression
+    from dgex.model.calibration import calibrate_table, check_name
+    from dgex.model.directory import check_new, load_model, save_model
+    from dgex.model.prediction import Request
+
+    check_new(output)
+    chosen, data = _model_and_data(paths, model)
+    request = Request(input_scale, max_missing=max_missing, platform=platform)
+    loaded = load_model(chosen)
+    check_name(loaded, name)
+    used_devices = parallel.devices(devices)
+    with console.progress() as bar:
+        bar.add_task("calibrating", total=None)
+        with open_expression(data, layer) as table:
+            source = {"file": data.name, "sha256": sha256_of(data)}
+            scratch = Path(tempfile.gettempdir())
+            result = calibrate_table(loaded, str(data), table, request, name, source, used_devices, scratch)
+    found = result.comparison
+    how = "taken" if input_scale == "auto" else "given"
+    console.say(f"{data}: {table.kind}\n{found.landmarks.report()}\n{found.targets.report()}\n{how} as {found.scale}")
+    console.say(found.check.text)
+    if table.stand_ins:
+        console.warn(f"{data}: taken as missing: {tally(table.stand_ins)}")
+    save_model(output, result.model)
+    profiles = len(found.inferred)
+    console.say(
+        f"{output}: platform {name}, the offsets of {result.base} and those of {profiles:,} "
+        f"profile{'s' * (profiles > 1)}, shrunk by n / (n + {result.shrinkage:.3g})"
+    )
 
 
 @app.command("info")
@@ -266,6 +320,16 @@ def predict_command(
     profiles, genes = whole.shape
     seconds = time.monotonic() - started
     console.say(f"{output}: {profiles:,} profiles of {genes:,} genes, {output_scale}, in {seconds:.1f} s")
+
+
+def _model_and_data(paths: list[Path], model: Path | None) -> tuple[Path | None, Path]:
+    """Takes [MODEL] DATA and --model apart; None is the model that comes with dgex."""
+    *models, data = paths
+    if model is not None:
+        models.append(model)
+    if len(models) > 1:
+        raise DgexError(f"{', '.join(map(str, models))}: are {len(models)} models; give one, and one table")
+    return (models[0] if models else None), data
 
 
 def _units(text: str) -> tuple[int, ...]:

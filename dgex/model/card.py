@@ -101,6 +101,7 @@ def model_card(model: Model) -> str:
             f"{splits['validation']['profiles']:,} of {len(splits['validation']['studies']) or 'unknown'} studies: few "
             "studies make this a coarse measure.",
             "",
+            *_calibrated(provenance.get("calibrated", {})),
             "## Versions",
             "",
             ", ".join(f"{name} {version}" for name, version in provenance["versions"].items()),
@@ -141,6 +142,26 @@ def _remarks(provenance: dict[str, Any]) -> list[str]:
             "",
         ]
     return lines
+
+
+def _calibrated(entries: dict[str, Any]) -> list[str]:
+    """Describes the platforms that calibration added; without any there is no section."""
+    if not entries:
+        return []
+    digests = {name: f", SHA-256 `{entry['sha256']}`" if "sha256" in entry else "" for name, entry in entries.items()}
+    return [
+        "## Calibration",
+        "",
+        "Offsets of the targets were added for profiles of one's own. Scores, expected errors and intervals are those "
+        "of the model before that.",
+        "",
+        *[
+            f"- platform *{name}*: {entry['profiles']:,} profiles of `{entry['file']}`{digests[name]}, on top of "
+            f"*{entry['base']}*; {entry['genes']:,} targets measured; shrunk by n / (n + {entry['shrinkage']:.3g})"
+            for name, entry in entries.items()
+        ],
+        "",
+    ]
 
 
 def _share(shares: dict[str, float], name: str) -> str:
