@@ -15,6 +15,7 @@ import jax
 import numpy as np
 import numpy.typing as npt
 
+from dgex.data.intensity_scale import NoIntensitiesError
 from dgex.data.platforms import Platforms
 from dgex.errors import DgexError
 from dgex.formats.expression import Expression
@@ -80,7 +81,12 @@ def calibrate_table(
     if request.input_scale == "zscore":
         raise DgexError(f"{label}: z-scores have no level of their own to calibrate to; give log2 or linear values")
     trained = trained_platforms(model)
-    comparison = compare(trained, label, table, request, devices, folder)
+    try:
+        comparison = compare(trained, label, table, request, devices, folder)
+    except DgexError as error:
+        if isinstance(error.__cause__, NoIntensitiesError):  # whose message for predictions goes on to advise z-scores
+            raise error.__cause__ from error
+        raise
     names = trained.reference.platforms.name
     base = int(np.bincount(comparison.platform, minlength=len(names)).argmax())
     if (comparison.platform != base).any():

@@ -94,13 +94,7 @@ def model_card(model: Model) -> str:
                 ],
             ),
             "",
-            "A profile is *out of range* where its self-check error is larger than that of 99 % of the validation "
-            f"profiles: above {model.reliability.expectation.farthest:.2f} SD, where their median is "
-            f"{model.reliability.expectation.reference_error:.2f}. Of the test profiles {test['out_of_range']:.1%} "
-            "are. The validation profiles are "
-            f"{splits['validation']['profiles']:,} of {len(splits['validation']['studies']) or 'unknown'} studies: few "
-            "studies make this a coarse measure.",
-            "",
+            *_range(model, test),
             *_calibrated(provenance.get("calibrated", {})),
             "## Versions",
             "",
@@ -142,6 +136,20 @@ def _remarks(provenance: dict[str, Any]) -> list[str]:
             "",
         ]
     return lines
+
+
+def _range(model: Model, test: dict[str, Any]) -> list[str]:
+    """Says when a profile is out of range; in models of schema 1 and 2 none is."""
+    expectation, validation = model.reliability.expectation, model.provenance["data"]["splits"]["validation"]
+    if expectation.farthest == float("inf"):
+        return []
+    return [
+        "A profile is *out of range* where its self-check error is larger than that of 99 % of the validation "
+        f"profiles: above {expectation.farthest:.2f} SD, where their median is {expectation.reference_error:.2f}. Of "
+        f"the test profiles {test['out_of_range']:.1%} are. The validation profiles are {validation['profiles']:,} of "
+        f"{len(validation['studies']) or 'unknown'} studies: few studies make this a coarse measure.",
+        "",
+    ]
 
 
 def _calibrated(entries: dict[str, Any]) -> list[str]:
