@@ -11,13 +11,18 @@ from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from dgex import __version__, console
 from dgex.errors import DgexError
 from dgex.formats.content import read_small
+
+if TYPE_CHECKING:
+    from dgex.formats.expression import Expression
+    from dgex.model import Model as Trained
+    from dgex.model.evaluation import Comparison, Evaluation
 
 app = console.command_line("Infer the expression of 9,520 target genes from landmark genes.")
 
@@ -153,15 +158,12 @@ def evaluate_command(
     """
     from dgex import parallel
     from dgex.data.dataset import is_prepared, read_dataset
-    from dgex.formats.missing_values import tally
     from dgex.formats.opening import open_expression
-    from dgex.model.directory import load_model
     from dgex.model.evaluation import evaluate_model, evaluate_table
     from dgex.model.prediction import Request
 
-    chosen, data = _model_and_data(paths, model)
-    request = Request(input_scale, max_missing=max_missing, platform=platform)
-    loaded, used_devices = load_model(chosen), parallel.devices(devices)
+    loaded, data = _model_and_data(paths, model)
+    request, used_devices = Request(input_scale, max_missing=max_missing, platform=platform), parallel.devices(devices)
     scores: dict[str, dict] = {}
     with console.progress() as bar:
         task = bar.add_task("scoring", total=None)
@@ -177,14 +179,7 @@ def evaluate_command(
             with open_expression(data, layer) as table:
                 scratch = Path(tempfile.gettempdir())
                 evaluation = evaluate_table(loaded, str(data), table, request, used_devices, scratch)
-            how = "taken" if input_scale == "auto" else "given"
-            console.say(f"{data}: {table.kind}\n{evaluation.landmarks.report()}\n{evaluation.targets.report()}")
-            console.say(
-                f"{how} as {evaluation.scale}; each profile brought to the training data's quantiles on its own"
-            )
-            console.say(f"{evaluation.platforms}\n{evaluation.check.text}")
-            if table.stand_ins:
-                console.warn(f"{data}: taken as missing: {tally(table.stand_ins)}")
+            _say_found(data, table, evaluation, input_scale)
             scores = evaluation.scores
     _print_scores(scores)
 
@@ -193,11 +188,7 @@ def evaluate_command(
 def calibrate_command(
     paths: Annotated[
         list[Path],
-        typer.Argument(
-            metavar="[MODEL] PROFILES",
-            help="A table of whole profiles, landmarks and targets, as evaluate reads; before it the model directory, "
-            "instead of --model.",
-        ),
+        typer.Argument(metavar="[MODEL] PROFILES", help="Model directory; whole profiles, as evaluate reads."),
     ],
     output: Annotated[Path, typer.Option("-o", "--output", help="The model directory to make.")],
     name: Annotated[str, typer.Option(help="Of the platform that is added to the model.")] = "mine",
@@ -215,36 +206,24 @@ def calibrate_command(
     """Make a model directory for your laboratory, with offsets of the targets from a few whole profiles of your own."""
     from dgex import parallel
     from dgex.data.dataset import sha256_of
-    from dgex.formats.missing_values import tally
     from dgex.formats.opening import open_expression
-    from dgex.model.calibration import calibrate_table, check_name
-    from dgex.model.directory import check_new, load_model, save_model
+    from dgex.model.calibration import calibrate_table
+    from dgex.model.directory import check_new, save_model
     from dgex.model.prediction import Request
 
     check_new(output)
-    chosen, data = _model_and_data(paths, model)
-    request = Request(input_scale, max_missing=max_missing, platform=platform)
-    loaded = load_model(chosen)
-    check_name(loaded, name)
-    used_devices = parallel.devices(devices)
+    loaded, data = _model_and_data(paths, model)
+    request, used_devices = Request(input_scale, max_missing=max_missing, platform=platform), parallel.devices(devices)
     with console.progress() as bar:
         bar.add_task("calibrating", total=None)
         with open_expression(data, layer) as table:
             source = {"file": data.name, "sha256": sha256_of(data)}
             scratch = Path(tempfile.gettempdir())
             result = calibrate_table(loaded, str(data), table, request, name, source, used_devices, scratch)
-    found = result.comparison
-    how = "taken" if input_scale == "auto" else "given"
-    console.say(f"{data}: {table.kind}\n{found.landmarks.report()}\n{found.targets.report()}\n{how} as {found.scale}")
-    console.say(found.check.text)
-    if table.stand_ins:
-        console.warn(f"{data}: taken as missing: {tally(table.stand_ins)}")
+    _say_found(data, table, result.comparison, input_scale)
     save_model(output, result.model)
-    profiles = len(found.inferred)
-    console.say(
-        f"{output}: platform {name}, the offsets of {result.base} and those of {profiles:,} "
-        f"profile{'s' * (profiles > 1)}, shrunk by n / (n + {result.shrinkage:.3g})"
-    )
+    offsets = f"its offsets from {len(result.comparison.inferred):,} profiles, on top of {result.base}"
+    console.say(f"{output}: platform {name}, {offsets}, shrunk by n / (n + {result.shrinkage:.3g})")
 
 
 @app.command("info")
@@ -322,14 +301,28 @@ def predict_command(
     console.say(f"{output}: {profiles:,} profiles of {genes:,} genes, {output_scale}, in {seconds:.1f} s")
 
 
-def _model_and_data(paths: list[Path], model: Path | None) -> tuple[Path | None, Path]:
-    """Takes [MODEL] DATA and --model apart; None is the model that comes with dgex."""
+def _model_and_data(paths: list[Path], model: Path | None) -> tuple["Trained", Path]:
+    """Reads the model of [MODEL] DATA or --model, by default the one that comes with dgex, and gives DATA."""
+    from dgex.model.directory import load_model
+
     *models, data = paths
     if model is not None:
         models.append(model)
     if len(models) > 1:
         raise DgexError(f"{', '.join(map(str, models))}: are {len(models)} models; give one, and one table")
-    return (models[0] if models else None), data
+    return load_model(*models), data
+
+
+def _say_found(data: Path, table: "Expression", found: "Comparison | Evaluation", input_scale: str) -> None:
+    """Prints what was found in a table of whole profiles, and how they were taken."""
+    how = "taken" if input_scale == "auto" else "given"
+    console.say(f"{data}: {table.kind}\n{found.landmarks.report()}\n{found.targets.report()}")
+    console.say(f"{how} as {found.scale}; each profile brought to the training data's quantiles on its own")
+    console.say(f"{found.platforms}\n{found.check.text}")
+    if table.stand_ins:
+        from dgex.formats.missing_values import tally
+
+        console.warn(f"{data}: taken as missing: {tally(table.stand_ins)}")
 
 
 def _units(text: str) -> tuple[int, ...]:

@@ -177,7 +177,7 @@ def test_the_command(model_files, small_model, own, tmp_path, capsys):
     write_gctx(tmp_path / "own.gctx", some(own, slice(0, 3)))
     command(model_files / "model", tmp_path / "own.gctx", "-o", tmp_path / "lab", "--name", "lab")
     assert (
-        "platform lab, the offsets of array and those of 3 profiles, shrunk by n / (n + 1)" in capsys.readouterr().out
+        "platform lab, its offsets from 3 profiles, on top of array, shrunk by n / (n + 1)" in capsys.readouterr().out
     )
     found = load_model(tmp_path / "lab")
     assert found.reference.platforms.name == ("array", "lab")
