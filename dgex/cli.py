@@ -1,4 +1,4 @@
-"""The command ``dgex``: trains a model, evaluates it, shows its card, and infers whole profiles with it.
+"""The command ``dgex``: trains a model, evaluates it, calibrates it, shows its card, and infers whole profiles.
 
 A command imports what it needs when it runs, so that its help is shown at once.
 """
@@ -12,13 +12,18 @@ from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from dgex import __version__, console
 from dgex.errors import DgexError
 from dgex.formats.content import read_small
+
+if TYPE_CHECKING:
+    from dgex.formats.expression import Expression
+    from dgex.model import Model as Trained
+    from dgex.model.evaluation import Comparison, Evaluation
 
 app = console.command_line("Infer the expression of 9,520 target genes from landmark genes.")
 
@@ -192,19 +197,12 @@ def evaluate_command(
     """
     from dgex import parallel
     from dgex.data.dataset import is_prepared, read_dataset
-    from dgex.formats.missing_values import tally
     from dgex.formats.opening import open_expression
-    from dgex.model.directory import load_model
     from dgex.model.evaluation import evaluate_model, evaluate_table
     from dgex.model.prediction import Request
 
-    *models, data = paths
-    if model is not None:
-        models.append(model)
-    if len(models) > 1:
-        raise DgexError(f"{', '.join(map(str, models))}: are {len(models)} models; give one, and one table")
-    request = Request(input_scale, max_missing=max_missing, platform=platform)
-    loaded, used_devices = load_model(*models), parallel.devices(devices)
+    loaded, data = _model_and_data(paths, model)
+    request, used_devices = Request(input_scale, max_missing=max_missing, platform=platform), parallel.devices(devices)
     scores: dict[str, dict] = {}
     with console.progress() as bar:
         task = bar.add_task("scoring", total=None)
@@ -220,16 +218,51 @@ def evaluate_command(
             with open_expression(data, layer) as table:
                 scratch = Path(tempfile.gettempdir())
                 evaluation = evaluate_table(loaded, str(data), table, request, used_devices, scratch)
-            how = "taken" if input_scale == "auto" else "given"
-            console.say(f"{data}: {table.kind}\n{evaluation.landmarks.report()}\n{evaluation.targets.report()}")
-            console.say(
-                f"{how} as {evaluation.scale}; each profile brought to the training data's quantiles on its own"
-            )
-            console.say(f"{evaluation.platforms}\n{evaluation.check.text}")
-            if table.stand_ins:
-                console.warn(f"{data}: taken as missing: {tally(table.stand_ins)}")
+            _say_found(data, table, evaluation, input_scale)
             scores = evaluation.scores
     _print_scores(scores)
+
+
+@app.command("calibrate")
+def calibrate_command(
+    paths: Annotated[
+        list[Path],
+        typer.Argument(metavar="[MODEL] PROFILES", help="Model directory; whole profiles, as evaluate reads."),
+    ],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The model directory to make.")],
+    name: Annotated[str, typer.Option(help="Of the platform that is added to the model.")] = "mine",
+    model: Model = None,
+    input_scale: Annotated[
+        Literal["auto", "log2", "linear"], typer.Option(help="Of the profiles; auto tells log2 from linear.")
+    ] = "auto",
+    max_missing: MaxMissing = 0.2,
+    platform: Annotated[
+        str, typer.Option(help="That measured the profiles, one of the model's; auto: nearest to most of them.")
+    ] = "auto",
+    layer: Layer = None,
+    devices: Devices = None,
+) -> None:
+    """Make a model directory for your laboratory, with offsets of the targets from a few whole profiles of your own."""
+    from dgex import parallel
+    from dgex.data.dataset import sha256_of
+    from dgex.formats.opening import open_expression
+    from dgex.model.calibration import calibrate_table
+    from dgex.model.directory import check_new, save_model
+    from dgex.model.prediction import Request
+
+    check_new(output)
+    loaded, data = _model_and_data(paths, model)
+    request, used_devices = Request(input_scale, max_missing=max_missing, platform=platform), parallel.devices(devices)
+    with console.progress() as bar:
+        bar.add_task("calibrating", total=None)
+        with open_expression(data, layer) as table:
+            source = {"file": data.name, "sha256": sha256_of(data)}
+            scratch = Path(tempfile.gettempdir())
+            result = calibrate_table(loaded, str(data), table, request, name, source, used_devices, scratch)
+    _say_found(data, table, result.comparison, input_scale)
+    save_model(output, result.model)
+    offsets = f"its offsets from {len(result.comparison.inferred):,} profiles, on top of {result.base}"
+    console.say(f"{output}: platform {name}, {offsets}, shrunk by n / (n + {result.shrinkage:.3g})")
 
 
 @app.command("info")
@@ -305,6 +338,30 @@ def predict_command(
     profiles, genes = whole.shape
     seconds = time.monotonic() - started
     console.say(f"{output}: {profiles:,} profiles of {genes:,} genes, {output_scale}, in {seconds:.1f} s")
+
+
+def _model_and_data(paths: list[Path], model: Path | None) -> tuple["Trained", Path]:
+    """Reads the model of [MODEL] DATA or --model, by default the one that comes with dgex, and gives DATA."""
+    from dgex.model.directory import load_model
+
+    *models, data = paths
+    if model is not None:
+        models.append(model)
+    if len(models) > 1:
+        raise DgexError(f"{', '.join(map(str, models))}: are {len(models)} models; give one, and one table")
+    return load_model(*models), data
+
+
+def _say_found(data: Path, table: "Expression", found: "Comparison | Evaluation", input_scale: str) -> None:
+    """Prints what was found in a table of whole profiles, and how they were taken."""
+    how = "taken" if input_scale == "auto" else "given"
+    console.say(f"{data}: {table.kind}\n{found.landmarks.report()}\n{found.targets.report()}")
+    console.say(f"{how} as {found.scale}; each profile brought to the training data's quantiles on its own")
+    console.say(f"{found.platforms}\n{found.check.text}")
+    if table.stand_ins:
+        from dgex.formats.missing_values import tally
+
+        console.warn(f"{data}: taken as missing: {tally(table.stand_ins)}")
 
 
 def _units(text: str) -> tuple[int, ...]:

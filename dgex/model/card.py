@@ -101,13 +101,9 @@ def model_card(model: Model) -> str:
                 ],
             ),
             "",
-            "A profile is *out of range* where its self-check error is larger than that of 99 % of the "
-            f"{by} profiles: above {model.reliability.expectation.farthest:.2f} SD, where their median is "
-            f"{model.reliability.expectation.reference_error:.2f}. Of the {held} profiles "
-            f"{test['out_of_range']:.1%} are. The {by} profiles are {calibrated['profiles']:,} of "
-            f"{len(calibrated['studies']) or 'unknown'} studies: few studies make this a coarse measure.",
-            "",
+            *_range(model, test, held, by, calibrated),
             *(_by_study(provenance["by_study"]) if crossed else []),
+            *_calibrated(provenance.get("calibrated", {})),
             "## Versions",
             "",
             ", ".join(f"{name} {version}" for name, version in provenance["versions"].items()),
@@ -185,6 +181,48 @@ def _remarks(provenance: dict[str, Any]) -> list[str]:
             "",
         ]
     return lines
+
+
+def _range(model: Model, test: dict[str, Any], held: str, by: str, size: dict[str, Any]) -> list[str]:
+    """Says when a profile is out of range; in models of schema 1 and 2 none is.
+
+    Args:
+      model: the model.
+      test: the scores of the profiles that were held out.
+      held: what these are called.
+      by: what the profiles that calibrated are called.
+      size: "profiles" and "studies" of those that calibrated.
+    """
+    expectation = model.reliability.expectation
+    if expectation.farthest == float("inf"):
+        return []
+    return [
+        f"A profile is *out of range* where its self-check error is larger than that of 99 % of the {by} "
+        f"profiles: above {expectation.farthest:.2f} SD, where their median is {expectation.reference_error:.2f}. Of "
+        f"the {held} profiles {test['out_of_range']:.1%} are. The {by} profiles are {size['profiles']:,} of "
+        f"{len(size['studies']) or 'unknown'} studies: few studies make this a coarse measure.",
+        "",
+    ]
+
+
+def _calibrated(entries: dict[str, Any]) -> list[str]:
+    """Describes the platforms that calibration added; without any there is no section."""
+    if not entries:
+        return []
+    digests = {name: f", SHA-256 `{entry['sha256']}`" if "sha256" in entry else "" for name, entry in entries.items()}
+    return [
+        "## Calibration",
+        "",
+        "Offsets of the targets were added for profiles of one's own. Scores, expected errors and intervals are those "
+        "of the model before that.",
+        "",
+        *[
+            f"- platform *{name}*: {entry['profiles']:,} profiles of `{entry['file']}`{digests[name]}, on top of "
+            f"*{entry['base']}*; {entry['genes']:,} targets measured; shrunk by n / (n + {entry['shrinkage']:.3g})"
+            for name, entry in entries.items()
+        ],
+        "",
+    ]
 
 
 def _share(shares: dict[str, float], name: str) -> str:
