@@ -4,7 +4,6 @@ A command imports what it needs when it runs, so that its help is shown at once.
 """
 
 import hashlib
-import math
 import shutil
 import tempfile
 import time
@@ -19,6 +18,7 @@ import typer
 from dgex import __version__, console
 from dgex.errors import DgexError
 from dgex.formats.content import read_small
+from dgex.score_table import print_scores
 
 if TYPE_CHECKING:
     from dgex.formats.expression import Expression
@@ -166,7 +166,7 @@ def train_command(
             )  # fmt: skip
     save_model(output, replace(model, provenance=model.provenance | note_field))
     _remove_run(run)
-    _print_scores(model.provenance["scores"])
+    print_scores(model.provenance["scores"])
     console.say(
         f"{output}: best epoch {model.provenance['best_epoch']} of {chosen.epochs}; `dgex info {output}` has its card"
     )
@@ -220,7 +220,7 @@ def evaluate_command(
                 evaluation = evaluate_table(loaded, str(data), table, request, used_devices, scratch)
             _say_found(data, table, evaluation, input_scale)
             scores = evaluation.scores
-    _print_scores(scores)
+    print_scores(scores)
 
 
 @app.command("calibrate")
@@ -394,50 +394,6 @@ def _remove_run(run: Path) -> None:
         (run / "cross-fit.json").unlink()
     with suppress(OSError):  # the directory is not empty, or is a link
         run.rmdir()
-
-
-def _print_scores(scores: dict[str, dict]) -> None:
-    """Prints a model's scores: a table with a row for each split and predictor, and lines about coverage below it."""
-    from rich.console import Console
-    from rich.table import Table
-
-    # The coverage on these splits is not shown: the intervals and the range were calibrated on them.
-    roles = {"train": "trained the network", "validation": "chose the epoch and calibrated intervals and range"}
-    fields = {"z-score MAE": "zscore_mae", "log2 MAE": "log2_mae", "Pearson r": "pearson", "R2": "r2"}
-    table = Table("profiles", "predictor", *fields, "z-score MAE without overlap", show_edge=False)
-    lines = []
-    for split, split_scores in scores.items():
-        for name in ("mean predictor", "ridge regression", "network"):
-            if name in split_scores:
-                means = split_scores[name]
-                cells = [f"{means[field]:.4f}" if field in means else "–" for field in fields.values()]
-                table.add_row(split, name, *cells, f"{means['without_overlap'].get('zscore_mae', math.nan):.4f}")
-        if split_scores.get("missing"):
-            targets, missing = split_scores["targets"], split_scores["missing"]
-            values = split_scores["profiles"] * targets
-            lines.append(
-                f"{split}: of {values:,} values of {targets:,} targets {missing:,} were not measured and are not scored"
-            )
-        if split in roles:
-            lines.append(f"{split}: {roles[split]}, so its scores are too good for new profiles")
-            continue
-        covered = (
-            f"{share['all']:.1%} in the {float(level):.0%} interval ({share['lowest']:.1%} to {share['highest']:.1%} "
-            "by study)"
-            for level, share in split_scores["coverage"].items()
-        )
-        well = ", ".join(f"{share:.1%} of {name}" for name, share in split_scores["well_inferred"].items())
-        lines.append(f"{split}, of the values: {', '.join(covered)}")
-        out_of_range = split_scores["out_of_range"]
-        lines.append(f"{split}, genes well inferred here: {well}; profiles out of range: {out_of_range:.1%}")
-        over = f", r = {split_scores['expected_r']:.2f} over profiles" if "expected_r" in split_scores else ""
-        lines.append(
-            f"{split}, z-score MAE of the profiles: expected {split_scores['expected_error']:.3f}, true "
-            f"{split_scores['true_error']:.3f}{over}; self-check error {split_scores['self_check_error']:.3f}"
-        )
-    screen = Console(width=max(100, shutil.get_terminal_size().columns), highlight=False)
-    screen.print(table)
-    console.say("\n".join(lines))
 
 
 def main() -> None:

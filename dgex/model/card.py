@@ -103,6 +103,7 @@ def model_card(model: Model) -> str:
             "",
             *_range(model, test, held, by, calibrated),
             *(_by_study(provenance["by_study"]) if crossed else []),
+            *_calibration(provenance.get("calibration", {}).get("errors", {})),
             *_calibrated(provenance.get("calibrated", {})),
             "## Versions",
             "",
@@ -201,6 +202,23 @@ def _range(model: Model, test: dict[str, Any], held: str, by: str, size: dict[st
         f"profiles: above {expectation.farthest:.2f} SD, where their median is {expectation.reference_error:.2f}. Of "
         f"the {held} profiles {test['out_of_range']:.1%} are. The {by} profiles are {size['profiles']:,} of "
         f"{len(size['studies']) or 'unknown'} studies: few studies make this a coarse measure.",
+        "",
+    ]
+
+
+def _calibration(errors: dict[str, dict[str, float]]) -> list[str]:
+    """Tables what a few whole profiles of a study give its other profiles, out of fold."""
+    if not errors:
+        return []
+    numbers = list(next(iter(errors.values())))
+    return [
+        "Out-of-fold z-score MAE of a study's other profiles after `dgex calibrate` with so many of its whole profiles "
+        "(mean over studies):",
+        "",
+        *_table(
+            ["platform", *numbers],
+            [[name, *(f"{error:.3f}" for error in row.values())] for name, row in errors.items()],
+        ),
         "",
     ]
 

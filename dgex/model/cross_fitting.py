@@ -26,6 +26,7 @@ from dgex.files.atomic import replacing
 from dgex.files.run_directory import claim
 from dgex.log import Epoch
 from dgex.model import Model
+from dgex.model.calibration import errors_by_number, learn_shrinkage
 from dgex.model.evaluation import Scores, infer, judge, scores_of, size_of
 from dgex.model.fitting import standardized, versions
 from dgex.model.imputation import complete, factors_of, fit_factors
@@ -141,6 +142,7 @@ def cross_fit(
         "folds": [dict(zip(("penalty", "epochs", "factors"), fold.chosen.tolist(), strict=True)) for fold in folds],
         "scores": _scores(model, whole),
         "by_study": by_study(folds),
+        "calibration": _calibration(whole),
         "versions": versions(),
         "devices": f"{len(devices)} x {devices[0].device_kind}",
     }
@@ -252,6 +254,27 @@ def by_study(folds: Sequence[OutOfFold]) -> dict[str, Scores]:
                 "ridge": float(np.nanmean(profile_error(fold.ridge[rows] - fold.target[rows]))),
             }
     return result
+
+
+def _calibration(fold: OutOfFold) -> Scores:
+    """Learns how far to shrink a laboratory's own offsets, and measures what 0, 1, 2 and 5 of its profiles give.
+
+    Returns:
+      "shrinkage", and "errors", the z-score MAE by platform and number of profiles; empty where no study has two
+      profiles, or those of a study share no residuals.
+    """
+    residual = fold.target - fold.inferred
+    names, code = np.unique(fold.platform, return_inverse=True)
+    if np.unique(fold.study, return_counts=True)[1].max() < 2:
+        return {}
+    shrinkage = learn_shrinkage(residual, fold.study)
+    if not np.isfinite(shrinkage):
+        return {}
+    errors = errors_by_number(residual, fold.study, code, shrinkage)
+    by_number = {
+        str(names[platform]): {str(number): error for number, error in row.items()} for platform, row in errors.items()
+    }
+    return {"shrinkage": shrinkage, "errors": by_number}
 
 
 def _scores(model: Model, fold: OutOfFold) -> dict[str, Scores]:
