@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import typer
@@ -32,11 +32,27 @@ MaxSize = Annotated[float, typer.Option(min=0, help="Largest file to download, i
 LARGEST_SEED = 2**32 - 1  # the largest seed that every random generator in use accepts
 
 # Options of several commands.
-Source = Annotated[
-    Path,
+Sources = Annotated[
+    list[Path],
     typer.Argument(
-        help="Expression table: GCTX, GCT, CSV, TSV, GEO series matrix, GEUVADIS table, h5ad or pandas HDF5, "
-        "gzipped or not, or Parquet."
+        metavar="SOURCE...",
+        help="Expression tables, one or several: GCTX, GCT, CSV, TSV, GEO series matrix, GEUVADIS table, h5ad or "
+        "pandas HDF5, gzipped or not, or Parquet.",
+    ),
+]
+PlatformNames = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--platform",
+        metavar="NAME",
+        help="Platform of a source, once a source and in their order; the first is the reference.",
+        show_default="sample metadata platform, else array or rnaseq",
+    ),
+]
+TrainOnly = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME", help="Platform all of whose profiles are training samples; may be repeated.", show_default=False
     ),
 ]
 Layer = Annotated[
@@ -97,7 +113,7 @@ def geo_command(
 
 @app.command("prepare")
 def prepare_command(
-    source: Source,
+    sources: Sources,
     output: Annotated[Path, typer.Option("-o", "--output", help="The prepared file to write.")],
     genes: Annotated[
         Path | None, typer.Option(help="Folder of the gene tables map_lm.txt and map_tg.txt; not with --onto.")
@@ -147,6 +163,8 @@ def prepare_command(
             "scaler is fitted to the cohort.",
         ),
     ] = False,
+    platforms: PlatformNames = None,
+    train_only: TrainOnly = None,
     layer: Layer = None,
     memory: Memory = RESOURCES.memory,
     workers: Workers = RESOURCES.workers,
@@ -154,26 +172,36 @@ def prepare_command(
     """Write one prepared file: near-duplicates removed, averaged by gene, split, and quantile-normalised."""
     if (genes is None) == (onto is None):
         raise DgexError("give either --genes, to prepare a new data set, or --onto, to map profiles onto one")
-    options = {"split": split, "fractions": fractions, "fold": fold, "duplicates": duplicates, "seed": seed}
+    options: dict[str, Any] = {
+        "split": split,
+        "fractions": fractions,
+        "fold": fold,
+        "duplicates": duplicates,
+        "seed": seed,
+    }
+    options |= {"platforms": tuple(platforms or ()) or None, "train_only": tuple(train_only or ()) or None}
     options = {name: value for name, value in options.items() if value is not None}
     work = Work(Resources(memory, workers))
     file: folds.SplitFile | folds.CohortFile
     if onto is not None:
         if options:
-            raise DgexError(f"--{next(iter(options))}: cannot be used with --onto; leave it out")
-        file = folds.CohortFile(output, source, onto, legacy, layer)
+            name = next(iter(options)).replace("platforms", "platform").replace("_", "-")
+            raise DgexError(f"--{name}: cannot be used with --onto; leave it out")
+        if len(sources) > 1:
+            raise DgexError("--onto: maps one source onto a data set; map the others one by one")
+        file = folds.CohortFile(output, sources[0], onto, legacy, layer)
     else:
         assert genes is not None
         if fold and (split or fractions):
             raise DgexError("--fold: splits by studies, into folds of one size; leave out --split and --fractions")
-        settings = Settings(legacy=legacy, **options)  # type: ignore[arg-type]
-        file = folds.SplitFile(output, source, genes, settings, layer)
+        settings = Settings(legacy=legacy, **options)
+        file = folds.SplitFile(output, tuple(sources), genes, settings, layer)
     say(f"{file.write(work)}\n\n{work.steps}")
 
 
 @app.command("folds")
 def folds_command(
-    source: Source,
+    sources: Sources,
     genes: Annotated[Path, typer.Option(help="Folder of the gene tables map_lm.txt and map_tg.txt.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the prepared files.")],
     number: Annotated[
@@ -188,6 +216,8 @@ def folds_command(
         ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Seed of the random splits.")] = 0,
+    platforms: PlatformNames = None,
+    train_only: TrainOnly = None,
     layer: Layer = None,
     memory: Memory = RESOURCES.memory,
     workers: Workers = RESOURCES.workers,
@@ -197,7 +227,9 @@ def folds_command(
     If it is stopped and started again, it keeps the files that are already complete.
     """
     resources = Resources(memory, workers)
-    for written in folds.prepare_folds(source, genes, output, number, tuple(cohorts or ()), seed, resources, layer):
+    names = tuple(platforms or ()), tuple(train_only or ())
+    all_cohorts = tuple(cohorts or ())
+    for written in folds.prepare_folds(sources, genes, output, number, all_cohorts, seed, resources, layer, *names):
         say(written)
 
 

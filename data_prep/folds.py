@@ -7,13 +7,13 @@ that writing all of them takes as long as those commands one by one.
 import json
 import os
 import shlex
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from data_prep.blocks import Resources, Work
-from data_prep.pipeline import Settings, prepare, prepare_onto
+from data_prep.pipeline import Settings, check_sources, prepare, prepare_onto
 from data_prep.prepared import open_prepared
 from data_prep.report import Report
 from data_prep.split import check_fold
@@ -34,7 +34,7 @@ class SplitFile:
     """Describes a prepared file of a compendium that is to be written."""
 
     output: Path
-    source: Path
+    sources: tuple[Path, ...]
     genes: Path  # folder of the gene tables
     settings: Settings
     layer: str | None = None  # of an h5ad source, the layer to read instead of X
@@ -42,7 +42,7 @@ class SplitFile:
     @property
     def inputs(self) -> tuple[Path, ...]:
         """Lists the files that are read, and whose checksums the prepared file records."""
-        return self.source, *gene_table_paths(self.genes)
+        return *self.sources, *gene_table_paths(self.genes)
 
     @property
     def command(self) -> str:
@@ -55,7 +55,9 @@ class SplitFile:
         if settings.fold:
             split = ["--fold", *map(str, settings.fold)]
         options = ["--genes", Path(os.path.realpath(self.genes)).name, *split, "--duplicates", settings.duplicates]
-        return _command(self.source, settings.legacy, self.layer, [*options, "--seed", str(settings.seed)])
+        options += [part for name in settings.platforms for part in ("--platform", name)]
+        options += [part for name in settings.train_only for part in ("--train-only", name)]
+        return _command(self.sources, settings.legacy, self.layer, [*options, "--seed", str(settings.seed)])
 
     def recorded(self) -> dict[str, Any]:
         """Gives the settings as the file's ``preparation`` records them."""
@@ -63,7 +65,7 @@ class SplitFile:
 
     def write(self, work: Work) -> Report:
         """Prepares the file; errors as ``prepare``."""
-        return prepare(self.source, self.genes, self.output, self.settings, self.command, work, self.layer)
+        return prepare(self.sources, self.genes, self.output, self.settings, self.command, work, self.layer)
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ class CohortFile:
     @property
     def command(self) -> str:
         """Spells the command that writes this file, as ``SplitFile.command`` does."""
-        return _command(self.source, self.legacy, self.layer, ["--onto", self.onto.name])
+        return _command((self.source,), self.legacy, self.layer, ["--onto", self.onto.name])
 
     def recorded(self) -> dict[str, Any]:
         """Gives the settings as the file's ``preparation`` records them."""
@@ -110,7 +112,7 @@ class Written:
 
 
 def prepare_folds(
-    source: Path,
+    sources: Path | Sequence[Path],
     genes: Path,
     folder: Path,
     folds: int = FOLDS,
@@ -118,6 +120,8 @@ def prepare_folds(
     seed: int = 0,
     resources: Resources | None = None,
     layer: str | None = None,
+    platforms: tuple[str, ...] = (),
+    train_only: tuple[str, ...] = (),
 ) -> Iterator[Written]:
     """Writes the leave-studies-out folds, a split by sample and the mapped cohorts to ``folder``, one after the other.
 
@@ -126,7 +130,7 @@ def prepare_folds(
     what would be written are kept; no file is replaced.
 
     Args:
-      source: the compendium, an expression table.
+      sources: the compendium, one or several expression tables.
       genes: folder of the gene tables.
       folder: where the prepared files go.
       folds: how many folds of studies, at least 3.
@@ -134,6 +138,8 @@ def prepare_folds(
       seed: of all splits, so that every study is in the test split of one fold.
       resources: memory and cores to use.
       layer: of an h5ad source, the layer to read instead of X; cohorts are read as they are.
+      platforms: of the sources, see ``Settings``.
+      train_only: platforms that are neither validated nor tested on.
 
     Yields:
       Each file as soon as it is complete, in the order of ``files_of``.
@@ -143,7 +149,7 @@ def prepare_folds(
         that is none of these, or differs from what would be written. Faults in the content of a cohort, or too few
         genes in a later fold, are noticed only after earlier files are written; those files are valid and stay.
     """
-    files = files_of(source, genes, folder, folds, cohorts, seed, layer)
+    files = files_of(sources, genes, folder, folds, cohorts, seed, layer, platforms, train_only)
     check_writable(files[0].output)  # prepare checks this too, but here it comes before the checksums, which take long
     if unexpected := sorted(set(folder.glob("*.h5")) - {file.output for file in files}):
         raise DgexError(
@@ -157,40 +163,47 @@ def prepare_folds(
 
 
 def files_of(
-    source: Path,
+    sources: Path | Sequence[Path],
     genes: Path,
     folder: Path,
     folds: int,
     cohorts: tuple[Path, ...],
     seed: int,
     layer: str | None = None,
+    platforms: tuple[str, ...] = (),
+    train_only: tuple[str, ...] = (),
 ) -> list[SplitFile | CohortFile]:
     """Lists the files that ``prepare_folds`` writes, in that order.
 
     Args:
-      source: the compendium, an expression table.
+      sources: the compendium, one or several expression tables.
       genes: folder of the gene tables.
       folder: where the prepared files go.
       folds: how many folds of studies.
       cohorts: expression tables to map onto each of the other files.
       seed: of all splits.
       layer: of an h5ad source, the layer to read instead of X.
+      platforms: of the sources, see ``Settings``.
+      train_only: platforms that are neither validated nor tested on.
 
     Raises:
       DgexError: there are fewer than three folds, or two cohorts have one name.
     """
     check_fold((1, folds))
+    sources = (sources,) if isinstance(sources, Path) else tuple(sources)
+    check_sources(sources, platforms)
+    common = Settings(seed=seed, platforms=platforms, train_only=train_only)
     # The folds come first, so that a source with too few studies for them is refused before anything is written.
     settings = {
-        f"fold-{number:0{len(str(folds))}}": Settings(fold=(number, folds), seed=seed) for number in range(1, folds + 1)
+        f"fold-{number:0{len(str(folds))}}": replace(common, fold=(number, folds)) for number in range(1, folds + 1)
     }
-    settings["sample"] = Settings("sample", seed=seed)
+    settings["sample"] = replace(common, split="sample")
     names = [Path(cohort.name.removesuffix(".gz")).stem for cohort in cohorts]
     if repeated := first_repeated(names):
         raise DgexError(f"{repeated}: two cohorts have this name, and so would their prepared files; rename one")
     files: list[SplitFile | CohortFile] = []
     for split, split_settings in settings.items():
-        prepared = SplitFile(folder / f"{split}.h5", source, genes, split_settings, layer)
+        prepared = SplitFile(folder / f"{split}.h5", sources, genes, split_settings, layer)
         mapped = (
             CohortFile(folder / f"{split}.{name}.h5", cohort, prepared.output)
             for name, cohort in zip(names, cohorts, strict=True)
@@ -221,7 +234,7 @@ def _report_of(file: SplitFile | CohortFile, checksums: dict[Path, str]) -> Repo
     return existing.report
 
 
-def _command(source: Path, legacy: bool, layer: str | None, options: list[str]) -> str:
+def _command(sources: tuple[Path, ...], legacy: bool, layer: str | None, options: list[str]) -> str:
     """Joins a ``prepare`` command from its options, quoted for a shell."""
-    start = ["python", "-m", "data_prep", "prepare", source.name, *["--legacy"] * legacy]
+    start = ["python", "-m", "data_prep", "prepare", *(source.name for source in sources), *["--legacy"] * legacy]
     return shlex.join(start + (["--layer", layer] if layer else []) + options)

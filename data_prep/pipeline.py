@@ -15,6 +15,8 @@ existing data set uses those of that data set. Only ``legacy`` fits over all sam
 bytes of the output do not depend on the resources.
 """
 
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -23,6 +25,7 @@ import numpy as np
 from data_prep.blocks import Work
 from data_prep.duplicates import Rule, check_rule, keep_unique
 from data_prep.report import Report
+from data_prep.sources import Pool, platform_of, pooled, unrepeated
 from data_prep.split import (
     FRACTIONS,
     Fold,
@@ -31,6 +34,7 @@ from data_prep.split import (
     check_fold,
     check_fractions,
     split_by_fold,
+    split_by_platform,
     split_by_sample,
     split_by_study,
 )
@@ -40,6 +44,9 @@ from dgex.data.dataset import SPLITS, read_reference, sha256_of, training_sample
 from dgex.data.genes import gene_table_paths, read_gene_tables
 from dgex.errors import DgexError
 from dgex.files.atomic import check_writable
+from dgex.formats.expression import first_repeated
+
+FEWEST_PROFILES = 10  # of a platform, if there are several: fewer tell no offsets
 
 
 @dataclass(frozen=True)
@@ -52,10 +59,12 @@ class Settings:
     seed: int = 0
     duplicates: Rule = "exact"
     legacy: bool = False  # ranks as in the papers' own code, and fits over all samples
+    platforms: tuple[str, ...] = ()  # of the sources; () where they say it, or their rows do
+    train_only: tuple[str, ...] = ()  # platforms that are neither validated nor tested on
 
 
 def prepare(
-    source: Path,
+    sources: Path | Sequence[Path],
     genes_dir: Path,
     output: Path,
     settings: Settings,
@@ -68,7 +77,7 @@ def prepare(
     Equal input, settings and command give equal bytes.
 
     Args:
-      source: the raw profiles, an expression table.
+      sources: the raw profiles, one or several expression tables. The reference platform is that of the first profile.
       genes_dir: folder of the gene tables.
       output: the prepared file to write.
       settings: the options.
@@ -78,33 +87,47 @@ def prepare(
 
     Raises:
       DgexError: an input is unusable (see ``stage``, ``read_gene_tables``), has no studies to split by, or too few
-        samples; the memory does not suffice; or the output cannot be written.
+        samples; two sources have one name; the platforms named are not one a source, one of several has a single study
+        or fewer than ten profiles, or shares no gene with the reference; the memory does not suffice; or the
+        output cannot be written.
     """
     work = work or Work()
     tables = gene_table_paths(genes_dir)
-    folder = check_writable(output, source, *tables)
+    sources = (sources,) if isinstance(sources, Path) else tuple(sources)
+    check_sources(sources, settings.platforms)
+    folder = check_writable(output, *sources, *tables)
     check_fractions(settings.fractions)
     if settings.fold:
         check_fold(settings.fold)
     check_rule(settings.duplicates)
     landmark, target = read_gene_tables(genes_dir)
-    with stage(source, landmark, target, folder, work, layer) as staged:
-        if settings.fold or settings.split == "study":
-            _need_studies(source, staged.study)
-        complete = _complete(source, staged)
-        unique = _unique(staged, np.flatnonzero(complete), settings, work)
+    with ExitStack() as stack:
+        all_staged = []
+        for source in sources:
+            all_staged.append(stack.enter_context(stage(source, landmark, target, folder, work, layer)))
+            if settings.fold or settings.split == "study":
+                _need_studies(source, all_staged[-1].study)
+        chosen = settings.platforms or (None,) * len(sources)
+        names = [name for staged, one in zip(all_staged, chosen, strict=True) for name in platform_of(staged, one)]
+        pool = pooled(all_staged, names)
+        label = " and ".join(map(str, sources))
+        complete = np.concatenate([_complete(*each) for each in zip(sources, all_staged, strict=True)])
+        unique = _unique(pool, np.flatnonzero(complete), settings, work)
         kept = np.flatnonzero(complete & unique)
-        split = _split(source, staged.study, kept, settings)
+        split = _split(label, pool, kept, settings)
         fit = np.full(len(kept), True) if settings.legacy else split == SPLITS.index("train")
-        kept_genes = staged.missing_per_gene(kept[fit]) <= MOST_MISSING_OF_A_GENE * fit.sum()
+        of_reference = kept[fit & (pool.platform[kept] == 0)]
+        kept_genes = pool.missing_per_gene(of_reference) <= MOST_MISSING_OF_A_GENE * len(of_reference)
         for table, kept_of_table in zip(tables, np.split(kept_genes, [len(landmark)]), strict=True):
             if not kept_of_table.any():
                 raise DgexError(
-                    f"{source}: no gene of {table} is measured in half of the training profiles; use a source with "
+                    f"{label}: no gene of {table} is measured in half of the training profiles; use a source with "
                     "fewer missing values"
                 )
-        plan = Plan(staged, complete, kept, split, fit, kept_genes, landmark, target, settings.legacy)
-        return write(output, plan, fit_reference(plan, work), None, asdict(settings), command, (source, *tables), work)
+        _need_shared_genes(label, pool, kept[fit], kept_genes, len(landmark))
+        plan = Plan(pool, complete, kept, split, fit, kept_genes, landmark, target, settings.legacy)
+        inputs = (*sources, *tables)
+        return write(output, plan, fit_reference(plan, work), None, asdict(settings), command, inputs, work)
 
 
 def prepare_onto(
@@ -149,7 +172,8 @@ def prepare_onto(
         complete = _complete(source, staged)
         kept = np.flatnonzero(complete)
         plan = Plan(
-            staged,
+            # The papers' own code standardises a cohort by itself, so that no offset is left.
+            pooled([staged], [""] * len(complete) if legacy else platform_of(staged), reference.platforms.name),
             complete,
             kept,
             split=np.full(len(kept), SPLITS.index("test"), np.uint8),
@@ -185,29 +209,77 @@ def _need_studies(source: Path, study: np.ndarray) -> None:
         )
 
 
-def _split(source: Path, study: np.ndarray, kept: np.ndarray, settings: Settings) -> np.ndarray:
+def check_sources(sources: Sequence[Path], platforms: Sequence[str]) -> None:
+    """Refuses sources of one file name, by which the prepared file records them, and platforms that do not fit them."""
+    if repeated := first_repeated([source.name for source in sources]):
+        raise DgexError(f"{repeated}: two sources have this name; rename one")
+    if platforms and len(platforms) != len(sources):
+        raise DgexError(f"--platform: names {len(platforms)} platforms of {len(sources)} sources; give one a source")
+    if "" in platforms:
+        raise DgexError("--platform: is empty; give a name")
+
+
+def _split(label: str, pool: Pool, kept: np.ndarray, settings: Settings) -> np.ndarray:
     """Assigns the kept profiles to splits as the settings say: u1 [kept]."""
-    try:
+    study, project = pool.study[kept].tolist(), pool.project[kept].tolist()
+    groups = [own or other for own, other in zip(project, study, strict=True)]
+
+    def divide(groups: list[str]) -> np.ndarray:
         if settings.fold:
-            return split_by_fold(study[kept].tolist(), settings.fold, settings.seed)
+            return split_by_fold(groups, settings.fold, settings.seed)
         if settings.split == "study":
-            return split_by_study(study[kept].tolist(), settings.fractions, settings.seed)
-        return split_by_sample(len(kept), settings.fractions, settings.seed)
+            return split_by_study(groups, settings.fractions, settings.seed)
+        return split_by_sample(len(groups), settings.fractions, settings.seed)
+
+    try:
+        platform, names = pool.platform[kept], pool.platforms
+        if unknown := sorted(set(settings.train_only) - set(names)):
+            raise DgexError(f"has no platform {unknown[0]!r}; choose from {', '.join(names)} for --train-only")
+        for code, name in enumerate(names if len(names) > 1 else ()):
+            members = np.flatnonzero(platform == code)
+            studies = {study[member] for member in members}
+            if len(members) < FEWEST_PROFILES or len(studies) < 2:
+                raise DgexError(
+                    f"platform {name} has {len(members)} profiles of {len(studies)} studies, and needs "
+                    f"{FEWEST_PROFILES} of 2; add some, or leave it out"
+                )
+        whole = settings.fold is not None or settings.split == "study"
+        return split_by_platform(groups, platform, names, settings.train_only, divide, whole)
     except DgexError as error:
-        remaining = f"{len(kept)} of {len(study)} profiles are no duplicates and complete"
-        raise DgexError(f"{source}: {error} ({remaining})") from error
+        remaining = f"{len(kept)} of {len(pool.platform)} profiles are no duplicates and complete"
+        raise DgexError(f"{label}: {error} ({remaining})") from error
 
 
-def _unique(staged: Staged, profiles: np.ndarray, settings: Settings, work: Work) -> np.ndarray:
-    """Finds the near-duplicates among ``profiles``: bool [samples], False for those to remove."""
-    unique = np.full(len(staged.sample_id), True)
+def _need_shared_genes(label: str, pool: Pool, fit: np.ndarray, kept_genes: np.ndarray, landmarks: int) -> None:
+    """Refuses a platform whose training profiles have none of the landmarks, or none of the targets, of the first."""
+    for code, name in enumerate(pool.platforms):
+        profiles = fit[pool.platform[fit] == code]
+        shared = kept_genes & (pool.missing_per_gene(profiles) < len(profiles))
+        for side, genes in zip(("landmark", "target"), np.split(shared, [landmarks]), strict=True):
+            if not genes.any():
+                raise DgexError(
+                    f"{label}: the platforms {pool.platforms[0]} and {name} share no {side} gene; prepare them one by "
+                    "one"
+                )
+
+
+def _unique(pool: Pool, profiles: np.ndarray, settings: Settings, work: Work) -> np.ndarray:
+    """Finds repeated names and near-duplicates among ``profiles``: bool [samples], False for those to remove."""
+    unique = np.full(len(pool.platform), True)
+    first = unrepeated(pool, profiles)
+    unique[profiles[~first]] = False
+    profiles = profiles[first]
     with work.steps("finding duplicates", 2 * len(profiles)) as advance:
-        unique[profiles] = keep_unique(
-            lambda positions: staged.read(profiles[positions]),
-            len(profiles),
-            staged.usual_rows(profiles),
-            settings.duplicates,
-            settings.seed,
-            advance,
-        )
+        for alike in pool.by_naming():
+            members = profiles[np.isin(profiles, alike.profiles)]
+            if not len(members):
+                continue
+            unique[members] = keep_unique(
+                lambda positions, alike=alike, members=members: alike.read(members[positions]),  # type: ignore[misc]
+                len(members),
+                alike.usual_rows(members),
+                settings.duplicates,
+                settings.seed,
+                advance,
+            )
     return unique

@@ -37,6 +37,7 @@ class Report:
     missing_are_filled: bool  # whether a missing gene is in the prepared file nevertheless, with imputed values
     gaps: str  # how the missing values were imputed
     taken_as_missing: str = ""  # how many of which values of the source; "" in files of versions that did not check
+    by_platform: tuple[str, ...] = ()  # the samples of each platform by split, the reference first
     remarks: tuple[str, ...] = ()  # on how the genes were matched; files of earlier versions have none
 
     def __str__(self) -> str:
@@ -47,8 +48,9 @@ class Report:
             for name in SPLITS
             if self.split_samples[name]
         )
+        platforms = "".join(f"platform            {line}\n" for line in self.by_platform)
         scale = "linear, converted to log2(max(x, 0) + 1)" if self.scale == "linear" else self.scale
-        equal = "measured by other probe sets" if self.naming == "probe set" else "each equal to an input"
+        equal = "measured by other probe sets" if "probe set" in self.naming else "each equal to an input"
         missing = "missing and imputed" if self.missing_are_filled else "missing"
         remarks = "".join(f"note                {remark}\n" for remark in self.remarks)
         return (
@@ -58,7 +60,7 @@ class Report:
             f"duplicates removed  {listed(self.duplicates_removed)}\n"
             f"incomplete removed  {listed(self.incomplete_removed)}\n"
             f"samples kept        {samples}: {', '.join(splits)}\n"
-            f"landmark genes      {self.landmarks}, {missing}: {listed(self.landmarks_missing)}\n"
+            f"{platforms}landmark genes      {self.landmarks}, {missing}: {listed(self.landmarks_missing)}\n"
             f"target genes        {self.targets}, {missing}: {listed(self.targets_missing)}\n"
             f"targets also inputs {len(self.targets_that_are_landmarks)}, {equal}\n"
             f"imputed values      {self.gaps_filled} values ({share:.4%}) of {self.genes_with_gaps} genes "

@@ -1,7 +1,7 @@
 """Splits samples into training, validation and test: sample by sample, as in the papers, or by whole studies."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import numpy as np
@@ -106,6 +106,52 @@ def split_by_fold(studies: Sequence[str], fold: Fold, seed: int = 0) -> np.ndarr
     code = np.zeros(folds, np.uint8)
     code[[number - 1, number % folds]] = SPLITS.index("test"), SPLITS.index("validation")
     return code[[best[study] for study in studies]]
+
+
+def split_by_platform(
+    groups: Sequence[str],
+    platform: np.ndarray,
+    names: Sequence[str],
+    train_only: Sequence[str],
+    divide: Callable[[list[str]], np.ndarray],
+    whole: bool,
+) -> np.ndarray:
+    """Splits the samples of each platform on their own, so that another platform changes nothing of the first's split.
+
+    Args:
+      groups: the project, or else the study, of each sample.
+      platform: the platform of each sample, int [samples].
+      names: of the platforms.
+      train_only: names of the platforms whose samples are all for training.
+      divide: assigns samples of some groups to splits.
+      whole: whether ``divide`` keeps groups whole. Then one in several platforms goes where the first of these puts it.
+
+    Returns:
+      u1 [samples], positions in ``dgex.data.dataset.SPLITS``.
+
+    Raises:
+      DgexError: ``divide`` fails; a group is in a platform for training only and in another; or a platform has no
+        training sample.
+    """
+    label, split = np.array(groups, str), np.zeros(len(groups), np.uint8)
+    assigned: dict[str, int] = {}
+    aside = np.isin(np.array(names, str), list(train_only))[platform]
+    if whole and (both := np.intersect1d(label[aside], label[~aside])).size:
+        raise DgexError(f"{both[0]} is of a platform for training only and of another; remove it from one of them")
+    for code, name in enumerate(names):
+        members = np.flatnonzero((platform == code) & ~aside)
+        known = np.isin(label[members], list(assigned)) if whole else np.zeros(len(members), bool)
+        split[members[known]] = [assigned[group] for group in label[members[known]].tolist()]
+        new = members[~known]
+        if len(new):
+            try:
+                split[new] = divide(label[new].tolist())
+            except DgexError as error:
+                raise DgexError(f"platform {name}: {error}" if len(names) > 1 else str(error)) from error
+            assigned |= dict(zip(label[new].tolist(), split[new].tolist(), strict=True))
+        if not (split[platform == code] == SPLITS.index("train")).any():
+            raise DgexError(f"platform {name}: has no training profile; use more studies of it")
+    return _filled(split, f"{len(set(groups))} studies")
 
 
 def check_fold(fold: Fold) -> None:

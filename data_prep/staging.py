@@ -40,6 +40,9 @@ class Staged:
     stand_ins: Counter[float]  # numbers that stand for missing values in the source: ``dgex.formats.missing_values``
     sample_id: np.ndarray  # str [samples]
     study: np.ndarray  # str [samples], "" where unknown
+    project: np.ndarray  # str [samples], "" where unknown
+    platform: np.ndarray  # str [samples], "" where the source does not say
+    row_id: tuple[str, ...]
     linear: bool  # whether the source's values are linear; they are converted to log2 when read
     match: Match  # of the genes, landmarks and then targets
     # Profiles of a study lack the same rows, so that there are few different patterns of missing values.
@@ -61,13 +64,17 @@ class Staged:
         """Reads profiles and averages them by gene, landmarks and then targets: log2 [profiles, genes]."""
         return average(self.read(profiles, dtype), self.match.rows, dtype)
 
-    def usual_rows(self, profiles: np.ndarray) -> np.ndarray:
-        """Finds the rows that at least half of ``profiles`` have: bool [rows]."""
+    def missing_per_row(self, profiles: np.ndarray) -> np.ndarray:
+        """Counts how many of ``profiles`` lack each row: int [rows]."""
         count = np.bincount(self.pattern[profiles], minlength=len(self.patterns))
         missing = np.zeros(self.rows, int)
         for numbers in blocks_of(np.arange(len(self.patterns))):
             missing += count[numbers] @ self._unpack(self.patterns[numbers])
-        return 2 * missing <= len(profiles)
+        return missing
+
+    def usual_rows(self, profiles: np.ndarray) -> np.ndarray:
+        """Finds the rows that at least half of ``profiles`` have: bool [rows]."""
+        return 2 * self.missing_per_row(profiles) <= len(profiles)
 
     def missing_per_gene(self, profiles: np.ndarray) -> np.ndarray:
         """Counts how many of ``profiles`` lack each gene: int [genes]."""
@@ -138,6 +145,9 @@ def stage(
                 stand_ins=expression.stand_ins,
                 sample_id=np.array(expression.sample_id),
                 study=expression.sample_text("study_id"),
+                project=expression.sample_text("project"),
+                platform=expression.sample_text("platform"),
+                row_id=expression.row_id,
                 linear=intensity_scale(str(source), expression.sample_id, reach, scratch.read) == "linear",
                 match=match,
                 patterns=patterns,
