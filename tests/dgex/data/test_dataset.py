@@ -12,7 +12,6 @@ import pytest
 from dgex.data.dataset import (
     SPLITS,
     Dataset,
-    Missing,
     read_dataset,
     read_provenance,
     read_reference,
@@ -20,6 +19,7 @@ from dgex.data.dataset import (
 )
 from dgex.data.dataset_writing import create_dataset, write_dataset
 from dgex.data.genes import Genes
+from dgex.data.missing import Missing
 from dgex.data.normalization import fit_scaler
 from dgex.data.platforms import Platforms
 from dgex.errors import DgexError
