@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from data_prep.staging import Staged
-from dgex.data.dataset import Missing
+from dgex.data.missing import Missing
 from dgex.data.platforms import ARRAY
 from dgex.errors import DgexError
 

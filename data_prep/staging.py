@@ -16,10 +16,10 @@ from numpy.typing import DTypeLike
 
 from data_prep.blocks import Work, blocks_of, in_order
 from data_prep.platforms import check_platforms
-from dgex.data.dataset import Missing
 from dgex.data.gene_matching import Match, average, match_genes
 from dgex.data.genes import Genes
 from dgex.data.intensity_scale import intensity_scale, log2_of_linear, value_ranges
+from dgex.data.missing import Missing
 from dgex.errors import DgexError
 from dgex.files.atomic import need_room
 from dgex.files.scratch import Scratch

@@ -15,9 +15,10 @@ from data_prep.densities import histograms
 from data_prep.report import Report, gap_rule
 from data_prep.sources import Pool
 from data_prep.staging import Staged
-from dgex.data.dataset import SPLITS, Missing, Reference, sha256_of
+from dgex.data.dataset import SPLITS, Reference, sha256_of
 from dgex.data.dataset_writing import Writer, create_dataset
 from dgex.data.genes import Genes, overlap
+from dgex.data.missing import Missing
 from dgex.data.normalization import Moments, QuantileSum, Scaler, Ties, to_quantiles
 from dgex.data.platforms import Platforms
 from dgex.formats.missing_values import tally

@@ -10,12 +10,14 @@ TYPE_CHECKING = False  # type checkers take it for typing.TYPE_CHECKING, which w
 if TYPE_CHECKING:
     from dgex.model import Model as Model
     from dgex.model.directory import load_model as load_model
+    from dgex.model.in_memory import calibrate as calibrate
     from dgex.model.in_memory import evaluate as evaluate
     from dgex.model.in_memory import predict as predict
 
 HOMES = {
     "Model": "dgex.model",
     "load_model": "dgex.model.directory",
+    "calibrate": "dgex.model.in_memory",
     "evaluate": "dgex.model.in_memory",
     "predict": "dgex.model.in_memory",
 }

@@ -1,9 +1,9 @@
-"""The command ``dgex``: trains a model, evaluates it, shows its card, and infers whole profiles with it.
+"""The command ``dgex``: trains a model, evaluates it, calibrates it, shows its card, and infers whole profiles.
 
 A command imports what it needs when it runs, so that its help is shown at once.
 """
 
-import math
+import hashlib
 import shutil
 import tempfile
 import time
@@ -11,13 +11,19 @@ from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from dgex import __version__, console
 from dgex.errors import DgexError
 from dgex.formats.content import read_small
+from dgex.score_table import print_scores
+
+if TYPE_CHECKING:
+    from dgex.formats.expression import Expression
+    from dgex.model import Model as Trained
+    from dgex.model.evaluation import Comparison, Evaluation
 
 app = console.command_line("Infer the expression of 9,520 target genes from landmark genes.")
 
@@ -54,7 +60,12 @@ Devices = Annotated[int | None, typer.Option(min=1, help="How many devices to us
 
 @app.command("train")
 def train_command(
-    prepared: Annotated[Path, typer.Argument(help="Prepared data set, of `python -m data_prep prepare`.")],
+    prepared: Annotated[
+        Path,
+        typer.Argument(
+            metavar="DATA", help="Prepared data set (`python -m data_prep prepare`), or folder of folds (`... folds`)."
+        ),
+    ],
     output: Annotated[Path, typer.Option("-o", "--output", help="The model directory to make.")],
     hidden: Annotated[str, typer.Option(help="Units of each hidden layer, such as 300 or 3000,3000,3000.")] = "300",
     activation: Annotated[
@@ -64,6 +75,15 @@ def train_command(
         Literal["none", "hidden", "all"], typer.Option(help="Where a TAAF of it stands; all: on the output layer too.")
     ] = "hidden",
     dropout: Annotated[float, typer.Option(help="Share of each hidden layer's outputs dropped in training.")] = 0.25,
+    linear: Annotated[
+        bool, typer.Option("--linear", help="Add a linear path, started at ridge regression; folds always have it.")
+    ] = False,
+    linear_rank: Annotated[
+        int | None, typer.Option(help="Rank of the linear path, for a smaller model.", show_default="full")
+    ] = None,
+    linear_rate: Annotated[
+        float, typer.Option(help="Learning rate of the linear path, as a multiple of that of the network.")
+    ] = 1.0,
     protocol: Annotated[
         str, typer.Option(help="How to train, and from what start: quick, example, example-scheduled or dgex.")
     ] = "quick",
@@ -82,12 +102,16 @@ def train_command(
 ) -> None:
     """Train a network on a prepared data set and make a model directory of it.
 
-    Validation chooses the epoch and calibrates the intervals; the test split is scored once, at the end. Logs and
-    checkpoints lie in OUTPUT.training meanwhile.
+    Validation chooses the epoch and calibrates the intervals; the test split is scored once, at the end. Of a folder of
+    folds every study is inferred by a network trained without it; these predictions are scored and calibrate the
+    intervals, and the model is then fitted to all studies. Logs and checkpoints lie in OUTPUT.training meanwhile.
     """
+    import numpy as np
+
     from dgex import parallel
     from dgex.data.dataset import read_dataset, read_shape, sha256_of
     from dgex.log import Epoch
+    from dgex.model.cross_fitting import OutOfFold, cross_fit, fold_files
     from dgex.model.directory import check_new, save_model
     from dgex.model.fitting import Scores, train_model
     from dgex.networks import NetworkConfig
@@ -96,10 +120,16 @@ def train_command(
     check_new(output)
     units = _units(hidden)
     chosen, start = named_protocol(protocol, len(units), epochs)
-    shape, note_field = read_shape(prepared), _text(note)
-    config = NetworkConfig(shape.landmarks, shape.targets, units, activation, taaf, dropout=dropout, init=init or start)
+    folds = fold_files(prepared) if prepared.is_dir() else []
+    shape, note_field = read_shape(folds[0] if folds else prepared), _text(note)
+    config = NetworkConfig(
+        shape.landmarks, shape.targets, units, activation, taaf, dropout=dropout, init=init or start,
+        linear=linear or bool(folds), linear_rank=linear_rank, linear_rate=linear_rate,
+    )  # fmt: skip
     used_devices = parallel.devices(devices)
-    data = {"file": prepared.name, "sha256": sha256_of(prepared)}
+    digests = [sha256_of(path) for path in folds or [prepared]]
+    digest = hashlib.sha256("".join(digests).encode()).hexdigest() if folds else digests[0]
+    data = {"file": f"{len(folds)} folds of studies" if folds else prepared.name, "sha256": digest}
     run = output.with_name(f"{output.name}.training")
 
     def on_ridge(scores: Scores) -> None:
@@ -107,22 +137,36 @@ def train_command(
             console.say(f"{name}: validation z-score MAE {means['zscore_mae']:.4f}")
 
     with console.progress("{task.fields[status]}") as bar:
-        dataset = read_dataset(prepared)
-        for warning in dataset.warnings():
-            console.warn(f"{prepared}: {warning}")
         task = bar.add_task("training", total=chosen.epochs, status="")
 
         def on_epoch(row: Epoch, seconds: float) -> None:
             status = f"train {row.train_loss:.4f}  validation {row.validation_mae:.4f}"
             bar.update(task, completed=row.epoch, status=status)
 
-        model = train_model(
-            dataset, data, config, chosen, seed, used_devices, run, resume=resume, on_epoch=on_epoch,
-            on_ridge=on_ridge,
-        )  # fmt: skip
+        def on_stage(stage: str, row: Epoch) -> None:
+            bar.update(task, description=stage, completed=row.epoch, status=f"train {row.train_loss:.4f}")
+
+        def on_fold(number: int, fold: OutOfFold) -> None:
+            errors = (np.nanmean(np.abs(values - fold.target)) for values in (fold.inferred, fold.ridge))
+            console.say(
+                "fold {}: z-score MAE of the studies left out {:.4f}, ridge regression {:.4f}".format(number, *errors)
+            )
+
+        if folds:
+            model = cross_fit(
+                folds, data, config, chosen, seed, used_devices, run, resume=resume, on_epoch=on_stage, on_fold=on_fold
+            )
+        else:
+            dataset = read_dataset(prepared)
+            for warning in dataset.warnings():
+                console.warn(f"{prepared}: {warning}")
+            model = train_model(
+                dataset, data, config, chosen, seed, used_devices, run, resume=resume, on_epoch=on_epoch,
+                on_ridge=on_ridge,
+            )  # fmt: skip
     save_model(output, replace(model, provenance=model.provenance | note_field))
     _remove_run(run)
-    _print_scores(model.provenance["scores"])
+    print_scores(model.provenance["scores"])
     console.say(
         f"{output}: best epoch {model.provenance['best_epoch']} of {chosen.epochs}; `dgex info {output}` has its card"
     )
@@ -153,19 +197,12 @@ def evaluate_command(
     """
     from dgex import parallel
     from dgex.data.dataset import is_prepared, read_dataset
-    from dgex.formats.missing_values import tally
     from dgex.formats.opening import open_expression
-    from dgex.model.directory import load_model
     from dgex.model.evaluation import evaluate_model, evaluate_table
     from dgex.model.prediction import Request
 
-    *models, data = paths
-    if model is not None:
-        models.append(model)
-    if len(models) > 1:
-        raise DgexError(f"{', '.join(map(str, models))}: are {len(models)} models; give one, and one table")
-    request = Request(input_scale, max_missing=max_missing, platform=platform)
-    loaded, used_devices = load_model(*models), parallel.devices(devices)
+    loaded, data = _model_and_data(paths, model)
+    request, used_devices = Request(input_scale, max_missing=max_missing, platform=platform), parallel.devices(devices)
     scores: dict[str, dict] = {}
     with console.progress() as bar:
         task = bar.add_task("scoring", total=None)
@@ -181,16 +218,51 @@ def evaluate_command(
             with open_expression(data, layer) as table:
                 scratch = Path(tempfile.gettempdir())
                 evaluation = evaluate_table(loaded, str(data), table, request, used_devices, scratch)
-            how = "taken" if input_scale == "auto" else "given"
-            console.say(f"{data}: {table.kind}\n{evaluation.landmarks.report()}\n{evaluation.targets.report()}")
-            console.say(
-                f"{how} as {evaluation.scale}; each profile brought to the training data's quantiles on its own"
-            )
-            console.say(f"{evaluation.platforms}\n{evaluation.check.text}")
-            if table.stand_ins:
-                console.warn(f"{data}: taken as missing: {tally(table.stand_ins)}")
+            _say_found(data, table, evaluation, input_scale)
             scores = evaluation.scores
-    _print_scores(scores)
+    print_scores(scores)
+
+
+@app.command("calibrate")
+def calibrate_command(
+    paths: Annotated[
+        list[Path],
+        typer.Argument(metavar="[MODEL] PROFILES", help="Model directory; whole profiles, as evaluate reads."),
+    ],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The model directory to make.")],
+    name: Annotated[str, typer.Option(help="Of the platform that is added to the model.")] = "mine",
+    model: Model = None,
+    input_scale: Annotated[
+        Literal["auto", "log2", "linear"], typer.Option(help="Of the profiles; auto tells log2 from linear.")
+    ] = "auto",
+    max_missing: MaxMissing = 0.2,
+    platform: Annotated[
+        str, typer.Option(help="That measured the profiles, one of the model's; auto: nearest to most of them.")
+    ] = "auto",
+    layer: Layer = None,
+    devices: Devices = None,
+) -> None:
+    """Make a model directory for your laboratory, with offsets of the targets from a few whole profiles of your own."""
+    from dgex import parallel
+    from dgex.data.dataset import sha256_of
+    from dgex.formats.opening import open_expression
+    from dgex.model.calibration import calibrate_table
+    from dgex.model.directory import check_new, save_model
+    from dgex.model.prediction import Request
+
+    check_new(output)
+    loaded, data = _model_and_data(paths, model)
+    request, used_devices = Request(input_scale, max_missing=max_missing, platform=platform), parallel.devices(devices)
+    with console.progress() as bar:
+        bar.add_task("calibrating", total=None)
+        with open_expression(data, layer) as table:
+            source = {"file": data.name, "sha256": sha256_of(data)}
+            scratch = Path(tempfile.gettempdir())
+            result = calibrate_table(loaded, str(data), table, request, name, source, used_devices, scratch)
+    _say_found(data, table, result.comparison, input_scale)
+    save_model(output, result.model)
+    offsets = f"its offsets from {len(result.comparison.inferred):,} profiles, on top of {result.base}"
+    console.say(f"{output}: platform {name}, {offsets}, shrunk by n / (n + {result.shrinkage:.3g})")
 
 
 @app.command("info")
@@ -268,6 +340,30 @@ def predict_command(
     console.say(f"{output}: {profiles:,} profiles of {genes:,} genes, {output_scale}, in {seconds:.1f} s")
 
 
+def _model_and_data(paths: list[Path], model: Path | None) -> tuple["Trained", Path]:
+    """Reads the model of [MODEL] DATA or --model, by default the one that comes with dgex, and gives DATA."""
+    from dgex.model.directory import load_model
+
+    *models, data = paths
+    if model is not None:
+        models.append(model)
+    if len(models) > 1:
+        raise DgexError(f"{', '.join(map(str, models))}: are {len(models)} models; give one, and one table")
+    return load_model(*models), data
+
+
+def _say_found(data: Path, table: "Expression", found: "Comparison | Evaluation", input_scale: str) -> None:
+    """Prints what was found in a table of whole profiles, and how they were taken."""
+    how = "taken" if input_scale == "auto" else "given"
+    console.say(f"{data}: {table.kind}\n{found.landmarks.report()}\n{found.targets.report()}")
+    console.say(f"{how} as {found.scale}; each profile brought to the training data's quantiles on its own")
+    console.say(f"{found.platforms}\n{found.check.text}")
+    if table.stand_ins:
+        from dgex.formats.missing_values import tally
+
+        console.warn(f"{data}: taken as missing: {tally(table.stand_ins)}")
+
+
 def _units(text: str) -> tuple[int, ...]:
     """Parses the units of the hidden layers, such as 3000,3000."""
     try:
@@ -290,52 +386,14 @@ def _remove_run(run: Path) -> None:
     shutil.rmtree(run / "checkpoints", ignore_errors=True)
     for name in ("log.csv", "lock", "fit.json"):
         (run / name).unlink(missing_ok=True)
+    if (run / "cross-fit.json").exists():
+        for part in (*run.glob("fold-*/choose"), *run.glob("fold-*/refit"), *run.glob("fold-*"), run / "all"):
+            _remove_run(part)
+        for predictions in run.glob("out-of-fold-*.npz"):
+            predictions.unlink()
+        (run / "cross-fit.json").unlink()
     with suppress(OSError):  # the directory is not empty, or is a link
         run.rmdir()
-
-
-def _print_scores(scores: dict[str, dict]) -> None:
-    """Prints a model's scores: a table with a row for each split and predictor, and lines about coverage below it."""
-    from rich.console import Console
-    from rich.table import Table
-
-    # The coverage on these splits is not shown: the intervals and the range were calibrated on them.
-    roles = {"train": "trained the network", "validation": "chose the epoch and calibrated intervals and range"}
-    fields = {"z-score MAE": "zscore_mae", "log2 MAE": "log2_mae", "Pearson r": "pearson", "R2": "r2"}
-    table = Table("profiles", "predictor", *fields, "z-score MAE without overlap", show_edge=False)
-    lines = []
-    for split, split_scores in scores.items():
-        for name in ("mean predictor", "ridge regression", "network"):
-            if name in split_scores:
-                means = split_scores[name]
-                cells = [f"{means[field]:.4f}" if field in means else "–" for field in fields.values()]
-                table.add_row(split, name, *cells, f"{means['without_overlap'].get('zscore_mae', math.nan):.4f}")
-        if split_scores.get("missing"):
-            targets, missing = split_scores["targets"], split_scores["missing"]
-            values = split_scores["profiles"] * targets
-            lines.append(
-                f"{split}: of {values:,} values of {targets:,} targets {missing:,} were not measured and are not scored"
-            )
-        if split in roles:
-            lines.append(f"{split}: {roles[split]}, so its scores are too good for new profiles")
-            continue
-        covered = (
-            f"{share['all']:.1%} in the {float(level):.0%} interval ({share['lowest']:.1%} to {share['highest']:.1%} "
-            "by study)"
-            for level, share in split_scores["coverage"].items()
-        )
-        well = ", ".join(f"{share:.1%} of {name}" for name, share in split_scores["well_inferred"].items())
-        lines.append(f"{split}, of the values: {', '.join(covered)}")
-        out_of_range = split_scores["out_of_range"]
-        lines.append(f"{split}, genes well inferred here: {well}; profiles out of range: {out_of_range:.1%}")
-        over = f", r = {split_scores['expected_r']:.2f} over profiles" if "expected_r" in split_scores else ""
-        lines.append(
-            f"{split}, z-score MAE of the profiles: expected {split_scores['expected_error']:.3f}, true "
-            f"{split_scores['true_error']:.3f}{over}; self-check error {split_scores['self_check_error']:.3f}"
-        )
-    screen = Console(width=max(100, shutil.get_terminal_size().columns), highlight=False)
-    screen.print(table)
-    console.say("\n".join(lines))
 
 
 def main() -> None:

@@ -27,6 +27,8 @@ Init = Literal["glorot", "dgex"]
 ComputeDtype = Literal["float32", "bfloat16"]
 Precision = Literal["default", "high", "highest"]
 
+LINEAR, COMPONENTS = "linear", "linear_components"  # parameters of the linear path
+
 MOST_LAYERS, MOST_UNITS = 100, 2**20
 
 
@@ -57,6 +59,11 @@ class NetworkConfig:
       output_reach: how far from 0 the output layer's TAAF reaches at first, in z-scores, that is in SDs of a gene's
         training values; it then starts as a linear layer does (``dgex.taaf.spanning``). None starts it as its base
         function, as in the paper, where targets are not standardised.
+      linear: whether a linear path ``W x + b`` from the landmarks is added to the output, so that the hidden layers
+        learn what is not linear. The output layer then starts at zero, so that the network starts as the linear path
+        alone (``dgex.baselines.linear.with_linear_path`` starts that at ridge regression).
+      linear_rank: the rank of W; None for a full matrix. ``with_linear_path`` uses so many principal components.
+      linear_rate: the learning rate of the linear path, as a multiple of that of the other parameters; 0 freezes it.
       dropout: share of each hidden layer's outputs dropped in training.
       dropout_mask: whether each hidden "layer" draws its own dropout mask, or the "network" draws one for all hidden
         layers, which must then have equally many units. The example of the TAAF repository does the latter, by giving
@@ -92,6 +99,9 @@ class NetworkConfig:
     learn: tuple[str, ...] = PARAMETERS
     share: Sharing = "unit"
     output_reach: float | None = None
+    linear: bool = False
+    linear_rank: int | None = None
+    linear_rate: float = 1.0
     dropout: float = 0.0
     dropout_mask: Mask = "layer"
     init: Init = "glorot"
@@ -138,6 +148,14 @@ class NetworkConfig:
             raise DgexError(f"share={self.share!r} needs activations with parameters, but {self.activation} has none")
         if self.dropout_mask == "network" and not (self.dropout and len(self.hidden) > len(set(self.hidden)) == 1):
             raise DgexError("dropout_mask='network' needs dropout, and several hidden layers of as many units")
+        if self.linear and not self.hidden:
+            raise DgexError("linear adds a linear path beside hidden layers, but there are none")
+        if not self.linear and (self.linear_rank, self.linear_rate) != (None, 1.0):
+            raise DgexError("linear_rank and linear_rate are those of a linear path, which needs linear=True")
+        if self.linear_rank is not None and not 1 <= self.linear_rank <= self.landmarks:
+            raise DgexError(f"linear_rank is 1 to {self.landmarks}, not {self.linear_rank}")
+        if not 0 <= self.linear_rate < math.inf:
+            raise DgexError(f"linear_rate must be 0 or more, and finite, not {self.linear_rate}")
         if self.output_reach is not None:
             if self.taaf != "all":
                 raise DgexError("output_reach is that of a TAAF on the output layer, which needs taaf='all'")
@@ -165,7 +183,15 @@ class Perceptron(nn.Module):
             x = nn.Dropout(config.dropout, deterministic=not train)(x, rng=mask_key)
         adaptive = config.taaf == "all"
         x = self._dense(x, config.targets, "outputs", adaptive).astype(jnp.float32)
-        return self._taaf("outputs")(x) if adaptive else x
+        x = self._taaf("outputs")(x) if adaptive else x
+        return x + self._linear_path(landmark) if config.linear else x
+
+    def _linear_path(self, landmark: jax.Array) -> jax.Array:
+        """Computes the linear path's part of the output, float32 ``[..., targets]``."""
+        config = self.config
+        if config.linear_rank is not None:
+            landmark = self._dense(landmark, config.linear_rank, COMPONENTS, adaptive=False, bias=False)
+        return self._dense(landmark, config.targets, LINEAR, adaptive=False).astype(jnp.float32)
 
     def _activation(self, owner: str) -> Callable[[jax.Array], jax.Array]:
         config = self.config
@@ -183,16 +209,20 @@ class Perceptron(nn.Module):
         """Returns how a module shares its parameters; it cannot know whether several layers call it."""
         return "unit" if self.config.share == "unit" else "layer"
 
-    def _dense(self, x: jax.Array, units: int, name: str, adaptive: bool) -> jax.Array:
+    def _dense(self, x: jax.Array, units: int, name: str, adaptive: bool, bias: bool = True) -> jax.Array:
         config = self.config
         gamma_is_bias = adaptive and "gamma" in config.learn and config.share == "unit"
-        small = config.init == "dgex" and name == "outputs"
+        kernel_init = nn.initializers.glorot_uniform()
+        if name == "outputs" and config.linear:
+            kernel_init = nn.initializers.zeros
+        elif name == "outputs" and config.init == "dgex":
+            kernel_init = symmetric_uniform(1e-4)
         return nn.Dense(
             units,
-            use_bias=not gamma_is_bias,
+            use_bias=bias and not gamma_is_bias,
             dtype=jnp.dtype(config.compute_dtype),
             precision=config.matmul_precision,
-            kernel_init=symmetric_uniform(1e-4) if small else nn.initializers.glorot_uniform(),
+            kernel_init=kernel_init,
             name=name,
         )(x)
 
@@ -200,12 +230,16 @@ class Perceptron(nn.Module):
 def initial_taaf(config: NetworkConfig, owner: str) -> dict[str, ArrayLike]:
     """Returns the initial alpha, beta, gamma and delta of a TAAF by name, learnt or not.
 
+    Beside a linear path the TAAF of the output layer starts at 0 where its input is 0.
+
     Args:
       config: the network.
       owner: the layer of the TAAF: "H0", "H1", ..., "hidden" (all hidden layers together), or "outputs".
     """
     reach = config.output_reach if owner == "outputs" else None
-    values = (1, 1, 0, 0) if reach is None else spanning(config.activation, reach)
+    values: tuple[ArrayLike, ...] = (1, 1, 0, 0) if reach is None else spanning(config.activation, reach)
+    if owner == "outputs" and config.linear and reach is None:
+        values = (1, 1, 0, -float(base_function(config.activation)(jnp.float32(0))))
     return dict(zip(PARAMETERS, values, strict=True))
 
 
@@ -256,7 +290,8 @@ def take_targets(config: NetworkConfig, params: Params, targets: np.ndarray) -> 
     """
 
     def take(path: Any, leaf: np.ndarray) -> np.ndarray:
-        per_target = path[0].key.startswith("outputs") and leaf.shape[-1:] == (config.targets,)
+        per_target = path[0].key.startswith(("outputs", LINEAR)) and path[0].key != COMPONENTS
+        per_target = per_target and leaf.shape[-1:] == (config.targets,)
         return leaf[..., targets] if per_target else leaf  # a TAAF that the layer shares has one of each parameter
 
     return replace(config, targets=len(targets)), jax.tree_util.tree_map_with_path(take, params)
@@ -282,7 +317,7 @@ def layer_table(config: NetworkConfig) -> list[tuple[str, str, int]]:
     """
     params = jax.eval_shape(lambda: init_params(config, jax.random.key(0)))
     rows = []
-    for owner in [*(f"H{layer}" for layer in range(len(config.hidden))), "hidden", "outputs"]:
+    for owner in [*(f"H{layer}" for layer in range(len(config.hidden))), "hidden", "outputs", COMPONENTS, LINEAR]:
         for part in ("", "_taaf", f"_{config.activation}"):
             leaves = params.get(owner + part, {})
             for group in (("beta", "gamma"), ("alpha", "delta")) if part == "_taaf" else (tuple(leaves),):

@@ -9,6 +9,7 @@ rounding only. All epochs are run, and the parameters of the best validation epo
 """
 
 import functools
+import hashlib
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -26,7 +27,7 @@ from dgex.batches import Batches, Samples, epoch_order
 from dgex.errors import DgexError
 from dgex.log import Epoch
 from dgex.metrics import GeneStatistics, empty_statistics, finalize, statistics
-from dgex.networks import NetworkConfig, Params, forward, init_params
+from dgex.networks import COMPONENTS, LINEAR, NetworkConfig, Params, forward, init_params
 from dgex.optimizers import optimizer as named_optimizer
 from dgex.protocols import LOSSES, Protocol, learning_rate
 from dgex.training_record import recorded
@@ -46,15 +47,16 @@ class TrainState:
     opt_state: Any
 
 
-def init_state(config: NetworkConfig, optimizer: str, seed: int) -> TrainState:
+def init_state(config: NetworkConfig, optimizer: str, seed: int, start: Params | None = None) -> TrainState:
     """Initialises the state before the first step.
 
     Args:
       config: the network.
       optimizer: a name of ``dgex.optimizers.OPTIMIZERS``.
       seed: decides the initial parameters, and later the dropout.
+      start: layers of the parameters to start from instead of random ones, such as those of a linear path.
     """
-    params = init_params(config, jax.random.key(seed))
+    params = init_params(config, jax.random.key(seed)) | jax.tree.map(jnp.asarray, start or {})
     return TrainState(
         seed=jnp.uint32(seed),
         step=jnp.int32(0),
@@ -108,6 +110,9 @@ def make_train_step(
         updates, opt_state = transform.update(
             gradients, state.opt_state, state.params, learning_rate=state.learning_rate
         )
+        if config.linear_rate != 1:
+            for name in {LINEAR, COMPONENTS} & set(updates):
+                updates = updates | {name: jax.tree.map(lambda u: config.linear_rate * u, updates[name])}
         params = jax.tree.map(jnp.add, state.params, updates)
         new_state = replace(state, step=state.step + 1, params=params, opt_state=opt_state)
         return new_state, {"loss": total / count, "mae": absolute / count, "count": count}
@@ -248,7 +253,9 @@ class Fit:
 
     @property
     def best_epoch(self) -> int:
-        """Returns the epoch, counted from 1, with the lowest validation MAE; the first of equals."""
+        """Returns the first epoch, counted from 1, with the lowest validation MAE; without validation the last."""
+        if math.isnan(self.log[-1].validation_mae):
+            return self.log[-1].epoch
         return min(self.log, key=lambda row: row.validation_mae).epoch
 
 
@@ -269,10 +276,11 @@ def fit(
     config: NetworkConfig,
     protocol: Protocol,
     train: Samples,
-    validation: Samples,
+    validation: Samples | None,
     seed: int,
     directory: Path | None = None,
     *,
+    start: Params | None = None,
     resume: bool = False,
     on_epoch: Callable[[Epoch, float], None] = lambda row, seconds: None,
     checkpoint_seconds: int = 30,
@@ -283,10 +291,12 @@ def fit(
       config: the network.
       protocol: how to train it.
       train: z-scores to train on.
-      validation: z-scores to choose the best epoch by, placed on the same devices.
+      validation: z-scores to choose the best epoch by, placed on the same devices; None takes the last epoch, as when a
+        network is refitted for a number of epochs that was chosen before.
       seed: decides initial parameters, data order and dropout; on equally many CPU devices, every bit of the result.
       directory: the run directory, for fit.json (what is trained), log.csv and checkpoints/; without it nothing is
         written.
+      start: layers to start from, as in ``init_state``.
       resume: whether to go on with the run in ``directory``. A run killed at any moment and resumed ends with the
         parameters and the log that it would have had.
       on_epoch: called after every epoch with the new row of the log and the seconds that the epoch took.
@@ -315,13 +325,13 @@ def fit(
       >>> result.log[-1].validation_mae < result.log[0].validation_mae
       True
     """
-    state = parallel.replicate(init_state(config, protocol.optimizer, seed), train.devices)
+    state = parallel.replicate(init_state(config, protocol.optimizer, seed, start), train.devices)
     best = jax.tree.map(jnp.copy, state.params)
     log: list[Epoch] = []
     monitor = monitor_samples(protocol, train)
     directories = [directory] if directory else []
     with recorded(
-        directories, identity(config, protocol, seed, train, validation), resume, checkpoint_seconds
+        directories, identity(config, protocol, seed, train, validation, start), resume, checkpoint_seconds
     ) as record:
         if record:
             (log,), (state, best) = record.latest((state, best))
@@ -332,11 +342,11 @@ def fit(
             order = epoch_order(seed, epoch - 1, len(train))
             state, loss, mae = train_epoch(state, train, config, protocol, order)
             monitor_mae = mean_error(evaluate(state.params, monitor, config)) if monitor else math.nan
-            validation_mae = mean_error(evaluate(state.params, validation, config))
+            validation_mae = mean_error(evaluate(state.params, validation, config)) if validation else math.nan
             row = Epoch(epoch, rate, float(loss), float(mae), monitor_mae, validation_mae)
-            if problem := not_finite(seed, row):
+            if problem := not_finite(seed, row, validation is not None):
                 raise DivergedError([Fit(best, log)], problem)
-            if is_best(row, log):
+            if validation is None or is_best(row, log):
                 best = _overwrite(best, state.params)
             log.append(row)
             if record:
@@ -346,13 +356,26 @@ def fit(
 
 
 def identity(
-    config: NetworkConfig, protocol: Protocol, seed: int | list[int], train: Samples, validation: Samples
+    config: NetworkConfig,
+    protocol: Protocol,
+    seed: int | list[int],
+    train: Samples,
+    validation: Samples | None,
+    start: Params | None = None,
 ) -> dict[str, Any]:
     """Describes all that decides the result of a training, for fit.json; ``seed`` is a list for a stack of networks."""
-    return {
-        "network": asdict(config), "protocol": asdict(protocol), "seed": seed,
-        "samples": {"train": train.sha256, "validation": validation.sha256},
-    }  # fmt: skip
+    samples = {"train": train.sha256, "validation": validation.sha256 if validation else None}
+    described = {"network": asdict(config), "protocol": asdict(protocol), "seed": seed, "samples": samples}
+    return described | ({"start": _digest(start)} if start else {})
+
+
+def _digest(params: Params) -> str:
+    """Computes the SHA-256 of parameters, which depends on their names, shapes and values."""
+    digest = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_leaves_with_path(jax.device_get(params)):
+        digest.update(f"{jax.tree_util.keystr(path)} {leaf.shape} {leaf.dtype}".encode())
+        digest.update(np.ascontiguousarray(leaf).data)
+    return digest.hexdigest()
 
 
 def with_rate(state: TrainState, rate: np.ndarray | np.float32, devices: tuple[jax.Device, ...]) -> TrainState:
@@ -370,9 +393,9 @@ def is_best(row: Epoch, log: Sequence[Epoch]) -> bool:
     return all(row.validation_mae < earlier.validation_mae for earlier in log)
 
 
-def not_finite(seed: int, row: Epoch) -> str | None:
+def not_finite(seed: int, row: Epoch, validated: bool = True) -> str | None:
     """Words the error message if the loss of an epoch is not finite, and returns None if it is."""
-    if math.isfinite(row.train_loss) and math.isfinite(row.validation_mae):
+    if math.isfinite(row.train_loss) and (not validated or math.isfinite(row.validation_mae)):
         return None
     return (
         f"training stopped: the loss is not finite in epoch {row.epoch} (seed {seed}, learning rate "

@@ -16,7 +16,7 @@ from dgex.baselines.sufficient_statistics import Products
 from dgex.batches import Samples
 from dgex.errors import DgexError
 from dgex.metrics import finalize
-from dgex.networks import NetworkConfig, Params
+from dgex.networks import COMPONENTS, LINEAR, NetworkConfig, Params
 from dgex.training import evaluate
 
 # Half a decade apart. On z-scores the eigenvalues of x^T x range from about 1 to samples * landmarks.
@@ -120,6 +120,32 @@ def ridge(train: Products, penalty: float) -> LinearModel:
     """
     shifted = train.centred_gram + penalty * np.eye(len(train.gram))
     return with_intercept(train, scipy.linalg.solve(shifted, train.centred_cross, assume_a="pos"))
+
+
+def with_linear_path(config: NetworkConfig, train: Products, penalty: float) -> Params:
+    """Makes the parameters of a network's linear path that are ridge regression, to start training from.
+
+    With ``config.linear_rank`` the landmarks are replaced by so many leading principal components of the training
+    samples, to whose scores ridge regression is fitted.
+
+    Args:
+      config: a network with a linear path.
+      train: sufficient statistics of the training samples.
+      penalty: as in ``ridge``.
+
+    Returns:
+      The layers of the linear path, float32; ``start`` of ``dgex.training.fit``.
+    """
+    if config.linear_rank is None:
+        model = ridge(train, penalty)
+        kernel, layers = model.weights, {}
+    else:
+        eigenvalues, vectors = np.linalg.eigh(train.centred_gram)
+        eigenvalues, vectors = eigenvalues[-config.linear_rank :], vectors[:, -config.linear_rank :]
+        kernel = vectors.T @ train.centred_cross / (eigenvalues.clip(min=0)[:, None] + penalty)
+        model = with_intercept(train, vectors @ kernel)
+        layers = {COMPONENTS: {"kernel": vectors.astype(np.float32)}}
+    return layers | {LINEAR: {"kernel": kernel.astype(np.float32), "bias": model.intercept.astype(np.float32)}}
 
 
 def ridge_path(

@@ -36,6 +36,7 @@ import h5py
 import numpy as np
 
 from dgex.data.genes import Genes, overlap
+from dgex.data.missing import Missing, mark_missing
 from dgex.data.normalization import Moments, Scaler
 from dgex.data.platforms import Platforms, standardize_by_platform
 from dgex.errors import DgexError
@@ -99,32 +100,6 @@ class Reference:
     def overlap(self) -> np.ndarray:
         """Tells which targets are also landmark genes: bool [targets]."""
         return overlap(self.landmark_genes, self.target_genes)
-
-
-@dataclass(frozen=True)
-class Missing:
-    """Records the missing values as few patterns, since the profiles of a study lack the same genes."""
-
-    patterns: np.ndarray  # u1 [patterns, bytes], packed bits of landmarks and then targets, set where missing
-    pattern: np.ndarray  # u4 [samples], each sample's pattern
-
-    @classmethod
-    def among(cls, values: np.ndarray) -> "Missing":
-        """Finds the missing values (NaN) among values [samples, landmarks + targets]."""
-        patterns, pattern = np.unique(np.packbits(np.isnan(values), axis=1), axis=0, return_inverse=True)
-        return cls(patterns, pattern.ravel())
-
-    def of(self, samples: slice, genes: int) -> np.ndarray:
-        """Unpacks the missing values of some samples.
-
-        Args:
-          samples: which samples.
-          genes: the number of landmarks and targets together.
-
-        Returns:
-          bool [samples, genes], landmarks and then targets.
-        """
-        return np.unpackbits(self.patterns[self.pattern[samples]], axis=1, count=genes).astype(bool)
 
 
 @dataclass(frozen=True)
@@ -206,7 +181,7 @@ def read_dataset(path: Path) -> Dataset:
     for name, values in zip(("landmark", "target"), sides, strict=True):
         _check_finite(path, name, values)
     if missing.patterns.any():
-        _mark_missing(missing, *sides)
+        mark_missing(missing, *sides)
     dataset = Dataset(
         **vars(reference),
         landmark=members["landmark"],
@@ -377,16 +352,6 @@ def _fitted(values: np.ndarray, fit: np.ndarray, legacy: bool) -> Scaler:
     for first in range(0, len(values), SAMPLES):
         moments.add(values[first : first + SAMPLES][fit[first : first + SAMPLES]])
     return moments.scaler(legacy)
-
-
-def _mark_missing(missing: Missing, landmark: np.ndarray, target: np.ndarray) -> None:
-    """Replaces the values that are missing by NaN, in place."""
-    landmarks = landmark.shape[1]
-    for first in range(0, len(landmark), SAMPLES):
-        samples = slice(first, first + SAMPLES)
-        is_missing = missing.of(samples, landmarks + target.shape[1])
-        landmark[samples][is_missing[:, :landmarks]] = np.nan
-        target[samples][is_missing[:, landmarks:]] = np.nan
 
 
 def _refuse(path: Path, problem: str) -> NoReturn:

@@ -19,7 +19,11 @@ def model_card(model: Model) -> str:
     kind = config.activation if config.taaf == "none" else f"TAAF of {config.activation} ({config.taaf} layers)"
     parameters = sum(count for *_, count in layer_table(config))
     well = int(model.reliability.well_inferred.sum())
-    test = provenance["scores"]["test"]
+    crossed = "folds" in provenance
+    held = "out-of-fold" if crossed else "test"
+    test = provenance["scores"][held]
+    calibrated = splits["train"] if crossed else splits["validation"]
+    by = "out-of-fold" if crossed else "validation"
     return "\n".join(
         [
             f"# dgex model: {config.landmarks} landmark genes to {config.targets:,} target genes",
@@ -62,29 +66,32 @@ def model_card(model: Model) -> str:
             "## Scores",
             "",
             "z-score MAE is in units of a gene's training SD, log2 MAE the same error in log2 units, R2 against the "
-            "mean predictor. The validation split chose the epoch; the test split was scored once. *Overlap* means "
-            "the targets that are landmarks too.",
+            f"mean predictor. {_CROSSED if crossed else _SPLIT} *Overlap* means the targets that are landmarks too.",
             "",
             *_table(
                 ["split", "predictor", "z-score MAE", "log2 MAE", "Pearson r", "R2", "z-score MAE without overlap"],
                 [
                     _score_row(split, name, provenance["scores"][split][name])
-                    for split in ("validation", "test")
+                    for split in (provenance["scores"] if crossed else ("validation", "test"))
                     for name in ("mean predictor", "ridge regression", "network")
                 ],
             ),
             "",
-            *_remarks(provenance),
+            *([] if crossed else _remarks(provenance)),
             "## Reliability",
             "",
-            f"{well:,} of {config.targets:,} targets are *well inferred*: on the validation studies r is at least "
-            f"{LEAST_PEARSON:g} within studies (each study's means taken away) and R2 above 0. On the test studies "
-            f"{_share(test['well_inferred'], 'flagged')} of these genes meet that again, and "
-            f"{_share(test['well_inferred'], 'others')} of the others.",
+            f"{well:,} of {config.targets:,} targets are *well inferred*: on the {by} studies r is at least "
+            f"{LEAST_PEARSON:g} within studies (each study's means taken away) and R2 above 0."
+            + (
+                ""
+                if crossed
+                else f" On the test studies {_share(test['well_inferred'], 'flagged')} of these genes meet that again, "
+                f"and {_share(test['well_inferred'], 'others')} of the others."
+            ),
             "",
             "Intervals are a quantile of the gene times the expected error of the profile, calibrated on the "
-            "validation profiles, which chose the best epoch too. Profiles of new studies are less like these than "
-            "these are like each other. Of the test values there are",
+            f"{by} profiles{'' if crossed else ', which chose the best epoch too'}. Profiles of new studies are less "
+            f"like these than these are like each other. Of the {held} values there are",
             "",
             *_table(
                 ["in the interval", "of all", "of the study with fewest", "of the study with most"],
@@ -94,13 +101,10 @@ def model_card(model: Model) -> str:
                 ],
             ),
             "",
-            "A profile is *out of range* where its self-check error is larger than that of 99 % of the validation "
-            f"profiles: above {model.reliability.expectation.farthest:.2f} SD, where their median is "
-            f"{model.reliability.expectation.reference_error:.2f}. Of the test profiles {test['out_of_range']:.1%} "
-            "are. The validation profiles are "
-            f"{splits['validation']['profiles']:,} of {len(splits['validation']['studies']) or 'unknown'} studies: few "
-            "studies make this a coarse measure.",
-            "",
+            *_range(model, test, held, by, calibrated),
+            *(_by_study(provenance["by_study"]) if crossed else []),
+            *_calibration(provenance.get("calibration", {}).get("errors", {})),
+            *_calibrated(provenance.get("calibrated", {})),
             "## Versions",
             "",
             ", ".join(f"{name} {version}" for name, version in provenance["versions"].items()),
@@ -108,6 +112,43 @@ def model_card(model: Model) -> str:
             *(["## Notes", "", provenance["note"], ""] if "note" in provenance else []),
         ]
     )
+
+
+_SPLIT = "The validation split chose the epoch; the test split was scored once."
+_CROSSED = (
+    "All scores are out of fold: every study was inferred by a network that was trained without it; the weights here "
+    "were then fitted to all studies."
+)
+
+
+def _by_study(studies: dict[str, Any]) -> list[str]:
+    """Tables what intervals and expected errors are worth on each study, calibrated on the studies of other folds."""
+    return [
+        "On each study, calibrated on the studies of the other folds alone:",
+        "",
+        *_table(
+            [
+                "study",
+                "platform",
+                "profiles",
+                "expected error",
+                "true error",
+                "ridge regression",
+                "in the 90 % interval",
+            ],
+            [
+                [
+                    name,
+                    study["platform"],
+                    str(study["profiles"]),
+                    *(f"{study[field]:.3f}" for field in ("expected", "true", "ridge")),
+                    f"{study['coverage']['0.9']:.1%}" if "0.9" in study["coverage"] else "–",
+                ]
+                for name, study in studies.items()
+            ],
+        ),
+        "",
+    ]
 
 
 def _size_of(train: dict[str, Any]) -> str:
@@ -141,6 +182,65 @@ def _remarks(provenance: dict[str, Any]) -> list[str]:
             "",
         ]
     return lines
+
+
+def _range(model: Model, test: dict[str, Any], held: str, by: str, size: dict[str, Any]) -> list[str]:
+    """Says when a profile is out of range; in models of schema 1 and 2 none is.
+
+    Args:
+      model: the model.
+      test: the scores of the profiles that were held out.
+      held: what these are called.
+      by: what the profiles that calibrated are called.
+      size: "profiles" and "studies" of those that calibrated.
+    """
+    expectation = model.reliability.expectation
+    if expectation.farthest == float("inf"):
+        return []
+    return [
+        f"A profile is *out of range* where its self-check error is larger than that of 99 % of the {by} "
+        f"profiles: above {expectation.farthest:.2f} SD, where their median is {expectation.reference_error:.2f}. Of "
+        f"the {held} profiles {test['out_of_range']:.1%} are. The {by} profiles are {size['profiles']:,} of "
+        f"{len(size['studies']) or 'unknown'} studies: few studies make this a coarse measure.",
+        "",
+    ]
+
+
+def _calibration(errors: dict[str, dict[str, float]]) -> list[str]:
+    """Tables what a few whole profiles of a study give its other profiles, out of fold."""
+    if not errors:
+        return []
+    numbers = list(next(iter(errors.values())))
+    return [
+        "Out-of-fold z-score MAE of a study's other profiles after `dgex calibrate` with so many of its whole profiles "
+        "(mean over studies):",
+        "",
+        *_table(
+            ["platform", *numbers],
+            [[name, *(f"{error:.3f}" for error in row.values())] for name, row in errors.items()],
+        ),
+        "",
+    ]
+
+
+def _calibrated(entries: dict[str, Any]) -> list[str]:
+    """Describes the platforms that calibration added; without any there is no section."""
+    if not entries:
+        return []
+    digests = {name: f", SHA-256 `{entry['sha256']}`" if "sha256" in entry else "" for name, entry in entries.items()}
+    return [
+        "## Calibration",
+        "",
+        "Offsets of the targets were added for profiles of one's own. Scores, expected errors and intervals are those "
+        "of the model before that.",
+        "",
+        *[
+            f"- platform *{name}*: {entry['profiles']:,} profiles of `{entry['file']}`{digests[name]}, on top of "
+            f"*{entry['base']}*; {entry['genes']:,} targets measured; shrunk by n / (n + {entry['shrinkage']:.3g})"
+            for name, entry in entries.items()
+        ],
+        "",
+    ]
 
 
 def _share(shares: dict[str, float], name: str) -> str:

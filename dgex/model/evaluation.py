@@ -73,6 +73,35 @@ def evaluate_model(
 
 
 @dataclass(frozen=True)
+class Comparison:
+    """Holds inferred and measured targets of the profiles of a table.
+
+    Attributes:
+      landmarks: how the landmarks were found.
+      targets: how the targets were found.
+      scale: the scale that the table was taken to be on.
+      check: the self-check of the table's first profiles.
+      platforms: which platforms the profiles were taken to be of, and why.
+      inferred: z-scores ``[profiles, targets]``.
+      measured: z-scores on the platform of each profile ``[profiles, targets]``, NaN where missing.
+      self_check_error: of each profile, ``[profiles]``.
+      platform: position of each profile's platform among the model's, int ``[profiles]``.
+      study: the study of each profile, "" where unknown, ``[profiles]``.
+    """
+
+    landmarks: Match
+    targets: Match
+    scale: InputScale
+    check: SelfCheck
+    platforms: str
+    inferred: np.ndarray
+    measured: np.ndarray
+    self_check_error: np.ndarray
+    platform: np.ndarray
+    study: np.ndarray
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """Holds the scores of a model on a table of landmarks and targets.
 
@@ -114,20 +143,8 @@ def evaluate_table(
     Raises:
       DgexError: as ``predict_table``; or the table has no targets, or only such as are landmarks too.
     """
-    request = replace(request, output_scale="zscore", all_targets=True, interval=None)
-    landmarks = model.config.landmarks
-    with predict_table(model, label, table, request, devices, folder) as prediction:
-        oriented = table.transposed() if prediction.match.transposed else table
-        targets = match_genes(label, oriented, model.reference.target_genes, called="targets")
-        if targets.transposed or not (targets.rows.count[model.inferred] > 0).any():
-            raise DgexError(f"{label}: holds no target but those that are landmarks too; there is nothing to score")
-        inferred = prediction.expression.load()[:, landmarks:]
-        metadata = prediction.expression.sample_metadata
-        error, names = metadata["self_check_error"], metadata["platform"]
-        report = prediction.platform_report()
-    platform = np.array([model.reference.platforms.code(name) for name in names.tolist()])
-    truth = _measured(model, oriented, prediction.match.rows, targets.rows, prediction.scale, platform, folder)
-    study = oriented.sample_text("study_id")
+    found = compare(model, label, table, request, devices, folder)
+    inferred, truth, error, study = found.inferred, found.measured, found.self_check_error, found.study
     splits = model.provenance.get("data", {}).get("splits", {})
     known = {name: split for split in reversed(SPLITS) for name in splits.get(split, {}).get("studies", ())}
     group = np.array([known.get(name, NEW) if name else UNKNOWN for name in study.tolist()])
@@ -136,7 +153,38 @@ def evaluate_table(
         rows = group == name
         if rows.any():
             scores[name] = judge(model, inferred[rows], truth[rows], error[rows], study[rows].tolist())
-    return Evaluation(prediction.match, targets, prediction.scale, prediction.check, report, scores)
+    return Evaluation(found.landmarks, found.targets, found.scale, found.check, found.platforms, scores)
+
+
+def compare(
+    model: Model, label: str, table: Expression, request: Request, devices: tuple[jax.Device, ...], folder: Path
+) -> Comparison:
+    """Infers the targets of a table and reads the measured ones; arguments and errors as ``evaluate_table``."""
+    request = replace(request, output_scale="zscore", all_targets=True, interval=None)
+    with predict_table(model, label, table, request, devices, folder) as prediction:
+        oriented = table.transposed() if prediction.match.transposed else table
+        targets = match_genes(label, oriented, model.reference.target_genes, called="targets")
+        if targets.transposed or not (targets.rows.count[model.inferred] > 0).any():
+            raise DgexError(
+                f"{label}: holds no target but those that are landmarks too; give a table of whole profiles"
+            )
+        inferred = prediction.expression.load()[:, model.config.landmarks :]
+        metadata = prediction.expression.sample_metadata
+        report = prediction.platform_report()
+    platform = np.array([model.reference.platforms.code(name) for name in metadata["platform"].tolist()])
+    measured = _measured(model, oriented, prediction.match.rows, targets.rows, prediction.scale, platform, folder)
+    return Comparison(
+        prediction.match,
+        targets,
+        prediction.scale,
+        prediction.check,
+        report,
+        inferred,
+        measured,
+        metadata["self_check_error"],
+        platform,
+        oriented.sample_text("study_id"),
+    )
 
 
 def _measured(

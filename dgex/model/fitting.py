@@ -10,11 +10,12 @@ from typing import Any
 import jax
 import numpy as np
 
-from dgex.baselines.linear import ridge_path
+from dgex.baselines.linear import ridge_path, with_linear_path
 from dgex.baselines.sufficient_statistics import products
 from dgex.batches import Samples, check_devices, place
 from dgex.data.dataset import SPLITS, Dataset, Reference
-from dgex.data.normalization import fit_quantiles, fit_scaler, standardize, to_quantiles
+from dgex.data.normalization import fit_quantiles, fit_scaler, to_quantiles
+from dgex.data.platforms import Platforms, fit_offsets, standardize_by_platform
 from dgex.errors import DgexError
 from dgex.log import Epoch
 from dgex.model import TIES, Model
@@ -74,26 +75,23 @@ def train_model(
             "too; prepare it without"
         )
     check_devices(len(devices), protocol.batch)
-    train = dataset.split == SPLITS.index("train")
-    quantiles = fit_quantiles(dataset.landmark[train])
-    normal = to_quantiles(dataset.landmark, quantiles, TIES)
-    scaler = fit_scaler(normal[train])
-    reference = Reference(
-        dataset.landmark_genes, dataset.target_genes, scaler, dataset.target_scaler, quantiles, dataset.platforms
-    )
+    reference, every_landmark, every_target = standardized(dataset, dataset.split == SPLITS.index("train"))
     study = np.asarray(dataset.study)
     rows = rows_of_splits(dataset)
-    landmark = {split: standardize(normal[chosen], scaler) for split, chosen in rows.items()}
-    target = {split: standardize(dataset.target[chosen], dataset.target_scaler) for split, chosen in rows.items()}
+    landmark = {split: every_landmark[chosen] for split, chosen in rows.items()}
+    target = {split: every_target[chosen] for split, chosen in rows.items()}
 
     def samples(split: str) -> Samples:
         return place(np.nan_to_num(landmark[split]), target[split], devices)
 
     training, validation = samples("train"), samples("validation")
-    ridge, ridge_params = ridge_path(products(training), validation)[0].as_network()
+    sums = products(training)
+    linear, errors = ridge_path(sums, validation)
+    ridge, ridge_params = linear.as_network()
+    start = with_linear_path(config, sums, min(errors, key=lambda penalty: errors[penalty])) if config.linear else None
     by_ridge = infer(ridge, ridge_params, validation.landmark, devices)
     on_ridge(scores_of(reference, validation.target, {"ridge regression": by_ridge}))
-    best = fit(config, protocol, training, validation, seed, directory, resume=resume, on_epoch=on_epoch)
+    best = fit(config, protocol, training, validation, seed, directory, start=start, resume=resume, on_epoch=on_epoch)
     params = jax.tree.map(np.asarray, jax.device_get(best.params))
 
     provenance = {
@@ -107,6 +105,37 @@ def train_model(
     return assess(
         config, params, reference, dataset.quantiles, landmark, target, studies, ridge_network, provenance, devices
     )
+
+
+def standardized(dataset: Dataset, fitted: np.ndarray) -> tuple[Reference, np.ndarray, np.ndarray]:
+    """Computes the z-scores of all samples as a model does, whose landmarks are normalised among themselves.
+
+    Args:
+      dataset: a prepared data set.
+      fitted: the samples that normalisation is fitted to, bool ``[samples]``: those that the network is trained on.
+
+    Returns:
+      The model's reference, and z-scores of landmarks ``[samples, landmarks]`` and targets ``[samples, targets]``, NaN
+      where missing.
+    """
+    first = fitted & (dataset.platform == 0)
+    quantiles = fit_quantiles(dataset.landmark[first])
+    normal = to_quantiles(dataset.landmark, quantiles, TIES)
+    sides = []
+    for values in (normal, dataset.target):
+        scaler = fit_scaler(values[first])
+        count = len(dataset.platforms.name)
+        sides.append((values, scaler, fit_offsets(values[fitted], dataset.platform[fitted], scaler, count)))
+    (_, landmark_scaler, landmark_offsets), (_, target_scaler, target_offsets) = sides
+    if np.array_equal(fitted, dataset.split == SPLITS.index("train")):
+        # That of the prepared file, to the bit: ``evaluate`` knows a model's data by it.
+        target_scaler, target_offsets = dataset.target_scaler, dataset.platforms.target
+        sides[1] = (dataset.target, target_scaler, target_offsets)
+    platforms = Platforms(dataset.platforms.name, landmark_offsets, target_offsets)
+    genes = dataset.landmark_genes, dataset.target_genes
+    reference = Reference(*genes, landmark_scaler, target_scaler, quantiles, platforms)
+    landmark, target = (standardize_by_platform(*side, dataset.platform) for side in sides)
+    return reference, landmark, target
 
 
 def assess(
@@ -160,7 +189,7 @@ def assess(
 
     results = {
         "scores": {split: scores(split) for split in scored},
-        "versions": _versions(),
+        "versions": versions(),
         "devices": f"{len(devices)} x {devices[0].device_kind}",
     }
     return replace(model, provenance={**provenance, **results})
@@ -172,7 +201,7 @@ def _sizes(dataset: Dataset) -> dict[str, Scores]:
     return {split: size_of(study[rows].tolist()) for split, rows in rows_of_splits(dataset).items()}
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
     """Lists the versions of dgex, Python and the packages that scores depend on."""
     packages = ("jax", "flax", "optax", "numpy")
     installed = {name: importlib.metadata.version(name) for name in packages}

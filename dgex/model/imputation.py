@@ -36,9 +36,7 @@ def fit_factors(train: np.ndarray, validation: np.ndarray) -> Factors:
       validation: z-scores ``[profiles, landmarks]`` without missing values.
     """
     profiles, landmarks = train.shape
-    sums = train.astype(np.float64).T @ train
-    values, vectors = np.linalg.eigh(sums / profiles)
-    values, vectors = values[::-1], vectors[:, ::-1]
+    values, vectors = _axes(train)
     hidden = np.random.default_rng(0).random(validation.shape) < HIDDEN
     hidden[hidden.all(axis=1)] = False  # few landmarks may all be hidden, which leaves nothing to impute from
     shown = np.where(hidden, np.nan, validation)
@@ -50,6 +48,17 @@ def fit_factors(train: np.ndarray, validation: np.ndarray) -> Factors:
     most = min(profiles, landmarks) - 1
     numbers = [number for number in CANDIDATES if number < most] or [max(most - 1, 0)]
     return min((_factors(values, vectors, number) for number in numbers), key=error)
+
+
+def factors_of(train: np.ndarray, number: int) -> Factors:
+    """Fits so many factors to training profiles, z-scores ``[profiles, landmarks]`` without missing values."""
+    return _factors(*_axes(train), number)
+
+
+def _axes(train: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Computes the descending eigenvalues of the second moments, and their eigenvectors in columns."""
+    values, vectors = np.linalg.eigh(train.astype(np.float64).T @ train / len(train))
+    return values[::-1], vectors[:, ::-1]
 
 
 def complete(zscores: np.ndarray, factors: Factors) -> tuple[np.ndarray, np.ndarray]:

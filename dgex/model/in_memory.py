@@ -1,4 +1,4 @@
-"""Predicts and scores profiles held in memory: arrays, DataFrames and AnnData objects."""
+"""Predicts, scores and calibrates to profiles held in memory: arrays, DataFrames and AnnData objects."""
 
 import os
 import sys
@@ -18,6 +18,7 @@ from dgex.formats.column_names import column_names
 from dgex.formats.expression import Expression, finite, in_memory, plain_ids, text_column
 from dgex.formats.missing_values import without_stand_ins
 from dgex.model import Model
+from dgex.model.calibration import NAME, calibrate_table
 from dgex.model.evaluation import Scores, evaluate_table
 from dgex.model.prediction import InputScale, OutputScale, Request, predict_table
 
@@ -173,6 +174,42 @@ def evaluate(
     label, table = _labelled_table(model, data, layer, "evaluate")
     request = Request(input_scale, max_missing=max_missing, platform=platform)
     return evaluate_table(model, label, table, request, parallel.devices(), Path(tempfile.gettempdir())).scores
+
+
+def calibrate(
+    model: Model,
+    data: "pandas.DataFrame | anndata.AnnData",
+    *,
+    name: str = NAME,
+    layer: str | None = None,
+    input_scale: InputScale = "auto",
+    max_missing: float = 0.2,
+    platform: str = "auto",
+) -> Model:
+    """Calibrates a model to a laboratory's own whole profiles in memory.
+
+    Args:
+      model: the model to calibrate, as ``load_model`` reads it.
+      data: a pandas DataFrame or an AnnData with landmarks and targets on either axis, by any of their names.
+      name: of the platform that is added to the model; one of this name that was added before is replaced.
+      layer: the matrix of an AnnData to take instead of X.
+      input_scale: as in ``predict``; not "zscore".
+      max_missing: as in ``predict``.
+      platform: that measured the profiles, one that the model was trained with; "auto" takes the one that most of the
+        profiles are nearest to.
+
+    Returns:
+      The model with one more platform, which ``predict`` takes for profiles of the platform that it is based on.
+
+    Raises:
+      DgexError: as ``dgex.model.calibration.calibrate_table``; the data name no genes.
+    """
+    if isinstance(data, np.ndarray):
+        raise DgexError("an array names no genes; give a DataFrame or an AnnData of landmarks and targets")
+    label, table = _labelled_table(model, data, layer, "calibrate")
+    request = Request(input_scale, max_missing=max_missing, platform=platform)
+    folder = Path(tempfile.gettempdir())
+    return calibrate_table(model, label, table, request, name, {"file": label}, parallel.devices(), folder).model
 
 
 def _labelled_table(model: Model, data: object, layer: str | None, command: str) -> tuple[str, Expression]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from dgex.baselines.kernel import arc_cosine_path
 from dgex.baselines.lasso import lasso_path
 from dgex.baselines.linear import LinearModel, least_squares, mean_predictor, ridge_path
 from dgex.baselines.neighbours import nearest_genes_path, nearest_samples_path
@@ -85,6 +86,12 @@ def _nearest_samples(train: Samples, validation: Samples) -> FittedBaseline:
     return model.predict, errors
 
 
+def _arc_cosine(train: Samples, validation: Samples) -> FittedBaseline:
+    """Fits the arc-cosine kernel, whose penalty is chosen on the validation samples."""
+    model, errors = arc_cosine_path(train, validation)
+    return model.predict, errors
+
+
 # Each is fitted to the training samples, with the hyperparameter (penalty or number of neighbours) that has the lowest
 # validation z-score MAE.
 BASELINES: Mapping[str, Callable[[Samples, Samples], FittedBaseline]] = {
@@ -94,4 +101,5 @@ BASELINES: Mapping[str, Callable[[Samples, Samples], FittedBaseline]] = {
     "lasso": _chosen_on_validation(lasso_path),
     "nearest_genes": _chosen_on_validation(nearest_genes_path),
     "nearest_samples": _nearest_samples,
+    "arc_cosine": _arc_cosine,
 }

@@ -20,9 +20,9 @@ from experiments.trials.trial import Trial
 
 @pytest.fixture(autouse=True)
 def small(few_draws, monkeypatch: pytest.MonkeyPatch, tiny) -> None:
-    """One question's five networks and cheapest baselines, narrow ones."""
+    """One question's five networks, narrow ones, and the baselines of its pairs."""
     narrow = tuple(replace(model, network={**model.network, "hidden": (4, 3)}) for model in activations.NETWORK_MODELS)
-    few = tuple(model for model in activations.BASELINE_MODELS if model.name in ("mean", "ridge", "least_squares"))
+    few = tuple(model for model in activations.BASELINE_MODELS if model.name in ("mean", "ridge", "arc_cosine"))
     for question in (activations, platforms):
         monkeypatch.setattr(question, "NETWORK_MODELS", narrow)
         monkeypatch.setattr(question, "BASELINE_MODELS", few)

@@ -12,7 +12,6 @@ import pytest
 from dgex.data.dataset import (
     SPLITS,
     Dataset,
-    Missing,
     read_dataset,
     read_provenance,
     read_reference,
@@ -20,6 +19,7 @@ from dgex.data.dataset import (
 )
 from dgex.data.dataset_writing import create_dataset, write_dataset
 from dgex.data.genes import Genes
+from dgex.data.missing import Missing
 from dgex.data.normalization import fit_scaler
 from dgex.data.platforms import Platforms
 from dgex.errors import DgexError
@@ -98,7 +98,7 @@ def test_provenance_that_is_none(path, name):
 
 def test_layout_is_the_documented_one(path):
     with h5py.File(path) as file:
-        assert file.attrs["schema_version"] == 3
+        assert file.attrs["schema_version"] == 4
         assert file["gene/target/ensembl"].asstr()[0] == "ENSG2"
         assert file["landmark"].shape == (8, 3) and file["scaler/landmark/mean"].shape == (3,)
 
@@ -115,7 +115,8 @@ def test_a_file_written_in_pieces_is_the_same(dataset, path, tmp_path):
             writer.write(rows, values[rows])
         np.testing.assert_array_equal(writer.read(slice(2, 5)), values[2:5])
         missing = Missing.among(values)
-        writer.finish(dataset, dataset.sample_id, dataset.study, dataset.split, missing, dataset.provenance)
+        of_samples = dataset.sample_id, dataset.study, dataset.project, dataset.platform, dataset.split
+        writer.finish(dataset, *of_samples, missing, dataset.provenance)
     assert (tmp_path / "pieces.h5").read_bytes() == path.read_bytes()
 
 
@@ -127,7 +128,17 @@ def test_long_lists_and_histograms_find_room(dataset, tmp_path):
         values = np.hstack([dataset.landmark, dataset.target])
         writer.write(slice(0, 8), values)
         missing = Missing.among(values)
-        writer.finish(dataset, dataset.sample_id, dataset.study, dataset.split, missing, provenance, before)
+        writer.finish(
+            dataset,
+            dataset.sample_id,
+            dataset.study,
+            dataset.project,
+            dataset.platform,
+            dataset.split,
+            missing,
+            provenance,
+            before,
+        )
     assert read_dataset(tmp_path / "long.h5").provenance["preparation"]["duplicates_removed"] == removed
     with h5py.File(tmp_path / "long.h5") as file:
         assert file["before/study"].asstr()[:].tolist() == ["GSE1", "GSE2"]

@@ -157,3 +157,10 @@ def test_every_table_has_as_many_cells_in_each_line(small_model):
     tables = model_card(small_model).split("\n\n")
     widths = [[line.count("|") for line in table.splitlines()] for table in tables if table.startswith("|")]
     assert len(widths) == 3 and all(len(set(table)) == 1 for table in widths)
+
+
+def test_models_without_a_range_or_calibration_do_not_speak_of_them(small_model):
+    expectation = replace(small_model.reliability.expectation, farthest=float("inf"), reference_error=float("nan"))
+    card = model_card(replace(small_model, reliability=replace(small_model.reliability, expectation=expectation)))
+    assert "out of range" not in card and "nan" not in card and "## Calibration" not in card
+    assert "out of range" in model_card(small_model)

@@ -167,7 +167,7 @@ def test_linear_values_and_either_orientation(model, whole):
 @pytest.mark.parametrize(
     ("columns", "said"),
     [
-        (slice(0, LANDMARKS), "holds no target but those that are landmarks too; there is nothing to score"),
+        (slice(0, LANDMARKS), "holds no target but those that are landmarks too; give a table of whole profiles"),
         (slice(LANDMARKS, None), "lacks 16 of the 24 landmarks|the landmarks are not recognised|no value of any"),
     ],
 )

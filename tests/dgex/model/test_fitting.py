@@ -12,6 +12,7 @@ import dgex
 from dgex import parallel
 from dgex.data.dataset import Dataset, read_dataset
 from dgex.data.normalization import Scaler
+from dgex.data.platforms import Platforms
 from dgex.errors import DgexError
 from dgex.model import Model
 from dgex.model.evaluation import evaluate_model
@@ -391,11 +392,9 @@ def test_intervals_that_few_validation_profiles_do_not_give(small_data):
     """Ten profiles calibrate up to 0.9: the scores hold no others, and no infinity that JSON does not have."""
     kept = np.flatnonzero(~split_of(small_data, "validation"))
     kept = np.sort(np.append(kept, np.flatnonzero(split_of(small_data, "validation"))[:10]))
-    names = ("landmark", "target", "split")
-    few = replace(
-        small_data, **{name: getattr(small_data, name)[kept] for name in names},
-        sample_id=tuple(np.array(small_data.sample_id)[kept]), study=tuple(np.array(small_data.study)[kept]),
-    )  # fmt: skip
+    arrays = {name: getattr(small_data, name)[kept] for name in ("landmark", "target", "platform", "split")}
+    texts = {name: tuple(np.array(getattr(small_data, name))[kept]) for name in ("sample_id", "study", "project")}
+    few = replace(small_data, **arrays, **texts)
     model = train(few)
     assert np.isfinite(model.reliability.quantile).all(axis=1).tolist() == [True, True, True, False]
     assert list(model.provenance["scores"]["test"]["coverage"]) == ["0.5", "0.8", "0.9"]
@@ -408,7 +407,13 @@ def test_the_real_compendium(prepared_compendium):
     some = np.arange(0, 9520, 24)
     scaler = Scaler(whole.target_scaler.mean[some], whole.target_scaler.sd[some])
     genes = whole.target_genes.take(some)
-    dataset = replace(whole, target=whole.target[:, some], target_genes=genes, target_scaler=scaler)
+    dataset = replace(
+        whole,
+        target=whole.target[:, some],
+        target_genes=genes,
+        target_scaler=scaler,
+        platforms=Platforms.single(943, len(some)),
+    )
     network = NetworkConfig(943, len(some), (30,), "tanh", taaf="hidden")
     model = train_model(dataset, DATA, network, replace(QUICK, epochs=8), 0, parallel.devices(2))
     assert model.reference.quantiles.shape == (943,) and model.reliability.quantile.shape == (4, len(some))

@@ -100,6 +100,30 @@ def test_ridge_is_chosen_on_validation_samples(folder: Path, loaded: Loaded) -> 
     np.testing.assert_allclose(outcome.held_out_errors["test"].sample[0], error("test").mean(1), rtol=1e-3)
 
 
+def test_arc_cosine_is_chosen_on_validation_samples(loaded: Loaded, tmp_path: Path) -> None:
+    """The kernel by hand with the chosen penalty has the outcome's validation error, and its test errors."""
+    trial = replace(RIDGE, model=ModelSpec("arc_cosine", "arc-cosine kernel"))
+    run(trial, loaded, tmp_path)
+    outcome = read(trial, loaded.source.identity, tmp_path)
+    columns = random_subset(40, 12)
+    x, y = (values.astype(float) for values in loaded.dataset.zscores("train"))
+    y = y[:, columns]
+
+    def kernel(a: np.ndarray) -> np.ndarray:
+        lengths = np.sqrt((a**2).sum(1))[:, None] * np.sqrt((x**2).sum(1))
+        angle = np.arccos(np.clip(a @ x.T / lengths, -1, 1))
+        return lengths / np.pi * (np.sin(angle) + (np.pi - angle) * np.cos(angle))
+
+    weights = np.linalg.solve(kernel(x) + outcome.chosen * np.eye(len(x)), y - y.mean(0))
+
+    def error(split: str) -> np.ndarray:
+        landmark, target = loaded.dataset.zscores(split)
+        return np.abs(kernel(landmark.astype(float)) @ weights + y.mean(0) - target[:, columns])
+
+    assert outcome.validation_mae == pytest.approx(error("validation").mean(), rel=1e-4)
+    np.testing.assert_allclose(outcome.held_out_errors["test"].sample[0], error("test").mean(1), rtol=1e-3)
+
+
 def test_outcome_of_a_network(outcome: Outcome, loaded: Loaded) -> None:
     assert set(outcome.held_out_errors) == {"test", "rna"}
     # 15 landmarks, hidden 6 and 5, 12 targets; a TAAF has four parameters a unit, of which gamma is the dense bias.
