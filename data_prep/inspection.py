@@ -252,7 +252,7 @@ def _preparation(prepared: Prepared) -> dict[str, str]:
             "targets missing": listed(report.targets_missing),
             "imputed values": f"{report.gaps_filled} values of {report.genes_with_gaps} genes in "
             f"{report.samples_with_gaps} samples, {report.gaps}",
-        }
+        } | {f"platform {number}": line for number, line in enumerate(report.by_platform, start=1)}
     if "onto" in prepared.preparation:
         facts["mapped onto"] = f"the data set with sha256 {prepared.preparation['onto']}"
     if prepared.preparation.get("legacy"):
