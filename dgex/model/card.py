@@ -4,7 +4,7 @@ from typing import Any
 
 from dgex.model import Model
 from dgex.model.reliability import LEAST_PEARSON
-from dgex.networks import layer_table
+from dgex.networks import NetworkConfig, layer_table
 
 FEW_PROFILES, FEW_STUDIES = 10_000, 100
 
@@ -57,11 +57,10 @@ def model_card(model: Model) -> str:
             "",
             "## Network",
             "",
-            f"{config.landmarks} → {hidden or 'no hidden layer'} → {config.targets}, {kind}, dropout "
-            f"{config.dropout:g}, {parameters:,} parameters. Initialisation {config.init}, optimiser "
-            f"{protocol['optimizer']}, loss {protocol['loss']}, learning rate {protocol['learning_rate']:g}, batch "
-            f"{protocol['batch']}, {protocol['epochs']} epochs of which the best on validation was "
-            f"{provenance['best_epoch']}, seed {provenance['seed']}, on {provenance['devices']}.",
+            f"{config.landmarks} → {hidden or 'no hidden layer'} → {config.targets}, {kind}, "
+            f"{_path(config)}dropout {config.dropout:g}, {parameters:,} parameters. Initialisation {config.init}, "
+            f"optimiser {protocol['optimizer']}, loss {protocol['loss']}, learning rate {protocol['learning_rate']:g}, batch "
+            f"{protocol['batch']}, {_epochs(provenance)}, seed {provenance['seed']}, on {provenance['devices']}.",
             "",
             "## Scores",
             "",
@@ -149,6 +148,21 @@ def _by_study(studies: dict[str, Any]) -> list[str]:
         ),
         "",
     ]
+
+
+def _path(config: NetworkConfig) -> str:
+    """Describes the linear path of a network that has one."""
+    if not config.linear:
+        return ""
+    rank = "full rank" if config.linear_rank is None else f"rank {config.linear_rank}"
+    return f"beside a linear path of {rank} that started at ridge regression (learning rate x {config.linear_rate:g}), "
+
+
+def _epochs(provenance: dict[str, Any]) -> str:
+    """Says how many epochs the network was trained for, and what chose them."""
+    if "folds" in provenance:
+        return f"{provenance['best_epoch']} epochs, the median of those that validation chose in the folds"
+    return f"{provenance['protocol']['epochs']} epochs of which the best on validation was {provenance['best_epoch']}"
 
 
 def _size_of(train: dict[str, Any]) -> str:
