@@ -59,8 +59,8 @@ def model_card(model: Model) -> str:
             "",
             f"{config.landmarks} → {hidden or 'no hidden layer'} → {config.targets}, {kind}, "
             f"{_path(config)}dropout {config.dropout:g}, {parameters:,} parameters. Initialisation {config.init}, "
-            f"optimiser {protocol['optimizer']}, loss {protocol['loss']}, learning rate {protocol['learning_rate']:g}, batch "
-            f"{protocol['batch']}, {_epochs(provenance)}, seed {provenance['seed']}, on {provenance['devices']}.",
+            f"optimiser {protocol['optimizer']}, loss {protocol['loss']}, learning rate {protocol['learning_rate']:g}, "
+            f"batch {protocol['batch']}, {_epochs(provenance)}, seed {provenance['seed']}, on {provenance['devices']}.",
             "",
             "## Scores",
             "",
