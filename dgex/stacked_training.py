@@ -108,6 +108,7 @@ def fit_many(
     seeds: Sequence[int],
     directories: Sequence[Path] = (),
     *,
+    start: Params | None = None,
     resume: bool = False,
     on_epoch: Callable[[list[Epoch], float], None] = lambda rows, seconds: None,
     checkpoint_seconds: int = 30,
@@ -122,6 +123,7 @@ def fit_many(
       seeds: one network each; all together they decide every bit of the result.
       directories: one run directory a seed, or none. The first has the checkpoints of all networks, since these go on
         together or not at all.
+      start: layers that every network starts from, as in ``dgex.training.fit``.
       resume: whether to go on with the runs in ``directories``.
       on_epoch: called after every epoch with the new row of each log and the seconds that the epoch took.
       checkpoint_seconds: the least time between checkpoints; the last epoch always has one.
@@ -138,7 +140,7 @@ def fit_many(
         raise DgexError(f"seeds {list(seeds)}: give every network a seed of its own, and a folder of its own or none")
     if len(seeds) == 1:
         result = fit(
-            config, protocol, train, validation, seeds[0], *directories, resume=resume,
+            config, protocol, train, validation, seeds[0], *directories, start=start, resume=resume,
             on_epoch=lambda row, seconds: on_epoch([row], seconds), checkpoint_seconds=checkpoint_seconds,
         )  # fmt: skip
         return [result]
@@ -148,11 +150,12 @@ def fit_many(
         sums = jax.device_get(sum_blocks(evaluate, params, samples))
         return [mean_error(part) for part in unstack(sums, len(seeds))]
 
-    state = parallel.replicate(stack([init_state(config, protocol.optimizer, seed) for seed in seeds]), train.devices)
+    states = [init_state(config, protocol.optimizer, seed, start) for seed in seeds]
+    state = parallel.replicate(stack(states), train.devices)
     best = jax.tree.map(jnp.copy, state.params)
     logs: list[list[Epoch]] = [[] for _ in seeds]
     monitor = monitor_samples(protocol, train)
-    stack_identity = identity(config, protocol, list(seeds), train, validation)
+    stack_identity = identity(config, protocol, list(seeds), train, validation, start)
     with recorded(directories, stack_identity, resume, checkpoint_seconds) as record:
         if record:
             logs, (state, best) = record.latest((state, best))

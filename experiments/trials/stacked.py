@@ -11,7 +11,7 @@ from dgex.stacked_training import fit_many
 from dgex.training import DivergedError
 from experiments.trials.events import event_file
 from experiments.trials.loading import Loaded
-from experiments.trials.trial import Trial, identity, network_of, network_outcome, run, samples_of, write
+from experiments.trials.trial import Trial, identity, network_of, network_outcome, run, samples_of, start_of, write
 
 
 def run_at_once(
@@ -59,7 +59,10 @@ def run_at_once(
             on_epoch(rows[0], took)
 
         try:
-            fits = fit_many(config, protocol, train, validation, seeds, records, resume=True, on_epoch=on_epochs)
+            fits = fit_many(
+                config, protocol, train, validation, seeds, records,
+                start=start_of(trials[0], data), resume=True, on_epoch=on_epochs,
+            )  # fmt: skip
         except DivergedError:
             fits = []
         for trial, directory, fitted in zip(trials, directories, fits, strict=bool(fits)):

@@ -16,6 +16,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from dgex.baselines.linear import ridge_path, with_linear_path
+from dgex.baselines.sufficient_statistics import products
 from dgex.batches import Samples
 from dgex.errors import DgexError
 from dgex.files.atomic import need_room, replacing
@@ -178,8 +180,9 @@ def _network(trial: Trial, data: Loaded, directory: Path, on_epoch: Callable[[Ep
     diverged = None
     try:
         fitted = fit(
-            config, protocol, train, validation, trial.seed, directory / "training", resume=True, on_epoch=epoch
-        )
+            config, protocol, train, validation, trial.seed, directory / "training",
+            start=start_of(trial, data), resume=True, on_epoch=epoch,
+        )  # fmt: skip
     except DivergedError as error:
         (fitted,) = error.fits
         if not fitted.log:
@@ -221,6 +224,20 @@ def network_of(trial: Trial, data: Loaded) -> tuple[NetworkConfig, Protocol]:
     assert trial.protocol is not None
     train, _ = samples_of(trial, data)
     return trial.model.config(train), same_steps(trial.protocol, data.profiles, len(train))
+
+
+def start_of(trial: Trial, data: Loaded) -> Params | None:
+    """Fits the layers that a network starts from: ridge regression as its linear path; None without such a path.
+
+    The penalty is the one with the lowest validation z-score MAE, as for the baseline.
+    """
+    config, _ = network_of(trial, data)
+    if not config.linear:
+        return None
+    train, validation = samples_of(trial, data)
+    sums = products(train)
+    _, errors = ridge_path(sums, validation)
+    return with_linear_path(config, sums, min(errors, key=lambda penalty: errors[penalty]))
 
 
 def same_steps(protocol: Protocol, profiles: int, subset: int) -> Protocol:

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from dgex import parallel, stacked_training
+from dgex.baselines.linear import with_linear_path
+from dgex.baselines.sufficient_statistics import products
 from dgex.batches import Samples, place
 from dgex.errors import DgexError
 from dgex.log import read_log
@@ -124,3 +126,19 @@ def test_folders_are_claimed_all_or_none(tmp_path):
     with pytest.raises(DgexError, match="0: holds another run, which differs in: seed"):
         fit_many(NETWORK, protocol, *data(1), (1, 2, 0), folders, resume=True)
     assert [folder.exists() for folder in folders] == [False, False, True]
+
+
+def test_a_linear_path_starts_alike_in_every_network(assert_trees_close, tmp_path):
+    train, validation = data(1)
+    network = replace(NETWORK, linear=True, linear_rate=0.0)  # so that the path stays where it starts
+    protocol = replace(NADAM, epochs=2)
+    start = with_linear_path(network, products(train), 3.0)
+    folders = [tmp_path / "0", tmp_path / "5"]
+    together = fit_many(network, protocol, train, validation, (0, 5), folders, start=start)
+    for seed, result in zip((0, 5), together, strict=True):
+        np.testing.assert_array_equal(result.params["linear"]["kernel"], start["linear"]["kernel"])
+        alone = fit(network, protocol, train, validation, seed, start=start)
+        assert_trees_close(result.params, alone.params, rtol=0, atol=1e-5)
+    other = with_linear_path(network, products(train), 30.0)
+    with pytest.raises(DgexError, match="start"):
+        fit_many(network, protocol, train, validation, (0, 5), folders, start=other, resume=True)

@@ -22,7 +22,7 @@ from dgex.networks import NetworkConfig
 from dgex.taaf import PARAMETERS
 from experiments import compare
 
-NETWORKS = {"tanh", "sigmoid", "taaf", "taaf_output"}
+NETWORKS = {"tanh", "sigmoid", "taaf", "taaf_output", "taaf_linear"}
 LABELLED_PAIRS = [
     ("sigmoid", "tanh"),
     ("TAAF", "sigmoid"),
@@ -30,6 +30,8 @@ LABELLED_PAIRS = [
     ("TAAF, output too", "TAAF"),
     ("tanh", "ridge regression"),
     ("TAAF", "ridge regression"),
+    ("TAAF with a linear path", "TAAF"),
+    ("TAAF with a linear path", "ridge regression"),
 ]
 
 
@@ -44,8 +46,9 @@ def dataset(prepared: Path) -> Dataset:
 
 
 def test_folder_holds_every_output(compared: Path) -> None:
-    taaf = [f"{name}-{what}" for name in ("taaf", "taaf_output") for what in ("parameters", "shapes")]
-    names = ["compare-differences", "learning-curves", "genes-tanh", "genes-sigmoid", *taaf]
+    with_taaf = ("taaf", "taaf_output", "taaf_linear")
+    taaf = [f"{name}-{what}" for name in with_taaf for what in ("parameters", "shapes")]
+    names = ["compare-differences", "learning-curves", "genes-tanh", "genes-sigmoid", "genes-ridge", *taaf]
     figures = {f"{name}.{suffix}" for name in names for suffix in ("png", "svg")}
     assert {path.name for path in (compared / "figures").iterdir()} == figures
     assert {path.name for path in compared.iterdir()} == {
@@ -90,6 +93,19 @@ def test_configuration_and_learnt_parameters(results: dict, prepared: Path) -> N
     assert results["size"]["samples"]["train"] > 0
 
 
+def test_linear_path_starts_at_ridge_regression(results: dict) -> None:
+    entry, ridge = results["networks"]["taaf_linear"], results["baselines"]["ridge"]
+    config = NetworkConfig(15, 40, (300, 300), taaf="hidden", dropout=0.25, linear=True, linear_rate=0.1)
+    assert NetworkConfig(**entry["config"]) == config
+    assert entry["parameters"] == results["networks"]["taaf"]["parameters"] + (15 + 1) * 40
+    # Three epochs are far from enough for a network that starts at random.
+    for scores in ("validation", "test"):
+        error, baseline, random = (
+            found[scores]["zscore_mae"]["mean"] for found in (entry, ridge, results["networks"]["taaf"])
+        )
+        assert abs(error - baseline) < 0.5 * (random - baseline)
+
+
 @pytest.mark.parametrize(
     ("protocol", "size"),
     [
@@ -110,7 +126,8 @@ def test_terminal_has_baselines_first_and_says_why_there_is_no_interval(prepared
     printed = capsys.readouterr().out
     rows = [line.split("│")[0].strip() for line in printed.splitlines() if "│" in line]
     assert rows[:6] == ["mean predictor", "ridge regression", "tanh", "sigmoid", "TAAF", "TAAF, output too"]
-    assert rows[6:] == [f"{a} − {b}" for a, b in LABELLED_PAIRS]
+    assert rows[6] == "TAAF with a linear path"
+    assert rows[7:] == [f"{a} − {b}" for a, b in LABELLED_PAIRS]
     assert "no interval: 2 seeds, at least 3 needed" in printed
     assert printed.splitlines()[-1] == f"report: {compared / 'report.html'}"
 
