@@ -311,6 +311,7 @@ def test_a_name_that_is_too_long(model_files, tmp_path, refused):
     assert not names_in(tmp_path)
 
 
+@pytest.mark.filterwarnings("ignore:.* out of range:UserWarning")
 def test_a_layer_of_a_file_without_x(shared, tmp_path, capsys, refused):
     """Its counts are read as those of a file that has them as X."""
     case = shared / "data" / "cases" / "nox.h5ad"

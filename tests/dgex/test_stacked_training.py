@@ -101,8 +101,8 @@ def test_order_of_seeds_and_of_folders(tmp_path):
 def test_non_finite_loss_of_one_network(tmp_path, monkeypatch):
     """The message names its seed; no network's log has the epoch."""
 
-    def start(config, optimizer, seed):
-        state = init_state(config, optimizer, seed)
+    def start(config, optimizer, seed, layers):
+        state = init_state(config, optimizer, seed, layers)
         return state.replace(params=jax.tree.map(lambda leaf: leaf * (np.nan if seed == 6 else 1), state.params))
 
     monkeypatch.setattr(stacked_training, "init_state", start)
