@@ -113,17 +113,6 @@ def arc_cosine_path(
     return best, errors
 
 
-def refit(train: Samples, validation: Samples, penalty: float) -> KernelModel:
-    """Fits ``arc_cosine_ridge`` again on training and validation samples together, with the penalty that was chosen.
-
-    Raises:
-      DgexError: there are more than ``LARGEST`` of them.
-    """
-    landmark = np.concatenate([train.landmark, validation.landmark])
-    target = np.concatenate([train.target, validation.target])
-    return arc_cosine_ridge(Samples(landmark, target, train.devices, train.block), penalty)
-
-
 def _mae(model: KernelModel, samples: Samples) -> float:
     """Computes the mean absolute error of all values that were measured, in the targets' unit."""
     absolute = 0.0

@@ -115,7 +115,8 @@ def write_dataset(path: Path, dataset: Dataset) -> None:
     """Writes a data set that is in memory; errors as ``create_dataset``."""
     (samples, landmarks), targets = dataset.landmark.shape, dataset.target.shape[1]
     values = np.hstack([dataset.landmark, dataset.target])
-    mean = np.concatenate([dataset.landmark_scaler.mean, dataset.target_scaler.mean])
+    offsets = np.hstack([dataset.platforms.landmark, dataset.platforms.target])
+    mean = np.concatenate([dataset.landmark_scaler.mean, dataset.target_scaler.mean]) + offsets[dataset.platform]
     with create_dataset(path, samples, landmarks, targets) as writer:
         writer.write(slice(0, samples), np.where(np.isnan(values), mean, values))
         missing = Missing.among(values)

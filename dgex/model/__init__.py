@@ -102,8 +102,7 @@ class Model:
         """Computes the least and the greatest log2 value that an inferred gene may have.
 
         All training profiles were normalised to the same quantiles, so no gene was outside their range. Predictions may
-        exceed it by its own width on either side: on 1,736 profiles of arrays, RNA-seq and L1000 the shipped model
-        infers -1.0 to 14.2, and may infer -9.7 to 24.2.
+        exceed it by its own width on either side.
         """
         smallest, largest = map(float, self.reference.quantiles[[0, -1]])
         return 2 * smallest - largest, 2 * largest - smallest
