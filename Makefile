@@ -32,10 +32,11 @@ setup: .venv/ready
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@
 
-# The embedded default: a simulated compendium, prepared like a real one.
+# The embedded default: simulated arrays, and RNA-seq to train on too, prepared like real ones.
 $(SIMULATED): $(PREPARATION) | .venv/ready
 	$(BIN)/python -m data_prep simulate --seed 0 -o data/simulated
-	$(BIN)/python -m data_prep prepare data/simulated/simulated.gctx --genes data/simulated --split study --seed 0 -o $@
+	$(BIN)/python -m data_prep prepare data/simulated/simulated.gctx data/simulated/simulated_rnaseq.gctx \
+	  --genes data/simulated --train-only rnaseq --split study --seed 0 -o $@
 
 # The public compendium. Series matrices stay in data/geo, so that no other run downloads them again.
 $(GENES): | .venv/ready

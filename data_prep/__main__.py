@@ -256,7 +256,7 @@ def inspect_command(
 
 @app.command("simulate")
 def simulate_command(
-    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for simulated.gctx, map_lm.txt, map_tg.txt.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the tables and map_lm.txt, map_tg.txt.")],
     scale: Annotated[
         simulate.ScaleName,
         typer.Option(help="small: 200 landmark and 1,000 target genes; full: 943 and 9,520, as in D-GEX."),
@@ -271,9 +271,19 @@ def simulate_command(
     ] = None,
     seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Seed of all random numbers.")] = 0,
 ) -> None:
-    """Write a simulated compendium and its gene tables, in the form of the real ones."""
+    """Write a simulated compendium and its gene tables, in the form of the real ones.
+
+    Beside simulated.gctx, simulated_rnaseq.gctx has studies of a second platform, and laboratory.gctx some whole
+    profiles of a new laboratory.
+    """
     source = output / "simulated.gctx"
+    others = {
+        output / "simulated_rnaseq.gctx": simulate.simulate_rna_seq,
+        output / "laboratory.gctx": simulate.simulate_laboratory,
+    }
     folder = check_writable(source)
+    for path in others:
+        check_writable(path)
     size = simulate.SCALES[scale]
     need_room(folder, 4 * (profiles or size.profiles) * size.rows)
     expression, landmark, target = simulate.simulate(size, profiles or size.profiles, seed)
@@ -291,12 +301,15 @@ def simulate_command(
                 advance(len(block[2]))
 
         write_gctx(source, replace(expression, blocks=counted))
+    for path, simulate_table in others.items():
+        write_gctx(path, simulate_table(size, seed))
     for path, genes in tables.items():
         write_gene_table(path, genes)
     copies = np.count_nonzero(expression.sample_metadata["copy_of"] != "")
     say(
         f"{source}: {samples} profiles of {rows} probe sets, {copies} of them near-duplicates; "
-        f"{len(landmark)} landmark and {len(target)} target genes\n\n{steps}"
+        f"{len(landmark)} landmark and {len(target)} target genes\n"
+        f"{' and '.join(map(str, others))}: profiles of RNA-seq studies, and of a new laboratory\n\n{steps}"
     )
 
 

@@ -38,6 +38,7 @@ class Report:
     gaps: str  # how the missing values were imputed
     taken_as_missing: str = ""  # how many of which values of the source; "" in files of versions that did not check
     by_platform: tuple[str, ...] = ()  # the samples of each platform by split, the reference first
+    origin: tuple[str, ...] = ()  # what the sample field ``data_origin`` of the sources says
     remarks: tuple[str, ...] = ()  # on how the genes were matched; files of earlier versions have none
 
     def __str__(self) -> str:
@@ -53,6 +54,7 @@ class Report:
         equal = "measured by other probe sets" if "probe set" in self.naming else "each equal to an input"
         missing = "missing and imputed" if self.missing_are_filled else "missing"
         remarks = "".join(f"note                {remark}\n" for remark in self.remarks)
+        remarks += "".join(f"origin              {visible(text)}\n" for text in self.origin[:10])
         return (
             f"source              {self.kind}, rows are {self.naming}s, values {scale}\n{remarks}"
             f"taken as missing    {self.taken_as_missing or 'no values'}\n"

@@ -1,5 +1,7 @@
 """Simulates a compendium in the form of the real one, at any size, for tests, demonstrations and the default run.
 
+Beside the arrays of the compendium there are a second platform, RNA-seq, and a few whole profiles of a new laboratory.
+
 The model follows what is known of such data. It was not adjusted to what any network learns from it, and results on it
 say nothing about real data:
 
@@ -20,6 +22,12 @@ say nothing about real data:
 - Some profiles are near-duplicates of another profile, as where a later study reuses arrays. They are less than 1.0
   away from it, the distance below which D-GEX counts two profiles as one. In the real data they are 18,149 of 129,158,
   so at full scale 14 %.
+- The RNA-seq platform measures the genes of the tables in other studies, by the same programs and responses. Each gene
+  lies above or below its level on arrays by an offset of its own, log2 with an SD of 1.5 (length, composition and the
+  affinity of probes differ from gene to gene). A library has about 300 reads a gene, divided among the genes by
+  expression; counts are Poisson (Marioni et al., Genome Res 2008), so that weak genes are often 0, and become
+  log2(counts per million + 1).
+- The new laboratory's arrays are those of one more study, in which each gene is shifted further, by an SD of 0.8 log2.
 
 A profile's values are a function of the seed, of its number and of its study's number, each with a separate random
 generator, so that they are the same to the bit whatever the blocks and threads. They may differ in the last bit between
@@ -28,7 +36,7 @@ kinds of processor, as numpy's exp and log do.
 
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal, NamedTuple
@@ -37,7 +45,7 @@ import numpy as np
 
 from data_prep.blocks import in_order
 from dgex.data.genes import Genes
-from dgex.formats.expression import Block, Expression
+from dgex.formats.expression import Block, Expression, in_memory
 
 PROGRAMS = 40
 PROGRAMS_PER_GENE = 3
@@ -50,7 +58,19 @@ PROPORTIONAL_SD = 0.144  # log2: 10 %
 MISSING_PROBES = 0.01
 LONGEST_STEP = 0.9  # from a profile to its near-duplicate
 
-COMMON, STUDY, PROFILE = range(3)  # the second word of a generator's seed: what it draws
+RNA_SEQ_STUDIES, RNA_SEQ_PROFILES = 8, 40  # studies of RNA-seq, and the profiles of each
+RNA_SEQ_OFFSET_SD = 1.5  # log2, of genes
+READS_PER_GENE = 300
+LABORATORY_PROFILES = 10
+LABORATORY_SHIFT_SD = 0.8  # log2, of genes
+ORIGIN = (
+    "simulated by python -m data_prep simulate (genes respond to 40 regulatory programs; each study, laboratory and "
+    "platform shifts every gene by its own amount; arrays have background and noise, RNA-seq has Poisson counts), so "
+    "results say nothing about real data"
+)
+
+# The second word of a generator's seed: what it draws.
+COMMON, STUDY, PROFILE, RNA_SEQ, RNA_SEQ_STUDY, RNA_SEQ_PROFILE, LABORATORY, LABORATORY_PROFILE = range(8)
 
 
 @dataclass(frozen=True)
@@ -106,7 +126,7 @@ def simulate(scale: Scale, profiles: int, seed: int) -> tuple[Expression, Genes,
       Sample metadata are ``study_id`` and ``copy_of``: the sample that a near-duplicate repeats, "" for all others.
     """
     random = np.random.default_rng([seed, COMMON])
-    row_id = tuple(f"{row:06d}_at" for row in range(scale.rows))
+    row_id = _row_ids(scale)
     landmark, target, gene = _draw_tables(random, scale, row_id)
     biology = _draw_biology(random, gene)
     absent = random.random(scale.rows) < MISSING_PROBES
@@ -147,6 +167,72 @@ def simulate(scale: Scale, profiles: int, seed: int) -> tuple[Expression, Genes,
         kind="simulated",
     )
     return expression, landmark, target
+
+
+def simulate_rna_seq(scale: Scale, seed: int) -> Expression:
+    """Simulates RNA-seq studies of the genes of ``simulate``'s tables.
+
+    Args:
+      scale: as given to ``simulate``.
+      seed: as given to ``simulate``.
+
+    Returns:
+      The expression table, log2(counts per million + 1), its rows named by Ensembl ids. Sample metadata are
+      ``study_id`` and ``data_origin``.
+    """
+    biology, genes = _biology_of(scale, seed)
+    offset = RNA_SEQ_OFFSET_SD * np.random.default_rng([seed, RNA_SEQ]).standard_normal(genes, np.float32)
+    study = np.repeat(np.arange(RNA_SEQ_STUDIES), RNA_SEQ_PROFILES)
+    studies = [
+        _draw_study(np.random.default_rng([seed, RNA_SEQ_STUDY, number]), biology) for number in range(RNA_SEQ_STUDIES)
+    ]
+    values = [
+        _sequence(np.random.default_rng([seed, RNA_SEQ_PROFILE, number]), biology, studies[code], offset)
+        for number, code in enumerate(study)
+    ]
+    row_id = [f"ENSSIM{number:06d}" for number in range(genes)]
+    return _table(values, row_id, "SIMRNA", [f"RNASTUDY{code:04d}" for code in study])
+
+
+def simulate_laboratory(scale: Scale, seed: int) -> Expression:
+    """Simulates whole array profiles of a laboratory that is not in ``simulate``'s compendium.
+
+    Args:
+      scale: as given to ``simulate``.
+      seed: as given to ``simulate``.
+
+    Returns:
+      The expression table, log2, with the rows of ``simulate``'s. Sample metadata are ``study_id`` and ``data_origin``.
+    """
+    biology, _ = _biology_of(scale, seed)
+    random = np.random.default_rng([seed, LABORATORY])
+    study = _draw_study(random, biology)
+    further = LABORATORY_SHIFT_SD * random.standard_normal(len(study.shift), np.float32)
+    study = study._replace(shift=study.shift + further)
+    values = [
+        _measure(np.random.default_rng([seed, LABORATORY_PROFILE, number]), biology, study)
+        for number in range(LABORATORY_PROFILES)
+    ]
+    return _table(values, _row_ids(scale), "SIMLAB", ["LABORATORY"] * LABORATORY_PROFILES)
+
+
+def _table(values: list[np.ndarray], row_id: Sequence[str], prefix: str, study: list[str]) -> Expression:
+    """Makes a table of profiles, whose samples are numbered after the prefix."""
+    sample_id = [f"{prefix}{number:06d}" for number in range(len(values))]
+    metadata = {"study_id": np.array(study), "data_origin": np.full(len(values), ORIGIN)}
+    return in_memory(np.stack(values), row_id, sample_id, sample_metadata=metadata)
+
+
+def _row_ids(scale: Scale) -> tuple[str, ...]:
+    """Names the probe sets of the array."""
+    return tuple(f"{row:06d}_at" for row in range(scale.rows))
+
+
+def _biology_of(scale: Scale, seed: int) -> tuple[_Biology, int]:
+    """Draws the parameters that ``simulate`` draws, and counts the tables' genes, which have the first numbers."""
+    random = np.random.default_rng([seed, COMMON])
+    *_, gene = _draw_tables(random, scale, _row_ids(scale))
+    return _draw_biology(random, gene), scale.landmarks - scale.overlap + scale.targets
 
 
 def _draw_tables(random: np.random.Generator, scale: Scale, row_id: tuple[str, ...]) -> tuple[Genes, Genes, np.ndarray]:
@@ -220,14 +306,27 @@ def _draw_study(random: np.random.Generator, biology: _Biology) -> _Study:
 
 def _measure(random: np.random.Generator, biology: _Biology, study: _Study) -> np.ndarray:
     """Draws a profile of the study as the scanner reads it: float32 log2 [rows]."""
-    genes, rows = len(biology.baseline), len(biology.gene)
-    activity = study.activity + 0.8 * random.standard_normal(PROGRAMS, np.float32)
-    responses = biology.amplitude / (1 + np.exp(biology.steepness * (biology.threshold - activity[biology.program])))
-    deviation = responses.sum(axis=0) + 0.25 * random.standard_normal(genes, np.float32)
-    signal = biology.baseline + study.stretch * deviation + study.shift + random.normal(0, 0.2)
+    rows = len(biology.gene)
+    signal = _draw_signal(random, biology, study)
     noisy = signal[biology.gene] + biology.affinity + PROPORTIONAL_SD * random.standard_normal(rows, np.float32)
     intensity = BACKGROUND + np.exp2(noisy) + ADDITIVE_SD * random.standard_normal(rows, np.float32)
     return np.log2(intensity.clip(1, SATURATION))
+
+
+def _sequence(random: np.random.Generator, biology: _Biology, study: _Study, offset: np.ndarray) -> np.ndarray:
+    """Draws a profile of the study as RNA-seq counts it: float32 log2(counts per million + 1) [len(offset)]."""
+    expected = np.exp2(_draw_signal(random, biology, study)[: len(offset)] + offset, dtype=np.float64)
+    reads = READS_PER_GENE * len(offset) * np.exp2(random.normal(0, 0.5))
+    counts = random.poisson(reads * expected / expected.sum())
+    return np.log2(1e6 * counts / counts.sum() + 1).astype(np.float32)
+
+
+def _draw_signal(random: np.random.Generator, biology: _Biology, study: _Study) -> np.ndarray:
+    """Draws the expression of a profile of the study: float32 log2 [genes]."""
+    activity = study.activity + 0.8 * random.standard_normal(PROGRAMS, np.float32)
+    responses = biology.amplitude / (1 + np.exp(biology.steepness * (biology.threshold - activity[biology.program])))
+    deviation = responses.sum(axis=0) + 0.25 * random.standard_normal(len(biology.baseline), np.float32)
+    return biology.baseline + study.stretch * deviation + study.shift + random.normal(0, 0.2)
 
 
 def _draw_step(random: np.random.Generator, rows: int) -> np.ndarray:

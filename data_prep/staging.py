@@ -42,6 +42,7 @@ class Staged:
     study: np.ndarray  # str [samples], "" where unknown
     project: np.ndarray  # str [samples], "" where unknown
     platform: np.ndarray  # str [samples], "" where the source does not say
+    origin: tuple[str, ...]  # how the profiles were made, where the source says so; each text once
     row_id: tuple[str, ...]
     linear: bool  # whether the source's values are linear; they are converted to log2 when read
     match: Match  # of the genes, landmarks and then targets
@@ -147,6 +148,7 @@ def stage(
                 study=expression.sample_text("study_id"),
                 project=expression.sample_text("project"),
                 platform=expression.sample_text("platform"),
+                origin=tuple(dict.fromkeys(text for text in expression.sample_text("data_origin").tolist() if text)),
                 row_id=expression.row_id,
                 linear=intensity_scale(str(source), expression.sample_id, reach, scratch.read) == "linear",
                 match=match,

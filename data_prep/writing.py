@@ -231,6 +231,7 @@ def _report(plan: Plan, filled: bool) -> Report:
     return Report(
         kind=_distinct([source.kind for source in pool.sources]),
         naming=_distinct([source.match.naming for source in pool.sources]),
+        origin=tuple(dict.fromkeys(text for source in pool.sources for text in source.origin)),
         remarks=tuple(dict.fromkeys(remark for source in pool.sources for remark in source.match.remarks())),
         scale=_distinct(["linear" if source.linear else "log2" for source in pool.sources]),
         samples_read=len(complete),

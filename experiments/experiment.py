@@ -15,7 +15,7 @@ from experiments.analysis.evidence import Evidence, Run, runs
 from experiments.report.sections import Section
 from experiments.trials.models import ModelSpec
 from experiments.trials.schedule import run_all
-from experiments.trials.sources import Source
+from experiments.trials.sources import Source, origin_of
 from experiments.trials.trial import Trial
 
 # The baselines that the networks are compared with.
@@ -89,7 +89,7 @@ def carry_out(
     Raises:
       DgexError: training fails.
     """
-    from experiments.report.page import gather_results, write_report
+    from experiments.report.page import HOW_TO_READ, gather_results, write_report
 
     run_all(experiment.trials, [source], output, devices, events=events)
     evidence = Evidence(output, [source])
@@ -105,6 +105,7 @@ def carry_out(
             [trial.protocol for trial in experiment.trials if trial.protocol],
             evidence.origins,
             devices,
+            [HOW_TO_READ, *origin_of(source.path)],
             work=dict(experiment.work),
             **experiment.more_results(by_model),
         ),

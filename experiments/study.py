@@ -33,7 +33,7 @@ from experiments.questions import ablation, activations, growth, platforms
 from experiments.report.sections import Section
 from experiments.trials.plan import FULL, QUICK_STUDY, Plan
 from experiments.trials.schedule import run_all
-from experiments.trials.sources import Sources, find_sources
+from experiments.trials.sources import Sources, find_sources, origin_of
 from experiments.trials.trial import is_done
 
 # Each question is a module: ``trials`` lists what to train, ``sections`` makes the sections of the report. The order is
@@ -67,7 +67,7 @@ def main(
 ) -> None:
     """Answers questions on tanh, sigmoid and TAAF networks with intervals, and writes a report."""
     need("matplotlib", "jinja2", extra="plots", what="the report")
-    from experiments.report.page import gather_results, redraw, write_report
+    from experiments.report.page import HOW_TO_READ, gather_results, redraw, write_report
 
     if redraw_only:
         redraw(output)
@@ -111,6 +111,7 @@ def main(
                 [plan.protocol],
                 evidence.origins,
                 over,
+                [HOW_TO_READ, *origin_of(sources.folds[0].path)],
                 plan=asdict(plan),
             ),
         )

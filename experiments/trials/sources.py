@@ -50,6 +50,15 @@ def single_source(path: Path) -> Source:
     return Source(path, sha256_of(path), {}, {})
 
 
+def origin_of(path: Path) -> list[str]:
+    """Says in sentences what the sources of a prepared file say of their own origin, such as that they are simulated.
+
+    Raises:
+      DgexError: as ``read_provenance``.
+    """
+    return [f"Origin of the data: {text}." for text in read_provenance(path)["preparation"].get("origin", [])[:10]]
+
+
 @dataclass(frozen=True)
 class Sources:
     """Holds the prepared files of a study.

@@ -13,6 +13,7 @@ from scipy.stats import rankdata
 from data_prep.__main__ import app
 from data_prep.inspection import inspect
 from data_prep.pipeline import Settings, prepare
+from data_prep.simulate import ORIGIN
 from data_prep.steps import Steps
 from dgex.data.dataset import read_dataset, sha256_of
 from dgex.data.genes import Genes, write_gene_table
@@ -247,14 +248,29 @@ def test_the_command_gives_the_same_bytes_from_anywhere_under_any_name(folder, c
     assert (folder / "another-name.h5").read_bytes() == first
 
 
-def test_simulated_sources_can_be_prepared(tmp_path, capsys):
+def test_simulated_sources_can_be_prepared(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     for arguments in (
-        ["simulate", "-o", f"{tmp_path}"],
-        ["prepare", f"{tmp_path / 'simulated.gctx'}", "--genes", f"{tmp_path}", "-o", f"{tmp_path / 'prepared.h5'}"],
+        ["simulate", "-o", "."],
+        [
+            "prepare",
+            "simulated.gctx",
+            "simulated_rnaseq.gctx",
+            "--genes",
+            ".",
+            "--train-only",
+            "rnaseq",
+            "-o",
+            "out.h5",
+        ],
     ):
         app(arguments)
-    assert "duplicates removed  100\n" in capsys.readouterr().out
-    dataset = read_dataset(tmp_path / "prepared.h5")
+    printed = capsys.readouterr().out
+    assert "duplicates removed  100\n" in printed and f"origin              {ORIGIN}\n" in printed
+    dataset = read_dataset(tmp_path / "out.h5")
+    assert dataset.provenance["preparation"]["origin"] == [ORIGIN]
+    assert dataset.platforms.name == ("array", "rnaseq") and (dataset.split[dataset.platform == 1] == 0).all()
+    assert 1 < dataset.platforms.landmark[1].std() < 3  # log2
     assert (dataset.landmark.shape[1], dataset.target.shape[1], dataset.overlap.sum()) == (200, 1000, 94)
 
 

@@ -8,7 +8,17 @@ import pytest
 from scipy.stats import spearmanr
 
 from data_prep.__main__ import app
-from data_prep.simulate import FULL, SMALL, Scale, simulate
+from data_prep.simulate import (
+    FULL,
+    LABORATORY_SHIFT_SD,
+    ORIGIN,
+    RNA_SEQ_OFFSET_SD,
+    SMALL,
+    Scale,
+    simulate,
+    simulate_laboratory,
+    simulate_rna_seq,
+)
 from dgex.data.genes import overlap, read_gene_tables
 from dgex.formats.expression import BLOCK
 from dgex.formats.gctx import open_gctx
@@ -118,6 +128,48 @@ def test_probe_sets_of_a_gene_agree_and_studies_differ(small):
     assert np.ptp(medians) > 1
 
 
+def test_rna_seq_counts_the_same_genes_on_its_own_scale(small):
+    expression, values, landmark, target = small
+    rna_seq = simulate_rna_seq(SMALL, seed=0)
+    assert set(rna_seq.row_id) == {*landmark.ensembl, *target.ensembl} and rna_seq.shape == (320, 1106)
+    study = rna_seq.sample_metadata["study_id"]
+    assert np.unique(study, return_counts=True)[1].tolist() == [40] * 8
+    assert not set(study) & set(expression.sample_metadata["study_id"])
+    counted = rna_seq.load().astype(np.float64)
+    np.testing.assert_allclose((np.exp2(counted) - 1).sum(axis=1), 1e6, rtol=1e-5)  # counts per million
+    assert 0.01 < (counted == 0).mean() < 0.2
+    # Gene by gene, both platforms differ by more than the means of two studies do.
+    row = {probe: i for i, probe in enumerate(expression.row_id)}
+    column = {gene: i for i, gene in enumerate(rna_seq.row_id)}
+    on_array = values[:, [row[probe] for probe in landmark.probes]]
+    gap = counted.mean(axis=0)[[column[gene] for gene in landmark.ensembl]] - np.nanmean(on_array, axis=0)
+    assert RNA_SEQ_OFFSET_SD < gap.std() < 2 * RNA_SEQ_OFFSET_SD
+    # And a second draw has the same offsets, so that one platform lies behind all of its studies.
+    halves = [counted[np.isin(study, names)].mean(axis=0) for names in np.split(np.unique(study), 2)]
+    assert (halves[0] - halves[1]).std() < 0.5 * gap.std()
+
+
+def test_a_laboratory_shifts_genes_more_than_a_study_does(small):
+    expression, values, *_ = small
+    laboratory = simulate_laboratory(SMALL, seed=0)
+    assert laboratory.row_id == expression.row_id and laboratory.shape == (10, 2470)
+    assert set(laboratory.sample_metadata["study_id"]) == {"LABORATORY"}
+    study = expression.sample_metadata["study_id"]
+    complete = ~np.isnan(values).any(axis=0)
+    mean = values.mean(axis=0)[complete]
+    usual = [(values[study == name].mean(axis=0)[complete] - mean).std() for name in np.unique(study)]
+    shift = (laboratory.load().mean(axis=0)[complete] - mean).std()
+    assert max(usual) < shift < np.hypot(max(usual), 1.2 * LABORATORY_SHIFT_SD)
+
+
+def test_further_tables_follow_the_seed_and_say_that_they_are_simulated():
+    for draw in (simulate_rna_seq, simulate_laboratory):
+        first, again, other = (draw(TINY, seed) for seed in (1, 1, 2))
+        assert set(first.sample_metadata["data_origin"]) == {ORIGIN} and "simulated" in ORIGIN
+        np.testing.assert_array_equal(first.load(), again.load())
+        assert (first.load() != other.load()).mean() > 0.8
+
+
 @pytest.mark.parametrize("most", [1, 3 * TINY.rows + 1, BLOCK])
 def test_the_block_size_changes_no_bit(tiny, most):
     expression, values = tiny
@@ -149,6 +201,9 @@ def test_the_command_writes_what_was_drawn(tmp_path, capsys):
         assert (written.row_id, written.sample_id) == (drawn.row_id, drawn.sample_id)
         for field in ("study_id", "copy_of"):
             assert written.sample_metadata[field].tolist() == drawn.sample_metadata[field].tolist()
+    for name, draw in (("simulated_rnaseq", simulate_rna_seq), ("laboratory", simulate_laboratory)):
+        with open_gctx(tmp_path / f"{name}.gctx") as written:
+            np.testing.assert_array_equal(written.load(), draw(SMALL, 4).load())
     assert read_gene_tables(tmp_path) == (landmark, target)
     printed = capsys.readouterr()
     assert "60 profiles of 2470 probe sets, 3 of them near-duplicates; 200 landmark and 1000 target" in printed.out

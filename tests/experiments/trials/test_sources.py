@@ -11,7 +11,7 @@ import pytest
 
 from dgex.data.dataset import sha256_of
 from dgex.errors import DgexError
-from experiments.trials.sources import find_sources
+from experiments.trials.sources import find_sources, origin_of
 
 
 @pytest.fixture
@@ -40,6 +40,12 @@ def test_a_complete_folder(study_data: Path) -> None:
         assert source.cohorts == {"rna": study_data / f"{source.name}.rna.h5"}
         checksums = {"sha256": sha256_of(source.path), "cohorts": {"rna": sha256_of(source.cohorts["rna"])}}
         assert sources.identity[source.name] == checksums
+
+
+def test_a_file_says_where_its_data_come_from(folder: Path) -> None:
+    assert origin_of(folder / "fold-1.h5") == []
+    change(folder / "fold-1.h5", "preparation", origin=["made up"])
+    assert origin_of(folder / "fold-1.h5") == ["Origin of the data: made up."]
 
 
 def test_files_are_known_by_what_they_say_not_by_their_names(folder: Path) -> None:
