@@ -250,6 +250,8 @@ def _split(label: str, pool: Pool, kept: np.ndarray, settings: Settings) -> np.n
         return split_by_platform(groups, platform, names, settings.train_only, divide, whole)
     except DgexError as error:
         remaining = f"{len(kept)} of {len(pool.platform)} profiles are no duplicates and complete"
+        if len(set(groups)) < len(set(study)):
+            remaining += f"; the sample field project joins {len(set(study))} studies into {len(set(groups))}"
         raise DgexError(f"{label}: {error} ({remaining})") from error
 
 

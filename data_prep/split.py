@@ -93,7 +93,8 @@ def split_by_fold(studies: Sequence[str], fold: Fold, seed: int = 0) -> np.ndarr
     number, folds = fold
     sizes = Counter(studies)
     if len(sizes) < folds:
-        raise DgexError(f"{len(sizes)} studies are too few for {folds} folds; use fewer folds")
+        advice = "use fewer folds" if len(sizes) >= len(SPLITS) else "add studies"
+        raise DgexError(f"{len(sizes)} studies are too few for {folds} folds; {advice}")
     random = np.random.default_rng(seed)
     best, smallest = {}, np.inf
     for _ in range(ORDERS):

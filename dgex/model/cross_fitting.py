@@ -12,7 +12,6 @@ shipped weights take the median of the folds' penalties, epochs and numbers of f
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
@@ -20,7 +19,8 @@ import numpy as np
 from dgex.baselines.linear import ridge, ridge_path, with_linear_path
 from dgex.baselines.sufficient_statistics import products
 from dgex.batches import Samples, place
-from dgex.data.dataset import SPLITS, Dataset, read_dataset, read_provenance
+from dgex.data.dataset import SPLITS, read_dataset, read_provenance
+from dgex.data.folds import MAKE_THEM, check_alike
 from dgex.errors import DgexError
 from dgex.files.atomic import replacing
 from dgex.files.run_directory import claim
@@ -66,12 +66,13 @@ def fold_files(folder: Path) -> list[Path]:
     """Lists the folds of studies in a folder, ``fold-K.h5``, in order.
 
     Raises:
-      DgexError: a fold is missing, or there are fewer than three.
+      DgexError: a fold is missing, there are fewer than three, or they are not of the same data.
     """
     files = sorted(path for path in folder.glob("fold-*.h5") if "." not in path.stem)
     folds = [(read_provenance(path)["preparation"].get("fold"), path) for path in files]
     if len(folds) < 3 or [number for number, _ in folds] != [[k, len(folds)] for k in range(1, len(folds) + 1)]:
-        raise DgexError(f"{folder}: holds no complete folds of studies; make them with `python -m data_prep folds`")
+        raise DgexError(f"{folder}: holds no complete folds of studies; {MAKE_THEM}")
+    check_alike(files)
     return files
 
 
@@ -103,7 +104,7 @@ def cross_fit(
       on_fold: is called after every fold with its number, counted from 1.
 
     Raises:
-      DgexError: as ``fit``; the folds have different genes or platforms.
+      DgexError: as ``fit``.
     """
     identity = {"data": dict(data), "network": asdict(config), "protocol": asdict(protocol), "seed": seed}
     claim(directory / "cross-fit.json", identity, resume)
@@ -163,7 +164,6 @@ def _fit_fold(
     dataset = read_dataset(path)
     train, validation, test = (dataset.split == code for code in range(len(SPLITS)))
     _, landmark, target = standardized(dataset, train)
-    _check_size(path, dataset, config)
 
     def samples(rows: np.ndarray) -> Samples:
         return place(np.nan_to_num(landmark[rows]), target[rows], devices)
@@ -290,13 +290,3 @@ def _scores(model: Model, fold: OutOfFold) -> dict[str, Scores]:
         linear = scores_of(model.reference, fold.target[rows], {"ridge regression": fold.ridge[rows]})
         scores[name] = judged | {"ridge regression": linear["ridge regression"]}
     return scores
-
-
-def _check_size(path: Path, dataset: Dataset, config: NetworkConfig) -> None:
-    """Refuses a fold of other genes than the network's."""
-    shape: dict[str, Any] = {"landmarks": dataset.landmark.shape[1], "targets": dataset.target.shape[1]}
-    if (config.landmarks, config.targets) != tuple(shape.values()):
-        raise DgexError(
-            f"{path}: has {shape['landmarks']} landmarks and {shape['targets']} targets, other folds "
-            f"{config.landmarks} and {config.targets}; make the folds of sources that measure all genes"
-        )

@@ -19,21 +19,23 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 
 Number = float | None
 
-# Okabe and Ito's palette, which readers with any colour vision can distinguish; a model has one colour in all figures.
+# Okabe and Ito's palette, and Tol's wine, which readers with any colour vision can distinguish; a model has one colour
+# in all figures.
 COLOURS = {
     "tanh": "#D55E00",
     "sigmoid": "#0072B2",
     "TAAF": "#009E73",
     "TAAF, output too": "#CC79A7",
     "TAAF, output too, wide start": "#56B4E9",
+    "TAAF with a linear path": "#882255",
     "ridge regression": "#000000",
     "mean predictor": "#999999",
 }
-MARKERS = dict(zip(COLOURS, "so^DvPX", strict=True))
-# Colours for all other labels in turn: the palette's orange (its yellow is too pale on white), then Tol's wine, indigo
-# and olive.
-OTHERS = ("#E69F00", "#882255", "#332288", "#999933")
-OTHER_MARKERS = "<>*hpd8"
+MARKERS = dict(zip(COLOURS, "so^Dv*PX", strict=True))
+# Colours for all other labels in turn: the palette's orange (its yellow is too pale on white), then Tol's indigo, olive
+# and teal.
+OTHERS = ("#E69F00", "#332288", "#999933", "#44AA99")
+OTHER_MARKERS = "<>hpd8H"
 
 DARK, GREY, PALE = "0.15", "0.6", "0.95"  # greys for marks that belong to no model
 WIDTH = 10.5  # inches: the report's width, so that letters have their nominal size

@@ -5,11 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dgex.data.dataset import read_provenance, read_reference, sha256_of
+from dgex.data.dataset import read_provenance, sha256_of
+from dgex.data.folds import MAKE_THEM, check_alike
 from dgex.data.genes import gene_table_paths
 from dgex.errors import DgexError
-
-MAKE_THEM = "make the folder with `python -m data_prep folds`"
 
 
 @dataclass(frozen=True)
@@ -125,7 +124,7 @@ def find_sources(folder: Path) -> Sources:
     if len(folds) < 2 or [numbers[path] for path in folds] != [(k, len(folds)) for k in range(1, len(folds) + 1)]:
         present = ", ".join("{} of {}".format(*numbers[path]) for path in folds) or "none"
         raise DgexError(f"{folder}: a study needs every fold once, found: {present}; {MAKE_THEM}")
-    _check_alike(trained)
+    check_alike(list(trained))
     sources = Sources(tuple(map(source, folds)), source(by_sample[0]) if by_sample else None, _raw(trained[folds[0]]))
     cohorts = [sorted(_cohort(provenance[path]) for path in each.cohorts.values()) for each in sources]
     if any(names != cohorts[0] for names in cohorts):
@@ -143,17 +142,3 @@ def _cohort(provenance: dict[str, Any]) -> tuple[str, str]:
     """Returns a cohort's name, and the checksum of the file that it was prepared from."""
     ((name, sha256),) = provenance["sources"].items()
     return Path(name.removesuffix(".gz")).stem, sha256
-
-
-def _check_alike(trained: dict[Path, dict[str, Any]]) -> None:
-    """Refuses files of different sources, seeds of the folds, or genes: their errors could not be put together."""
-    first = next(iter(trained))
-    genes = read_reference(first).target_genes.ensembl
-    for path, origin in trained.items():
-        for what, same in (
-            ("sources", set(origin["sources"].values()) == set(trained[first]["sources"].values())),
-            ("seed", origin["seed"] == trained[first]["seed"]),
-            ("target genes", read_reference(path).target_genes.ensembl == genes),
-        ):
-            if not same:
-                raise DgexError(f"{path}: does not belong with {first.name}: different {what}; {MAKE_THEM}")

@@ -142,6 +142,14 @@ def test_projects_are_not_split(folder):
         np.testing.assert_array_equal(dataset.split[:24], wanted)
 
 
+def test_projects_that_leave_too_few_folds_are_named(folder, refused):
+    write_source(folder / "arrays.gctx", "GSM", log2_values(24, 0), PROBES, project=list("PPPPPPPPPPPPQQQQQQQQQQQQ"))
+    said = refused(lambda: app(["folds", "arrays.gctx", "--genes", ".", "--folds", "3", "-o", "study"]))
+    assert "arrays.gctx: 2 studies are too few for 3 folds; add studies (24 of 24 profiles" in said
+    assert "; the sample field project joins 4 studies into 2)" in said
+    assert not list(folder.glob("study/*"))
+
+
 def test_folds_with_a_platform_for_training_only(folder):
     sources = [folder / "arrays.gctx", folder / "rna.gctx"]
     written = list(prepare_folds(sources, folder, folder / "study", 3, train_only=("rnaseq",)))

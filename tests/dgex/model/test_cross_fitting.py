@@ -1,13 +1,16 @@
 """Cross-fitted models: every study is left out once, and says how far predictions can be trusted."""
 
+import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from dgex import parallel
+from dgex.data.dataset import read_dataset
 from dgex.data.dataset_writing import write_dataset
 from dgex.data.normalization import fit_scaler
+from dgex.data.platforms import Platforms
 from dgex.errors import DgexError
 from dgex.model.card import model_card
 from dgex.model.cross_fitting import cross_fit, fold_files
@@ -101,8 +104,29 @@ def test_the_model_is_saved_with_a_card_that_lists_every_study(fitted, tmp_path)
     assert "All scores are out of fold" in card and "| GSE6 | array | " in card
 
 
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"provenance": {"sources": {"source.gctx": "00"}}}, "different sources; make the folder with"),
+        ({"provenance": {"seed": 7}}, "different seed; make the folder with"),
+        ({"platforms": "rnaseq"}, "different platforms; make the folder with"),
+    ],
+)
+def test_folds_of_other_data_are_refused(folder, small_data, tmp_path, fields, said):
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    third = read_dataset(folder / "fold-3.h5")
+    if "provenance" in fields:
+        fields = {"provenance": third.provenance | fields["provenance"]}
+    else:
+        sizes = third.landmark.shape[1], third.target.shape[1]
+        fields = {"platforms": Platforms.single(*sizes, fields["platforms"])}
+    write_dataset(tmp_path / "fold-3.h5", replace(third, **fields))
+    with pytest.raises(DgexError, match=f"fold-3.h5: does not belong with fold-1.h5: {said}"):
+        fold_files(tmp_path)
+
+
 def test_incomplete_folds_are_refused(folder, tmp_path):
     for number in (1, 3):
         (tmp_path / f"fold-{number}.h5").write_bytes((folder / f"fold-{number}.h5").read_bytes())
-    with pytest.raises(DgexError, match="holds no complete folds of studies; make them with"):
+    with pytest.raises(DgexError, match="holds no complete folds of studies; make the folder with"):
         fold_files(tmp_path)
