@@ -27,7 +27,7 @@ say nothing about real data:
   affinity of probes differ from gene to gene). A library has about 300 reads a gene, divided among the genes by
   expression; counts are Poisson (Marioni et al., Genome Res 2008), so that weak genes are often 0, and become
   log2(counts per million + 1).
-- The new laboratory's arrays are those of one more study, in which each gene is shifted further, by an SD of 0.8 log2.
+- The new laboratory's arrays are those of one more study, in which each gene is shifted further, by an SD of 0.5 log2.
 
 A profile's values are a function of the seed, of its number and of its study's number, each with a separate random
 generator, so that they are the same to the bit whatever the blocks and threads. They may differ in the last bit between
@@ -58,11 +58,11 @@ PROPORTIONAL_SD = 0.144  # log2: 10 %
 MISSING_PROBES = 0.01
 LONGEST_STEP = 0.9  # from a profile to its near-duplicate
 
-RNA_SEQ_STUDIES, RNA_SEQ_PROFILES = 8, 40  # studies of RNA-seq, and the profiles of each
+RNA_SEQ_STUDIES, RNA_SEQ_PROFILES = 8, 20  # studies of RNA-seq, and the profiles of each
 RNA_SEQ_OFFSET_SD = 1.5  # log2, of genes
 READS_PER_GENE = 300
 LABORATORY_PROFILES = 10
-LABORATORY_SHIFT_SD = 0.8  # log2, of genes
+LABORATORY_SHIFT_SD = 0.5  # log2, of genes
 ORIGIN = (
     "simulated by python -m data_prep simulate (genes respond to 40 regulatory programs; each study, laboratory and "
     "platform shifts every gene by its own amount; arrays have background and noise, RNA-seq has Poisson counts), so "

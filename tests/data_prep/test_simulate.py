@@ -131,9 +131,9 @@ def test_probe_sets_of_a_gene_agree_and_studies_differ(small):
 def test_rna_seq_counts_the_same_genes_on_its_own_scale(small):
     expression, values, landmark, target = small
     rna_seq = simulate_rna_seq(SMALL, seed=0)
-    assert set(rna_seq.row_id) == {*landmark.ensembl, *target.ensembl} and rna_seq.shape == (320, 1106)
+    assert set(rna_seq.row_id) == {*landmark.ensembl, *target.ensembl} and rna_seq.shape == (160, 1106)
     study = rna_seq.sample_metadata["study_id"]
-    assert np.unique(study, return_counts=True)[1].tolist() == [40] * 8
+    assert np.unique(study, return_counts=True)[1].tolist() == [20] * 8
     assert not set(study) & set(expression.sample_metadata["study_id"])
     counted = rna_seq.load().astype(np.float64)
     np.testing.assert_allclose((np.exp2(counted) - 1).sum(axis=1), 1e6, rtol=1e-5)  # counts per million
