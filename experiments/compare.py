@@ -8,9 +8,9 @@ folder gets results.json (docs/results-format.md), results.md, genes.csv, report
 The networks are trained on the training split, the validation split chooses the epoch, and the test split is scored
 only then.
 
-Cost on 2 CPU cores, protocol quick, 3 seeds: about 2 minutes on the simulated data set (200 landmarks, 1,000 targets,
-1,530 training samples), about 6 on the GEO compendium (943 landmarks, 9,520 targets, 563 training samples). The README
-has the results on the compendium.
+Cost on 2 CPU cores, protocol quick, 3 seeds: about 5 minutes on the simulated data set (200 landmarks, 1,000 targets,
+1,690 training samples; 12 minutes on cores that others used too), about 6 on the GEO compendium (943 landmarks, 9,520
+targets, 563 training samples). The README has the results on the compendium.
 
     python -m experiments.compare --authors-example example_data -o results/NAME
 
