@@ -20,7 +20,8 @@ from dgex.formats.missing_values import without_stand_ins
 from dgex.model import Model
 from dgex.model.calibration import NAME, calibrate_table
 from dgex.model.evaluation import Scores, evaluate_table
-from dgex.model.prediction import InputScale, OutputScale, Request, predict_table
+from dgex.model.input_scale import InputScale
+from dgex.model.prediction import OutputScale, Request, predict_table
 
 if TYPE_CHECKING:
     import anndata
