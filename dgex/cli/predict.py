@@ -40,6 +40,9 @@ def predict_command(
     max_missing: MaxMissing = 0.2,
     platform: Platform = "auto",
     layer: Layer = None,
+    report: Annotated[
+        Path | None, typer.Option(help="Also write a page (.html) that shows how far to trust what is inferred.")
+    ] = None,
     devices: Devices = None,
 ) -> None:
     """Infer whole expression profiles from landmark genes."""
@@ -49,8 +52,11 @@ def predict_command(
     from dgex.formats.writing import check_output, write_expression
     from dgex.model.directory import load_model
     from dgex.model.prediction import Request, predict_table
+    from dgex.reporting import check_report
 
     folder = check_output(output, table)
+    if report is not None:
+        check_report(report, table)
     request = Request(input_scale, output_scale, all_targets, interval, max_missing, platform)
     loaded = load_model(model)
     started = time.monotonic()
@@ -71,9 +77,16 @@ def predict_command(
                 bar.update(task, completed=block[0].stop)
 
         write_expression(output, replace(whole, blocks=counted))
+        if report is not None:
+            bar.update(task, description="report")
+            from dgex.reporting.page import page_of
+
+            page_of(loaded, prediction, expression.kind).save(report)
     console.say(f"{prediction.platform_report()}\n{prediction.check.text}")
     for warning in prediction.warnings():
         console.warn(warning)
     profiles, genes = whole.shape
     seconds = time.monotonic() - started
+    if report is not None:
+        console.say(f"{report}: the report")
     console.say(f"{output}: {profiles:,} profiles of {genes:,} genes, {output_scale}, in {seconds:.1f} s")

@@ -29,6 +29,7 @@ from dgex.model import Model
 from dgex.model.imputation import complete
 from dgex.model.input_scale import InputScale, check_missing, check_profiles, scale_of
 from dgex.model.self_check import SelfCheck, self_check, summarize_check
+from dgex.model.training_map import positions
 from dgex.networks import take_targets
 from dgex.version import __version__
 
@@ -87,6 +88,10 @@ class Prediction:
       scale: the scale that the table was taken to be on.
       check: the self-check of the table's first profiles, up to ``PROFILES`` of them.
       given_platform: whether the request names the platform.
+      measured: landmark z-scores of the profiles that were checked, f4 ``[checked, landmarks]``, NaN where missing.
+      hidden: the same landmarks as inferred from the others, f4 ``[checked, landmarks]``, NaN where missing.
+      position: of each profile among the training data (``dgex.model.training_map``), f4 ``[profiles, 2]``, filled in
+        as the blocks are read; None if the model has fewer than two factors.
     """
 
     expression: Expression
@@ -94,6 +99,9 @@ class Prediction:
     scale: InputScale
     check: SelfCheck
     given_platform: bool
+    measured: np.ndarray
+    hidden: np.ndarray
+    position: np.ndarray | None
 
     def platform_report(self) -> str:
         """Says which platforms were taken for how many profiles, and why, after the blocks have been read."""
@@ -177,6 +185,7 @@ def predict_table(
         "out_of_range": np.zeros(samples, bool),
         "landmarks_imputed": np.zeros(samples, np.int32),
     }
+    position = np.full((samples, 2), np.nan, np.float32) if model.factors.loadings.shape[1] >= 2 else None
     most = max(PROFILES, ROWS * len(devices))
     with profiles_of(oriented, match.rows.members, most, folder) as profiles:
         # The profiles have their rows in the order of ``members``.
@@ -201,6 +210,8 @@ def predict_table(
             for where, values in profiles():
                 zscores, platform = landmarks(where, values)
                 filled, _ = complete(zscores, model.factors)
+                if position is not None:
+                    position[where] = positions(filled, model.factors)
                 error = self_check(zscores, model.factors)[1]
                 expected = expectation.expect(error)
                 told = {
@@ -226,7 +237,8 @@ def predict_table(
                     yield where, rows, values
 
         first = landmarks(*next(profiles()))[0]
-        check = summarize_check(first, self_check(first, model.factors)[0], expectation)
+        hidden = self_check(first, model.factors)[0]
+        check = summarize_check(first, hidden, expectation)
         if check.failed:
             row_metadata["well_inferred"] = np.full(len(row_id), np.nan, np.float32)
         offsets = np.concatenate([platforms.landmark, platforms.target[:, targets]], axis=1)
@@ -240,7 +252,7 @@ def predict_table(
             oriented.stand_ins,
             provenance_of(model, label, request, scale),
         )
-        yield Prediction(whole, match, scale, check, forced is not None)
+        yield Prediction(whole, match, scale, check, forced is not None, first, hidden, position)
 
 
 def provenance_of(model: Model, label: str, request: Request, scale: InputScale) -> dict[str, Any]:
