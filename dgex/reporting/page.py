@@ -19,6 +19,7 @@ from dgex.model.training_map import evenly
 from dgex.reporting import Page, pictures
 from dgex.score_table import OUT_OF_FOLD
 
+NAMED = 5  # studies in a warning
 WORST = 20  # profiles in the table
 FIRST = 25  # genes in the table, until someone searches
 HELD_OUT = (OUT_OF_FOLD, "test")  # of a model's scores, those of studies that it had not seen
@@ -63,7 +64,7 @@ def page_of(model: Model, prediction: Prediction, kind: str) -> Page:
         verdict="failed" if check.failed else "unknown" if np.isnan(check.reference_error) else "holds",
         check=check,
         facts=_facts(model, prediction, kind),
-        warnings=prediction.warnings(),
+        warnings=_warnings(model, prediction),
         self_check=_self_check(model, prediction),
         expected=_expected(model, prediction),
         neighbourhood=_neighbourhood(model, prediction),
@@ -132,13 +133,34 @@ def worst_profiles(prediction: Prediction) -> list[list[str]]:
     return [[*header, "out of range", "landmarks imputed"], *rows]
 
 
+def _warnings(model: Model, prediction: Prediction) -> list[str]:
+    """Lists the warnings of the prediction, and says which of its profiles the model may have been trained on."""
+    trained = set(_training_split(model).get("studies") or ()) - {""}
+    study = prediction.expression.sample_text("study_id")
+    seen = [each for each in study if each in trained]
+    if not seen:
+        return prediction.warnings()
+    names = sorted(set(seen))
+    listed = ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
+    return [
+        *prediction.warnings(),
+        f"{_count(len(seen))} of studies that the model was trained on ({visible(listed)}): their self-checks and "
+        "expected errors are better than those of new studies would be",
+    ]
+
+
+def _count(profiles: int) -> str:
+    """Counts profiles in words."""
+    return "1 profile" if profiles == 1 else f"{profiles:,} profiles"
+
+
 def _lead(model: Model, prediction: Prediction) -> str:
     """Says what was inferred, from what and by which model."""
     match, profiles = prediction.match, len(prediction.expression.sample_id)
     genes = sum(kind == "inferred" for kind in prediction.expression.row_metadata["kind"].tolist())
     size = _training_size(model)
     return (
-        f"The expression of {genes:,} genes was inferred in {profiles:,} {'profile' if profiles == 1 else 'profiles'}, "
+        f"The expression of {genes:,} genes was inferred in {_count(profiles)}, "
         f"from {match.found:,} of {len(match.rows.count):,} landmark genes that the table measures, by "
         f"{_name(model)}{f', which was trained on {size}' if size else ''}."
     )
@@ -151,11 +173,16 @@ def _name(model: Model) -> str:
 
 def _training_size(model: Model) -> str:
     """Says how many profiles and studies the model was trained on; nothing if its provenance does not tell."""
-    train = model.provenance.get("data", {}).get("splits", {}).get("train", {})
+    train = _training_split(model)
     if "profiles" not in train:
         return ""
     studies = len(train.get("studies") or ())
-    return f"{train['profiles']:,} profiles" + (f" of {studies} studies" if studies else "")
+    return _count(train["profiles"]) + (f" of {studies} studies" if studies else "")
+
+
+def _training_split(model: Model) -> dict[str, Any]:
+    """Gives what the provenance says of the training profiles: "profiles" and "studies", or nothing."""
+    return dict(model.provenance.get("data", {}).get("splits", {}).get("train", {}))
 
 
 def _facts(model: Model, prediction: Prediction, kind: str) -> dict[str, str]:
@@ -165,17 +192,20 @@ def _facts(model: Model, prediction: Prediction, kind: str) -> dict[str, str]:
     zscore, log2 = (told[f"expected_{unit}_mae"] for unit in ("zscore", "log2"))
     digest = f" (SHA-256 {model.source['sha256'][:12]}…)" if model.source else ""
     return {
-        "Table": f"{visible(provenance['input']['name'])}, {kind}, {len(zscore):,} profiles",
+        "Table": f"{visible(provenance['input']['name'])}, {kind}, {_count(len(zscore))}",
         "Landmarks": prediction.match.report(),
         "Scale of the table": f"{'given' if given else 'taken'} as {prediction.scale}",
         "Platform": prediction.platform_report().removeprefix("platform: "),
-        "Expected error": (
-            f"z-score MAE {np.median(zscore):.2f} in the middle profile, {zscore.min():.2f} to {zscore.max():.2f}; "
-            f"log2 MAE {np.median(log2):.2f}"
-        ),
-        "Out of range": f"{int(told['out_of_range'].sum()):,} of {len(zscore):,} profiles",
+        "Expected error": f"z-score MAE {_spread(zscore)}; log2 MAE {_spread(log2)}",
+        "Out of range": f"{int(told['out_of_range'].sum()):,} of {_count(len(zscore))}",
         "Model": f"{_name(model)}{digest}, dgex {provenance['dgex']}",
     }
+
+
+def _spread(values: np.ndarray) -> str:
+    """Gives the median and, of several values, the least and the greatest."""
+    ends = f" (median; {values.min():.2f} to {values.max():.2f})" if len(values) > 1 else ""
+    return f"{np.median(values):.2f}{ends}"
 
 
 def _self_check(model: Model, prediction: Prediction) -> Picture:
@@ -188,10 +218,11 @@ def _self_check(model: Model, prediction: Prediction) -> Picture:
         measured, hidden, by_gene, correlations(measured, hidden, 1), 2 * least if least > 0 else np.nan, usual
     )
     profiles = len(prediction.expression.sample_id)
-    which = f"all {len(measured):,} profiles" if len(measured) == profiles else f"the first {len(measured):,} profiles"
+    which = _count(profiles) if len(measured) == profiles else f"the first {_count(len(measured))}"
     text = (
         f"Left: every landmark of {which}, as measured and as inferred while it was hidden, in standard deviations of "
-        "the training data, without the outermost 0.1 %; on the dashed line the two agree. Middle: does a landmark go "
+        "the training data, without the outermost 0.1 %: the darker, the more values; on the dashed line the two "
+        "agree. Middle: does a landmark go "
         "up and down over the profiles as it is inferred to? Right: within a profile, are the high landmarks those "
         "that are inferred high? 1 is perfect, 0 is chance. A landmark that hardly varies among the profiles has a low "
         "r without fault of the model; errors then tell more than r."
@@ -207,7 +238,7 @@ def _expected(model: Model, prediction: Prediction) -> Picture:
     known = np.isfinite(expectation.farthest)
     farthest = float(expectation.expect(np.array([expectation.farthest]))[0]) if known else np.inf
     text = (
-        f"All {len(own):,} profiles, in units of each gene's standard deviation (SD). The expected error follows from "
+        f"{_count(len(own))}, in units of each gene's standard deviation (SD). The expected error follows from "
         "the self-check of each profile alone."
     )
     scores = model.provenance.get("scores", {})
@@ -229,7 +260,8 @@ def _neighbourhood(model: Model, prediction: Prediction) -> Picture:
         )
     rows = evenly(len(position), DRAWN)
     svg = pictures.neighbourhood(position[rows], shown.position, shown.platform, model.reference.platforms.name)
-    which = f"all {len(rows):,}" if len(rows) == len(position) else f"{len(rows):,} evenly spaced of {len(position):,}"
+    all_ = len(rows) == len(position)
+    which = f"{len(rows):,}" if all_ else f"{len(rows):,} evenly spaced of {len(position):,}"
     text = (
         f"A point is a profile ({which} of this table), by the two directions in which the training profiles' "
         "landmarks differ most; the training data are centred at 0 and spread about 1. Profiles among the coloured "

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from dgex.files.svg import look, to_svg
 
 # Of Okabe and Ito's palette, which readers with any colour vision can distinguish.
-OWN = "#D55E00"
+OWN, OWN_DARK = "#D55E00", "#8A3B00"
 PLATFORMS = ("#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 GREY, DARK = "0.75", "0.25"
 BINS = 40
@@ -41,20 +41,19 @@ def check(
       usual_by_gene: the median of left-out studies, NaN if unknown.
       usual_by_profile: r of each left-out profile; empty if unknown.
     """
-    figure = Figure(figsize=(WIDTH, 3.9), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 3.6), layout="constrained")
     left, middle, right = figure.subplots(1, 3)
     known = ~np.isnan(inferred)
     x, y = measured[known], inferred[known]
     limit = float(np.clip(np.percentile(np.abs([x, y]), OUTER), 1, LARGEST)) if len(x) else 1.0
     edges = np.linspace(-limit, limit, SQUARES + 1)
     counts = np.histogram2d(x, y, [edges, edges])[0].T
-    image = left.imshow(
+    left.imshow(
         np.ma.masked_equal(counts, 0), origin="lower", extent=(-limit, limit, -limit, limit), cmap="viridis_r",
         norm=LogNorm(1, max(float(counts.max()), 2.0)), interpolation="nearest",
     )  # fmt: skip
     left.plot([-limit, limit], [-limit, limit], color=DARK, linewidth=0.9, linestyle="--")
     left.set(xlabel="measured, but hidden (SD)", ylabel="inferred from the others (SD)")
-    figure.colorbar(image, ax=left, location="top", shrink=0.8, label="values per square")
     _correlations(middle, by_gene, np.array([]), usual_by_gene, "landmarks")
     middle.set_xlabel("r of a landmark, across profiles")
     usual = float(np.nanmedian(usual_by_profile)) if (~np.isnan(usual_by_profile)).any() else float("nan")
@@ -123,9 +122,9 @@ def _correlations(axes: Axes, own: np.ndarray, usual: np.ndarray, usual_median: 
     edges = np.linspace(np.floor(10 * least) / 10, 1, BINS + 1)
     _shares(axes, own, usual, edges, what)
     median = float(np.median(own))
-    axes.axvline(median, color=OWN, linewidth=1.4, label=f"median here {median:.2f}")
+    axes.axvline(median, color=OWN_DARK, linewidth=1.4, label=f"median here {median:.2f}")
     if not np.isnan(usual_median):
-        label = f"median of left-out studies {usual_median:.2f}"
+        label = f"median of left-out {'profiles' if len(usual) else 'studies'} {usual_median:.2f}"
         axes.axvline(usual_median, color=DARK, linewidth=1.4, linestyle="--", label=label)
     axes.set_xlim(edges[0], edges[-1])
     _legend(axes, fontsize=7.5)
@@ -137,8 +136,8 @@ def _shares(axes: Axes, own: np.ndarray, usual: np.ndarray, edges: np.ndarray, w
         share = 100 * np.histogram(usual, edges)[0] / len(usual)
         axes.stairs(share, edges, fill=True, color=GREY, label=f"left-out {what} of the training data")
     share = 100 * np.histogram(own, edges)[0] / len(own)
-    axes.stairs(share, edges, fill=True, color=OWN, alpha=0.35)
-    axes.stairs(share, edges, color=OWN, linewidth=1.2, label=f"{what} of this table")
+    axes.stairs(share, edges, fill=True, color=OWN, alpha=0.35, label=f"{what} of this table")
+    axes.stairs(share, edges, color=OWN, linewidth=1.2, baseline=None)
     axes.set_ylabel(f"% of the {what}")
 
 
