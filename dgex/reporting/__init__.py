@@ -61,6 +61,6 @@ def check_report(path: Path, *inputs: Path) -> None:
       DgexError: a package is not installed; the path does not end in .html, cannot be written or is one of the inputs.
     """
     check_packages()
+    check_writable(path, *inputs)
     if path.suffix.lower() not in ENDINGS:
         raise DgexError(f"{path}: is no name of a report; give one that ends in .html")
-    check_writable(path, *inputs)

@@ -143,4 +143,6 @@ def _shares(axes: Axes, own: np.ndarray, usual: np.ndarray, edges: np.ndarray, w
 
 def _legend(axes: Axes, **options: Any) -> None:
     """Draws the legend above the axes, where it covers nothing."""
-    axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), borderaxespad=0.2, **({"ncols": 1} | options))
+    legend = axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), borderaxespad=0.2, **options)
+    for text in legend.get_texts():
+        text.set_parse_math(False)  # a dollar in a platform's name does not begin a formula
