@@ -122,9 +122,8 @@ def test_a_failed_self_check_calls_no_gene_well_inferred(small_model, model_file
     assert set(genes_of(page)["well"]) == {None}
     assert {row[-1] for row in rows_of(page, 'id="genes"')} == {"not told"}
     with open_expression(tmp_path / "out.gctx") as found:
-        outside = int(found.sample_metadata["out_of_range"].astype(str).tolist().count("True")) or int(
-            np.sum(found.sample_metadata["out_of_range"].astype(float))
-        )
+        error = found.sample_metadata["self_check_error"]
+    outside = int((error > small_model.reliability.expectation.farthest).sum())
     assert outside > 0 and f"Out of range: {outside} of 60." in said
 
 
@@ -172,6 +171,17 @@ def test_one_profile_has_a_page(small_model, small_plate):
     assert "was inferred in 1 profile, from" in said and "across samples" not in said
     assert len(rows_of(page.html, 'class="profiles"')) == 1 < LEAST_PROFILES
     assert len(PICTURE.findall(page.html)) == 3
+
+
+def test_a_long_table_is_counted_whole_and_drawn_in_part(small_model, small_plate):
+    values = np.tile(small_plate.load(), (40, 1))
+    values[-30:] = strange(small_plate).load()[:30]
+    page = dgex.report(small_model, values)
+    said = words_of(page.html)
+    assert "every landmark of the first 1,024 profiles" in said and "2,000 evenly spaced of 2,400 of this table" in said
+    assert "inferred in 2,400 profiles" in said
+    # Those of the end are the worst, though the self-check has not seen them.
+    assert all(int(row[0]) >= 2370 for row in rows_of(page.html, 'class="profiles"'))
 
 
 def test_a_model_without_a_map_says_why_there_is_no_picture(small_model, small_plate):
