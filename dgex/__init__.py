@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from dgex.model.in_memory import calibrate as calibrate
     from dgex.model.in_memory import evaluate as evaluate
     from dgex.model.in_memory import predict as predict
+    from dgex.model.in_memory import report as report
 
 HOMES = {
     "Model": "dgex.model",
@@ -20,6 +21,7 @@ HOMES = {
     "calibrate": "dgex.model.in_memory",
     "evaluate": "dgex.model.in_memory",
     "predict": "dgex.model.in_memory",
+    "report": "dgex.model.in_memory",
 }
 
 

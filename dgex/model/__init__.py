@@ -14,6 +14,7 @@ from dgex.data.platforms import standardize_by_platform
 from dgex.errors import DgexError
 from dgex.model.imputation import Factors, complete, patterns_of
 from dgex.model.reliability import Reliability
+from dgex.model.training_map import TrainingMap
 from dgex.networks import NetworkConfig, Params
 
 # The rule for RNA-seq, which has hundreds of ties (zeros). Arrays have so few ties that any rule does.
@@ -40,6 +41,7 @@ class Model:
       gene_quantiles: the reference distribution to which the training profiles' values of all genes, landmarks and
         targets, were quantile-normalised: ascending log2, f4 ``[ranked]``. None in model directories of schema 1, which
         did not keep them.
+      training_map: where training profiles lie; None in model directories that do not have it.
       source: where the model was read from: "name" of the directory, and "sha256", the digest of its SHA256SUMS; empty
         for a model made in memory. The model that ``dataclasses.replace`` makes is another one, so its source is empty.
     """
@@ -51,6 +53,7 @@ class Model:
     reliability: Reliability
     provenance: dict[str, Any]
     gene_quantiles: np.ndarray | None = None
+    training_map: TrainingMap | None = None
     source: dict[str, str] = field(default_factory=dict, init=False, compare=False)
 
     @cached_property

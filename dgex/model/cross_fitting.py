@@ -31,7 +31,8 @@ from dgex.model.evaluation import Scores, infer, judge, scores_of, size_of
 from dgex.model.fitting import standardized, versions
 from dgex.model.imputation import complete, factors_of, fit_factors
 from dgex.model.reliability import Reliability, coverage, measure, profile_error
-from dgex.model.self_check import median_pearson, self_check
+from dgex.model.self_check import correlations, median_pearson, self_check
+from dgex.model.training_map import training_map
 from dgex.networks import NetworkConfig, Params
 from dgex.protocols import Protocol
 from dgex.training import fit
@@ -46,6 +47,7 @@ class OutOfFold:
       ridge: z-scores of ridge regression on the same profiles, refitted likewise, f4 ``[profiles, targets]``.
       target: measured z-scores, f4 ``[profiles, targets]``, NaN where missing.
       self_check_error: of each profile, f4 ``[profiles]``.
+      self_check_pearson: of each profile, across its landmarks, f8 ``[profiles]``.
       study: the study of each profile, str ``[profiles]``.
       platform: the platform of each profile, str ``[profiles]``.
       pearson: median self-check r across the profiles of each study, f8 ``[studies]``.
@@ -56,6 +58,7 @@ class OutOfFold:
     ridge: np.ndarray
     target: np.ndarray
     self_check_error: np.ndarray
+    self_check_pearson: np.ndarray
     study: np.ndarray
     platform: np.ndarray
     pearson: np.ndarray
@@ -128,9 +131,9 @@ def cross_fit(
         config, shipped, penalty, samples, None, seed, directory / "all", resume,
         lambda row: on_epoch("all studies", row),
     )  # fmt: skip
-    model = Model(
-        config, params, reference, factors_of(samples.landmark, round(factors)), reliability, {}, dataset.quantiles
-    )
+    distribution = factors_of(samples.landmark, round(factors))
+    shown = training_map(landmark, dataset.platform, distribution, whole.self_check_error, whole.self_check_pearson)
+    model = Model(config, params, reference, distribution, reliability, {}, dataset.quantiles, shown)
     provenance = {
         "data": {
             **data,
@@ -193,6 +196,7 @@ def _fit_fold(
         ridge(products(both), penalty).predict(filled),
         target[test],
         error,
+        correlations(landmark[test], hidden, 1),
         study,
         platform,
         np.array(pearson),

@@ -2,8 +2,8 @@
 
 model.json              schema version, network configuration, provenance (data, protocol, seed, versions, scores)
 weights.safetensors     the network's parameters, f4, by path: H0/kernel, H0_taaf/alpha, outputs/kernel, ...
-reference.safetensors   scalers, quantiles of the landmarks and of all genes, landmark factors, per-gene reliability;
-                        names as in ``ARRAYS``
+reference.safetensors   scalers, quantiles of the landmarks and of all genes, landmark factors, per-gene reliability,
+                        where training profiles lie; names as in ``ARRAYS``
 genes.tsv               side (landmark, target), Ensembl id, symbol, probe sets; a gene a line, in the arrays' order
 MODEL_CARD.md           the model card, a description for people
 SHA256SUMS              checksums of all of these, in the form that ``sha256sum -c`` checks
@@ -45,6 +45,7 @@ from dgex.model import Model
 from dgex.model.card import model_card
 from dgex.model.imputation import Factors
 from dgex.model.reliability import LEVELS, Expectation, Reliability
+from dgex.model.training_map import TrainingMap
 from dgex.networks import NetworkConfig, Params, init_params
 
 SCHEMA_VERSION = 3
@@ -66,14 +67,16 @@ ARRAYS: Mapping[str, tuple[str, ...]] = {
     "reliability/quantile": ("levels", "targets"), "expectation/intercept": (), "expectation/slope": (),
     "expectation/farthest": (), "expectation/reference_error": (),
     "expectation/least_pearson": (), "platform/landmark": ("platforms", "landmarks"),
-    "platform/target": ("platforms", "targets"),
+    "platform/target": ("platforms", "targets"), "map/position": ("mapped", "axes"), "map/platform": ("mapped",),
+    "map/self_check_error": ("checked",), "map/self_check_pearson": ("checked",),
 }  # fmt: skip
 NOT_FINITE = (
     "reliability/pearson", "reliability/r2", "reliability/zscore_mae", "reliability/quantile", "expectation/farthest",
-    "expectation/reference_error",
+    "expectation/reference_error", "map/self_check_pearson",
 )  # fmt: skip
 EXPECTATION = tuple(name.partition("/")[2] for name in ARRAYS if name.startswith("expectation/"))
 SINCE_2 = {"gene_quantiles"}
+MAP = {name for name in ARRAYS if name.startswith("map/")}  # all or none: models made before they were kept have none
 ROUNDING = 1e-3  # log2; far above float32's
 # Bounds of the arrays that must be finite: log2 values, z-scores, and SDs (1e-3 or more) and variances (1e-6 or more).
 LARGEST, LEAST = 1e4, 1e-7
@@ -143,9 +146,6 @@ def load_model(path: str | os.PathLike[str] | None = None) -> Model:
         platforms, arrays = (ARRAY,), _of_schema_3(folder, arrays, config)
     _check_arrays(folder, arrays, config, tuple(map(len, genes)), len(platforms))
     landmark, target = (Scaler(arrays[f"{side}/mean"], arrays[f"{side}/sd"]) for side in SIDES)
-    reliability = {
-        name.removeprefix("reliability/"): arrays[name] for name in ARRAYS if name.startswith("reliability/")
-    }
     expectation = Expectation(**{name: float(arrays[f"expectation/{name}"]) for name in EXPECTATION})
     offsets = Platforms(platforms, arrays["platform/landmark"], arrays["platform/target"])
     model = Model(
@@ -153,9 +153,12 @@ def load_model(path: str | os.PathLike[str] | None = None) -> Model:
         _params(folder, config, weights),
         Reference(*genes, landmark, target, arrays["quantiles"], offsets),
         Factors(arrays["factors/loadings"], float(arrays["factors/noise"])),
-        Reliability(**reliability, expectation=expectation),
+        Reliability(**_fields(arrays, "reliability"), expectation=expectation),
         provenance,
         arrays.get("gene_quantiles"),
+        TrainingMap(**_fields(arrays, "map") | {"platform": arrays["map/platform"].astype(int)})
+        if "map/platform" in arrays
+        else None,
     )
     model.source.update(name=folder.resolve().name, sha256=hashlib.sha256(contents[SUMS]).hexdigest())
     return model
@@ -222,6 +225,11 @@ def _read_arrays(folder: Path, name: str, content: bytes) -> dict[str, np.ndarra
         _refuse(folder, f"{name} is not safetensors ({error})")
 
 
+def _fields(arrays: Mapping[str, np.ndarray], group: str) -> dict[str, np.ndarray]:
+    """Selects the arrays of a group, by the part of their names behind it: "pearson" of "reliability/pearson"."""
+    return {name.removeprefix(f"{group}/"): arrays[name] for name in ARRAYS if name.startswith(f"{group}/")}
+
+
 def _flat(params: Params) -> dict[str, np.ndarray]:
     """Flattens the parameters to float32 arrays by path: "H0/kernel"."""
     leaves = jax.tree_util.tree_leaves_with_path(params)
@@ -254,6 +262,8 @@ def _arrays(model: Model) -> dict[str, np.ndarray]:
     arrays |= {f"platform/{side}": vars(reference.platforms)[side] for side in SIDES}
     if model.gene_quantiles is not None:
         arrays["gene_quantiles"] = model.gene_quantiles
+    if model.training_map is not None:
+        arrays |= {f"map/{name}": values for name, values in vars(model.training_map).items()}
     return {
         name: np.ascontiguousarray(arrays[name], np.float32).reshape(np.shape(arrays[name]))
         for name in ARRAYS
@@ -300,13 +310,17 @@ def _check_arrays(
             f"{GENES} has {genes[0]} landmarks and {genes[1]} targets, the network has {config.landmarks} and "
             f"{config.targets}",
         )
-    if not ARRAYS.keys() - SINCE_2 <= arrays.keys() <= ARRAYS.keys():
+    if not ARRAYS.keys() - SINCE_2 - MAP <= arrays.keys() <= ARRAYS.keys() or len(MAP & arrays.keys()) % len(MAP):
         _refuse(folder, f"{ARRAYS_FILE} does not hold the arrays of a model")
     loadings = arrays["factors/loadings"]
     lengths = {"landmarks": config.landmarks, "targets": config.targets, "levels": len(LEVELS)}
     lengths["platforms"] = platforms
     lengths["factors"] = loadings.shape[-1] if loadings.ndim else 0
     lengths["ranked"] = arrays.get("gene_quantiles", loadings).size
+    lengths["axes"] = 2
+    lengths["mapped"], lengths["checked"] = (
+        arrays.get(name, loadings).size for name in ("map/platform", "map/self_check_error")
+    )
     for name, values in arrays.items():
         axes = ARRAYS[name]
         if values.dtype != np.float32 or values.shape != tuple(lengths[axis] for axis in axes):
@@ -326,6 +340,8 @@ def _check_arrays(
     # Beyond this the matrix for imputing missing landmarks cannot be inverted.
     if np.square(loadings, dtype=np.float64).sum() > 1e12 * arrays["factors/noise"]:
         _refuse(folder, f"{ARRAYS_FILE}: factors/loadings are too large, or factors/noise is too small")
+    if not np.isin(arrays.get("map/platform", 0), np.arange(platforms)).all():
+        _refuse(folder, f"{ARRAYS_FILE}: map/platform is none of the platforms")
     positive = ("landmark/sd", "target/sd", "factors/noise")
     for name in ("reliability/quantile", "expectation/slope", "expectation/farthest"):
         if not (arrays[name] >= 0).all():

@@ -22,7 +22,8 @@ from dgex.inference import PROFILES, Inference
 from dgex.metrics import GeneScores, finalize, statistics_of, summarize
 from dgex.model import Model
 from dgex.model.imputation import complete
-from dgex.model.prediction import InputScale, Request, predict_table
+from dgex.model.input_scale import InputScale
+from dgex.model.prediction import Request, predict_table
 from dgex.model.reliability import agreement, coverage, is_well_inferred, mean_error, profile_error
 from dgex.model.self_check import SelfCheck, self_check
 from dgex.networks import NetworkConfig, Params

@@ -22,7 +22,8 @@ from dgex.model import TIES, Model
 from dgex.model.evaluation import Scores, infer, rows_of_splits, scores_of, size_of, trust_of
 from dgex.model.imputation import complete, fit_factors
 from dgex.model.reliability import measure
-from dgex.model.self_check import median_pearson, self_check
+from dgex.model.self_check import correlations, median_pearson, self_check
+from dgex.model.training_map import training_map
 from dgex.networks import NetworkConfig, Params
 from dgex.protocols import Protocol
 from dgex.training import fit
@@ -101,10 +102,11 @@ def train_model(
         "best_epoch": best.best_epoch,
     }
     studies = {split: study[chosen].tolist() for split, chosen in rows.items()}
-    ridge_network = (ridge, ridge_params)
+    ridge_network, platform = (ridge, ridge_params), dataset.platform[rows["train"]]
     return assess(
-        config, params, reference, dataset.quantiles, landmark, target, studies, ridge_network, provenance, devices
-    )
+        config, params, reference, dataset.quantiles, landmark, target, studies, ridge_network, provenance, devices,
+        platform,
+    )  # fmt: skip
 
 
 def standardized(dataset: Dataset, fitted: np.ndarray) -> tuple[Reference, np.ndarray, np.ndarray]:
@@ -149,6 +151,7 @@ def assess(
     ridge: tuple[NetworkConfig, Params],
     provenance: Mapping[str, Any],
     devices: tuple[jax.Device, ...],
+    platform: np.ndarray | None = None,
 ) -> Model:
     """Scores a trained network, measures its reliability, and makes a model of it.
 
@@ -166,6 +169,7 @@ def assess(
       ridge: ridge regression, as a network.
       provenance: the model's provenance but for scores, versions and devices.
       devices: the devices to work on.
+      platform: the platform of every profile of "train"; None if all are of the first.
     """
     factors = fit_factors(np.nan_to_num(landmark["train"]), np.nan_to_num(landmark["validation"]))
     scored = {split: complete(landmark[split], factors) for split in ("validation", "test")}
@@ -179,7 +183,11 @@ def assess(
     reliability = measure(
         inferred["validation"], target["validation"], study["validation"], checked["validation"][1], pearson
     )
-    model = Model(config, params, reference, factors, reliability, {}, gene_quantiles)
+    hidden, error = checked["validation"]
+    codes = np.zeros(len(landmark["train"]), int) if platform is None else platform
+    pearson_by_profile = correlations(landmark["validation"], hidden, 1)
+    shown = training_map(landmark["train"], codes, factors, error, pearson_by_profile)
+    model = Model(config, params, reference, factors, reliability, {}, gene_quantiles, shown)
 
     def scores(split: str) -> Scores:
         filled = scored[split][0]

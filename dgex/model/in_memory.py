@@ -17,10 +17,13 @@ from dgex.formats.annotation import measured, measurements
 from dgex.formats.column_names import column_names
 from dgex.formats.expression import Expression, finite, in_memory, plain_ids, text_column
 from dgex.formats.missing_values import without_stand_ins
+from dgex.inference import PROFILES
 from dgex.model import Model
 from dgex.model.calibration import NAME, calibrate_table
 from dgex.model.evaluation import Scores, evaluate_table
-from dgex.model.prediction import InputScale, OutputScale, Request, predict_table
+from dgex.model.input_scale import InputScale
+from dgex.model.prediction import OutputScale, Request, predict_table
+from dgex.reporting import Page, check_packages
 
 if TYPE_CHECKING:
     import anndata
@@ -141,6 +144,42 @@ def predict(
         table = in_memory(values, whole.row_id, whole.sample_id, whole.row_metadata, whole.sample_metadata)
         return to_anndata(replace(table, provenance=whole.provenance))
     return values
+
+
+def report(
+    model: Model,
+    data: Any,
+    *,
+    layer: str | None = None,
+    input_scale: InputScale = "auto",
+    max_missing: float = 0.2,
+    platform: str = "auto",
+) -> Page:
+    """Draws a page that tells how far the profiles inferred from landmarks in memory can be trusted.
+
+    Args:
+      model: the model to predict with, as ``load_model`` reads it.
+      data: as in ``predict``.
+      layer: as in ``predict``.
+      input_scale: as in ``predict``.
+      max_missing: as in ``predict``.
+      platform: as in ``predict``.
+
+    Returns:
+      The page, which a notebook shows; its ``save(path)`` writes it.
+
+    Raises:
+      DgexError: as ``predict``; matplotlib or jinja2 is not installed.
+    """
+    check_packages()
+    from dgex.reporting.page import page_of
+
+    request = Request(input_scale, max_missing=max_missing, platform=platform)
+    label, table = _labelled_table(model, data, layer, "predict")
+    with predict_table(model, label, table, request, parallel.devices(), Path(tempfile.gettempdir())) as prediction:
+        for _ in prediction.expression.blocks(PROFILES):
+            pass
+    return page_of(model, prediction, table.kind)
 
 
 def evaluate(

@@ -18,33 +18,25 @@ import jax
 import numpy as np
 
 from dgex.data.gene_matching import Match, average, match_genes
-from dgex.data.intensity_scale import (
-    LARGEST_LOG2,
-    MixedScalesError,
-    NoIntensitiesError,
-    check_value_ranges,
-    intensity_scale,
-    log2_of_linear,
-    value_ranges,
-)
+from dgex.data.intensity_scale import log2_of_linear
 from dgex.data.normalization import Scaler, unstandardize
 from dgex.errors import DgexError, visible
 from dgex.formats.expression import Block, Expression, ending
 from dgex.formats.missing_values import tally
-from dgex.formats.profiles import Profiles, profiles_of
+from dgex.formats.profiles import profiles_of
 from dgex.inference import PROFILES, ROWS, Inference
 from dgex.model import Model
 from dgex.model.imputation import complete
+from dgex.model.input_scale import InputScale, check_missing, check_profiles, scale_of
 from dgex.model.self_check import SelfCheck, self_check, summarize_check
+from dgex.model.training_map import positions
 from dgex.networks import take_targets
 from dgex.version import __version__
 
 Item = TypeVar("Item")
 
-InputScale = Literal["auto", "log2", "linear", "zscore"]
 OutputScale = Literal["log2", "zscore"]
 
-LEAST_NEGATIVE = 0.1  # share of z-scores that are negative; in training it is a half
 AUTO = "auto"
 INFERRED = ":inferred"  # follows the id of a target that is a landmark too
 
@@ -96,6 +88,10 @@ class Prediction:
       scale: the scale that the table was taken to be on.
       check: the self-check of the table's first profiles, up to ``PROFILES`` of them.
       given_platform: whether the request names the platform.
+      measured: landmark z-scores of the profiles that were checked, f4 ``[checked, landmarks]``, NaN where missing.
+      hidden: the same landmarks as inferred from the others, f4 ``[checked, landmarks]``, NaN where missing.
+      position: of each profile among the training data (``dgex.model.training_map``), f4 ``[profiles, 2]``, filled in
+        as the blocks are read; None if the model has fewer than two factors.
     """
 
     expression: Expression
@@ -103,6 +99,9 @@ class Prediction:
     scale: InputScale
     check: SelfCheck
     given_platform: bool
+    measured: np.ndarray
+    hidden: np.ndarray
+    position: np.ndarray | None
 
     def platform_report(self) -> str:
         """Says which platforms were taken for how many profiles, and why, after the blocks have been read."""
@@ -171,7 +170,7 @@ def predict_table(
     mean_sd = float(model.reference.target_scaler.sd[model.inferred].mean()) if len(model.inferred) else float("nan")
     match = match_genes(label, table, model.reference.landmark_genes)
     unclear = f", of which {len(match.ambiguous)} are ambiguous ({match.ambiguous[0]}, ...)" if match.ambiguous else ""
-    _check_missing(label, "every profile", len(match.missing), len(match.rows.count), request.max_missing, unclear)
+    check_missing(label, "every profile", len(match.missing), len(match.rows.count), request.max_missing, unclear)
     oriented = table.transposed() if match.transposed else table
     if len(match.missing):
         absent = match.rows.count == 0
@@ -186,19 +185,20 @@ def predict_table(
         "out_of_range": np.zeros(samples, bool),
         "landmarks_imputed": np.zeros(samples, np.int32),
     }
+    position = np.full((samples, 2), np.nan, np.float32) if model.factors.loadings.shape[1] >= 2 else None
     most = max(PROFILES, ROWS * len(devices))
     with profiles_of(oriented, match.rows.members, most, folder) as profiles:
         # The profiles have their rows in the order of ``members``.
         genes = replace(match.rows, members=np.arange(len(match.rows.members)))
-        scale = _scale(label, oriented, profiles, request.input_scale)
+        scale = scale_of(label, oriented, profiles, request.input_scale)
 
         def landmarks(where: slice, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             """Computes the z-scores of the measured landmarks, NaN where missing, and the platform of each profile."""
-            _check_profiles(label, oriented.sample_id[where], values, scale, request.input_scale)
+            check_profiles(label, oriented.sample_id[where], values, scale, request.input_scale)
             log2 = average(log2_of_linear(values) if scale == "linear" else values, genes)
             missing = np.isnan(log2).sum(axis=1)
             worst = int(missing.argmax())
-            _check_missing(label, oriented.sample_id[where][worst], missing[worst], log2.shape[1], request.max_missing)
+            check_missing(label, oriented.sample_id[where][worst], missing[worst], log2.shape[1], request.max_missing)
             if forced is None and scale != "zscore":
                 platform = model.nearest_platform(log2)
             else:
@@ -210,6 +210,8 @@ def predict_table(
             for where, values in profiles():
                 zscores, platform = landmarks(where, values)
                 filled, _ = complete(zscores, model.factors)
+                if position is not None:
+                    position[where] = positions(filled, model.factors)
                 error = self_check(zscores, model.factors)[1]
                 expected = expectation.expect(error)
                 told = {
@@ -235,7 +237,8 @@ def predict_table(
                     yield where, rows, values
 
         first = landmarks(*next(profiles()))[0]
-        check = summarize_check(first, self_check(first, model.factors)[0], expectation)
+        hidden = self_check(first, model.factors)[0]
+        check = summarize_check(first, hidden, expectation)
         if check.failed:
             row_metadata["well_inferred"] = np.full(len(row_id), np.nan, np.float32)
         offsets = np.concatenate([platforms.landmark, platforms.target[:, targets]], axis=1)
@@ -249,7 +252,7 @@ def predict_table(
             oriented.stand_ins,
             provenance_of(model, label, request, scale),
         )
-        yield Prediction(whole, match, scale, check, forced is not None)
+        yield Prediction(whole, match, scale, check, forced is not None, first, hidden, position)
 
 
 def provenance_of(model: Model, label: str, request: Request, scale: InputScale) -> dict[str, Any]:
@@ -371,57 +374,3 @@ def _ahead(items: Iterator[Item]) -> Iterator[Item]:
         while (item := waiting.result()) is not None:
             waiting = thread.submit(next, items, None)
             yield item
-
-
-def _scale(label: str, table: Expression, profiles: Profiles, requested: InputScale) -> InputScale:
-    """Determines the scale of the table from its first profiles, or checks the requested scale against them."""
-    where, values = next(profiles())
-    ids = table.sample_id[where]
-    if requested == "auto":
-        try:
-            return intensity_scale(label, ids, value_ranges(values), lambda rows: values[rows])
-        except NoIntensitiesError as error:
-            raise DgexError(f"{error}; for z-scores of each gene, say --input-scale zscore") from error
-        except MixedScalesError as error:
-            raise DgexError(f"{error}, or say --input-scale linear if that is what all of them are on") from error
-    known = values[~np.isnan(values)]
-    if requested == "log2" and (known > LARGEST_LOG2).any():
-        raise DgexError(
-            f"{label}: its values reach {known.max():g}, so they are counts or linear, not log2; say --input-scale "
-            "linear"
-        )
-    if requested == "zscore" and len(known) and (known < 0).mean() < LEAST_NEGATIVE:
-        raise DgexError(
-            f"{label}: {(known < 0).mean():.0%} of its values are negative, so they are not z-scores; leave out "
-            "--input-scale"
-        )
-    return requested
-
-
-def _check_profiles(
-    label: str, sample_id: tuple[str, ...], values: np.ndarray, scale: InputScale, requested: InputScale
-) -> None:
-    """Refuses profiles that cannot be on this scale; ``_check_missing`` refuses those without any value."""
-    ranges = value_ranges(values)
-    smallest, largest, whole = ranges.T
-    measured = largest > -np.inf
-    small = measured & (largest <= LARGEST_LOG2) & (whole == 0)
-    for wrong, problem in (
-        (measured & (smallest == largest), "has one value throughout; leave it out"),
-        (small & (scale == "linear") & (requested == "auto"), f"stays below {LARGEST_LOG2:g}, as log2 values do, and "
-         "the first ones are linear; bring all profiles to one scale, or say --input-scale linear"),
-    ):  # fmt: skip
-        if wrong.any():
-            raise DgexError(f"{label}: the profile {sample_id[int(wrong.argmax())]} {problem}")
-    check_value_ranges(label, sample_id, ranges, scale)
-
-
-def _check_missing(label: str, profile: str, missing: int, landmarks: int, most: float, remark: str = "") -> None:
-    """Refuses a profile that lacks all landmarks, or more than the share ``most`` of them."""
-    if missing == landmarks:
-        raise DgexError(f"{label}: {profile} has no value of any landmark; leave it out")
-    if missing > most * landmarks:
-        raise DgexError(
-            f"{label}: {profile} lacks {missing} of the {landmarks} landmarks{remark}, more than {most:.0%}; use a "
-            "fuller table, name its genes otherwise, or allow more (--max-missing)"
-        )

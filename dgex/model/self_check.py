@@ -108,17 +108,28 @@ def median_pearson(zscores: np.ndarray, inferred: np.ndarray) -> float:
     """
     if len(zscores) < LEAST_PROFILES:
         return float("nan")
+    r = correlations(zscores, inferred, 0)
+    return float(np.median(r[~np.isnan(r)])) if not np.isnan(r).all() else float("nan")
+
+
+def correlations(zscores: np.ndarray, inferred: np.ndarray, axis: int) -> np.ndarray:
+    """Computes correlations of measured and inferred landmarks, f8; NaN where either do not vary.
+
+    Args:
+      zscores: ``[profiles, landmarks]``, NaN where missing.
+      inferred: as ``self_check`` gives them.
+      axis: 0 for each landmark across profiles, 1 for each profile across landmarks.
+    """
     measured = ~np.isnan(inferred)
-    count = np.maximum(measured.sum(axis=0), 1)
+    count = np.maximum(measured.sum(axis=axis, keepdims=True), 1)
 
     def centred(values: np.ndarray) -> np.ndarray:
         known = np.where(measured, values.astype(np.float64), 0)
-        return np.where(measured, known - known.sum(axis=0) / count, 0)
+        return np.where(measured, known - known.sum(axis=axis, keepdims=True) / count, 0)
 
     x, y = centred(inferred), centred(zscores)
-    squares = (x**2).sum(axis=0) * (y**2).sum(axis=0)
-    varies = squares > 0
-    return float(np.median((x * y).sum(axis=0)[varies] / np.sqrt(squares[varies]))) if varies.any() else float("nan")
+    squares = (x**2).sum(axis=axis) * (y**2).sum(axis=axis)
+    return (x * y).sum(axis=axis) / np.sqrt(np.where(squares > 0, squares, np.nan))
 
 
 def summarize_check(zscores: np.ndarray, inferred: np.ndarray, expectation: Expectation) -> SelfCheck:

@@ -12,6 +12,7 @@ import pytest
 
 import dgex
 from data_prep.__main__ import app as data_prep_app
+from dgex.cli import app as dgex_app
 from dgex.errors import DgexError
 from dgex.files.optional import need
 from experiments import compare, full_size, study
@@ -56,7 +57,7 @@ def test_public_names_are_imported_when_used() -> None:
 
 
 def test_the_library_needs_no_extra() -> None:
-    of_extras = {"dgex.files.svg", "dgex.estimator"}
+    of_extras = {"dgex.files.svg", "dgex.estimator", "dgex.reporting.page", "dgex.reporting.pictures"}
     names = {".".join(path.relative_to(ROOT).with_suffix("").parts) for path in (ROOT / "dgex").rglob("*.py")}
     chosen = sorted(names - of_extras - {"dgex.__main__"})
     python("-c", f"import sys; sys.modules.update(dict.fromkeys({EXTRAS})); import {', '.join(chosen)}")
@@ -84,6 +85,7 @@ def test_what_is_installed_is_not_missed() -> None:
 @pytest.mark.parametrize(
     ("app", "arguments"),
     [
+        (dgex_app, ["predict", "absent.gctx", "-o", "out.gctx", "--report", "page.html"]),
         (data_prep_app, ["inspect", "absent.gctx", "--html", "page.html"]),
         (compare.app, ["--data", "absent.h5", "-o", "results"]),
         (study.app, ["--data", "absent", "-o", "results"]),
@@ -91,7 +93,7 @@ def test_what_is_installed_is_not_missed() -> None:
         (full_size.app, ["grid", "--data", "absent.h5", "-o", "results"]),
         (full_size.app, ["activations", "--data", "absent.h5", "-o", "results"]),
     ],
-    ids=["inspect", "compare", "study", "redraw", "grid", "activations"],
+    ids=["predict", "inspect", "compare", "study", "redraw", "grid", "activations"],
 )
 def test_drawing_without_its_packages_ends_before_the_work(app, arguments, missing, refused, monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, missing, None)

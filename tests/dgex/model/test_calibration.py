@@ -78,6 +78,7 @@ def test_offsets_are_shrunk_mean_residuals_on_top_of_the_base(model):
     entry = made.provenance["calibrated"]["mine"]
     assert entry.items() >= {**TOLD, "base": "rnaseq", "shrinkage": 2.0}.items()
     assert "calibrated" not in model.provenance
+    assert made.training_map is model.training_map is not None
 
 
 def test_the_last_platform_is_taken_and_shifts_predictions_by_the_offset(model, own):

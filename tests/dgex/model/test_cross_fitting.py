@@ -67,6 +67,14 @@ def test_every_profile_is_inferred_once_by_a_network_without_its_study(fitted, s
     assert scores["network"]["zscore_mae"] < 0.7 * scores["mean predictor"]["zscore_mae"]
 
 
+def test_the_model_keeps_where_all_profiles_lie_and_how_their_self_checks_went(fitted, small_data):
+    model, folds, _ = fitted
+    assert model.training_map.position.shape == (len(small_data.sample_id), 2)
+    errors = np.concatenate([fold.self_check_error for fold in folds])
+    np.testing.assert_array_equal(model.training_map.self_check_error, errors)
+    assert len(model.training_map.self_check_pearson) == len(errors)
+
+
 def test_reliability_is_of_all_studies_and_checked_on_the_other_folds(fitted):
     model, folds, _ = fitted
     errors = np.concatenate([np.abs(fold.inferred - fold.target) for fold in folds])

@@ -67,6 +67,7 @@ def content(model: Model) -> dict[str, np.ndarray]:
         **{f"landmark {name}": values for name, values in vars(reference.landmark_scaler).items()},
         **{f"target {name}": values for name, values in vars(reference.target_scaler).items()},
         **vars(reliability),
+        **vars(model.training_map),
         "quantiles": reference.quantiles,
         "loadings": model.factors.loadings,
         "noise": model.factors.noise,
@@ -89,6 +90,11 @@ def test_round_trip_is_exact(small_model, saved, assert_trees_close):
     for name, values in content(small_model).items():
         np.testing.assert_array_equal(content(loaded)[name], values, err_msg=name)
     assert loaded.provenance == json.loads(json.dumps(small_model.provenance))
+
+
+def test_a_model_need_not_say_where_its_training_profiles_lie(small_model, tmp_path):
+    save_model(tmp_path / "model", replace(small_model, training_map=None))
+    assert load_model(tmp_path / "model").training_map is None
 
 
 def test_a_string_names_a_directory_too(saved):
@@ -346,6 +352,11 @@ def test_other_weights(folder, change, said):
         lambda arrays: arrays.update({"factors/loadings": np.zeros((), np.float32)}),
         lambda arrays: arrays.update({"factors/loadings": np.zeros((23, 5), np.float32)}),
         lambda arrays: arrays.update({"factors/loadings": np.zeros((24, 5, 1), np.float32)}),
+        lambda arrays: arrays.pop("map/position"),
+        lambda arrays: arrays.update({"map/position": np.zeros((120, 3), np.float32)}),
+        lambda arrays: arrays["map/platform"].__setitem__(3, 1),
+        lambda arrays: arrays["map/position"].__setitem__((3, 1), np.nan),
+        lambda arrays: arrays["map/self_check_error"].__setitem__(3, np.inf),
     ],
 )
 def test_other_arrays(folder, change):

@@ -5,7 +5,15 @@ import pytest
 
 from dgex.model.imputation import Factors
 from dgex.model.reliability import Expectation
-from dgex.model.self_check import BLOCKS, SelfCheck, blocks_of, median_pearson, self_check, summarize_check
+from dgex.model.self_check import (
+    BLOCKS,
+    SelfCheck,
+    blocks_of,
+    correlations,
+    median_pearson,
+    self_check,
+    summarize_check,
+)
 
 NAN = float("nan")
 EXPECTATION = Expectation(0.0, 1.0, 1.2, 0.5, 0.3)
@@ -69,6 +77,10 @@ def test_the_median_correlation_is_that_of_numpy(zscores, factors):
         r.append(np.corrcoef(x[own], y[own])[0, 1])
     assert median_pearson(zscores, inferred) == pytest.approx(np.median(r), rel=1e-5)
     assert np.isnan(median_pearson(zscores[:9], inferred[:9]))
+    own = ~np.isnan(zscores[4])
+    expected = np.corrcoef(inferred[4, own], zscores[4, own])[0, 1]
+    assert correlations(zscores, inferred, 1)[4] == pytest.approx(expected, rel=1e-5)
+    assert np.isnan(correlations(np.ones((1, 5)), np.arange(5.0)[None], 1)[0])
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,19 @@
+"""The options that commands share."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+Model = Annotated[
+    Path | None, typer.Option("-m", "--model", help="Model directory.", show_default="the one that comes with dgex")
+]
+InputScale = Annotated[
+    Literal["auto", "log2", "linear", "zscore"], typer.Option(help="Of the input; auto tells log2 from linear.")
+]
+Layer = Annotated[str | None, typer.Option(help="Of an h5ad, the layer to take, or raw.", show_default="X")]
+MaxMissing = Annotated[float, typer.Option(help="Share of the landmarks that a profile may lack.")]
+Platform = Annotated[
+    str, typer.Option(help="That measured the input, one of the model's; auto: the nearest, profile by profile.")
+]
+Devices = Annotated[int | None, typer.Option(min=1, help="How many devices to use.", show_default="all")]
