@@ -42,7 +42,7 @@ from dgex.protocols import PROTOCOLS, named_protocol
 from experiments import authors_example
 from experiments.analysis.evidence import Run, compare_all
 from experiments.experiment import BASELINE_MODELS, Devices, Epochs, Experiment, Resume, carry_out, check
-from experiments.questions.activations import NETWORK_MODELS, SIZE
+from experiments.questions.activations import LINEAR, NETWORK_MODELS
 from experiments.report.comparison import comparison_section
 from experiments.report.figures import gene_errors, learning_curves, taaf_parameters, taaf_shapes
 from experiments.report.sections import Section
@@ -56,11 +56,7 @@ from experiments.trials.trial import Trial
 # layer too. "sigmoid" and "taaf" differ in one thing only.
 NETWORKS = ("tanh", "sigmoid", "taaf", "taaf_output")
 # The network "taaf" beside a linear path that starts at ridge regression and learns at a tenth of the rate.
-LINEAR_PATH = ModelSpec(
-    "taaf_linear",
-    "TAAF with a linear path",
-    {**SIZE, "activation": "sigmoid", "taaf": "hidden", "linear": True, "linear_rate": 0.1},
-)
+LINEAR_PATH = LINEAR[-1]
 LAYERS = 2  # named_protocol tells only one hidden layer from several, and all networks here have several
 # The size that goes with D-GEX's protocol; with other protocols it is that of the study.
 SIZES: Mapping[str, Mapping[str, Any]] = {"dgex": {"hidden": (3000, 3000, 3000), "dropout": 0.1}}

@@ -29,7 +29,7 @@ from dgex.files.run_directory import claim
 from dgex.version import __version__
 from experiments.analysis.evidence import Evidence
 from experiments.analysis.statistics import FEWEST_SEEDS, FEWEST_STUDIES
-from experiments.questions import ablation, activations, growth, platforms
+from experiments.questions import ablation, activations, growth, linear_path, platforms
 from experiments.report.sections import Section
 from experiments.trials.plan import FULL, QUICK_STUDY, Plan
 from experiments.trials.schedule import run_all
@@ -41,8 +41,9 @@ from experiments.trials.trial import is_done
 QUESTIONS: dict[str, ModuleType] = {
     "activations": activations,
     "platforms": platforms,
-    "ablation": ablation,
+    "linear_path": linear_path,
     "growth": growth,
+    "ablation": ablation,
 }
 
 app = console.command_line(help=__doc__.splitlines()[0])
@@ -108,7 +109,7 @@ def main(
                 title,
                 in_order,
                 {each.path.name: each.identity for each in sources},
-                [plan.protocol],
+                [plan.protocol, plan.residual],
                 evidence.origins,
                 over,
                 [HOW_TO_READ, *origin_of(sources.folds[0].path)],
@@ -120,7 +121,8 @@ def main(
 
 def identity(sources: Sources, plan: Plan) -> dict[str, Any]:
     """Identifies the study of a run directory, in which numbers of seeds, targets and profiles may grow."""
-    return {"data": sources.identity, "protocol": asdict(plan.protocol), "dgex": __version__}
+    protocols = {"protocol": asdict(plan.protocol), "residual": asdict(plan.residual)}
+    return {"data": sources.identity, **protocols, "dgex": __version__}
 
 
 def too_few(sources: Sources, plan: Plan) -> list[str]:

@@ -10,7 +10,7 @@ import numpy as np
 from dgex.errors import DgexError
 from dgex.metrics import GeneScores
 from experiments.analysis.statistics import Errors, PairedComparison, compare, correct
-from experiments.trials.heldout import MEASURES, HeldOutErrors, gene_scores
+from experiments.trials.heldout import MEASURES, HeldOutErrors, gene_scores, is_test
 from experiments.trials.models import ModelSpec
 from experiments.trials.sources import Source
 from experiments.trials.trial import Outcome, Trial, read
@@ -51,6 +51,10 @@ class Run:
     sources: tuple[str, ...]
     outcomes: tuple[tuple[Outcome, ...], ...]
 
+    def scored(self, held_out: str) -> bool:
+        """Tells whether every source has samples of a held-out set."""
+        return all(held_out in seeds[0].held_out_errors for seeds in self.outcomes)
+
     def held_out_errors(self, held_out: str) -> list[list[HeldOutErrors]]:
         """Returns the errors on a held-out set, ``[sources][seeds]``."""
         return [[outcome.held_out_errors[held_out] for outcome in seeds] for seeds in self.outcomes]
@@ -74,7 +78,7 @@ class Run:
 
 
 def runs(evidence: Evidence, trials: Iterable[Trial]) -> dict[str, Run]:
-    """Reads the trials' outcomes by name of the model.
+    """Reads the trials' outcomes by name of the model, as ``Trial.variant`` names it.
 
     Args:
       evidence: reads outcomes.
@@ -83,8 +87,9 @@ def runs(evidence: Evidence, trials: Iterable[Trial]) -> dict[str, Run]:
     grouped: dict[str, dict[str, list[Outcome]]] = {}
     models = {}
     for trial in trials:
-        models[trial.model.name] = trial.model
-        grouped.setdefault(trial.model.name, {}).setdefault(trial.source, []).append(evidence(trial))
+        model = trial.variant
+        models[model.name] = model
+        grouped.setdefault(model.name, {}).setdefault(trial.source, []).append(evidence(trial))
     return {
         name: Run(models[name], tuple(by_source), tuple(map(tuple, by_source.values())))
         for name, by_source in grouped.items()
@@ -99,7 +104,7 @@ def errors(run: Run, held_out: str, measure: str = "z-score MAE") -> Errors:
 
     Args:
       run: the model's outcomes.
-      held_out: "test", or the name of a cohort.
+      held_out: "test", ``test_on`` a platform, or the name of a cohort.
       measure: one of ``experiments.trials.heldout.MEASURES``.
 
     Raises:
@@ -107,13 +112,13 @@ def errors(run: Run, held_out: str, measure: str = "z-score MAE") -> Errors:
     """
     by_source = run.held_out_errors(held_out)
     first = by_source[0][0]
-    if held_out != "test" and any((each.measured != first.measured).any() for seeds in by_source for each in seeds):
+    if not is_test(held_out) and any((each.measured != first.measured).any() for seeds in by_source for each in seeds):
         raise DgexError(f"{held_out}: is scored on different genes in different splits; prepare all files again")
     row = MEASURES.index(measure)
     sample = [np.array([each.sample[row] for each in seeds]) for seeds in by_source]
     gene = [np.array([_gene_errors(each, measure) for each in seeds]) for seeds in by_source]
     study = [tuple(seeds[0].study.tolist()) for seeds in by_source]
-    if held_out != "test" or len(by_source) == 1:
+    if not is_test(held_out) or len(by_source) == 1:
         means = np.mean(sample, axis=0), np.mean(gene, axis=0)
         return Errors(run.model.label, study[0], *means, run.model.seeded, measure)
     fold = tuple(source for source, studies in zip(run.sources, study, strict=True) for _ in studies)

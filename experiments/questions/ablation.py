@@ -100,10 +100,10 @@ def used(sources: Sources, plan: Plan) -> tuple[Source, ...]:
 def trials(sources: Sources, plan: Plan) -> list[Trial]:
     """Lists the trials: every variant on every file."""
     return [
-        Trial(source.name, model, plan.protocol if model.seeded else None, seed, plan.part_targets)
+        Trial(source.name, model, plan.protocol_of(model), seed, plan.part_targets)
         for source in used(sources, plan)
         for model in (*MODELS, *BASELINE_MODELS)
-        for seed in (plan.seeds if model.seeded else (0,))
+        for seed in plan.seeds_of(model)
     ]
 
 
@@ -141,11 +141,11 @@ def sections(evidence: Evidence, sources: Sources, plan: Plan) -> list[Section]:
                 _count(subsets),
                 verdict(by_pair["taaf_output", TAAF.name]),
                 verdict(by_pair["taaf_output_wide", TAAF.name]),
-                _better(
+                count_lower(
                     "base functions have a lower error with a TAAF",
                     [by_pair[taaf.name, base.name] for base, taaf in BASE_PAIRS],
                 ),
-                _better(
+                count_lower(
                     "rival activations have a lower error than TAAF",
                     [by_pair[model.name, TAAF.name] for model in RIVAL_MODELS],
                 ),
@@ -204,7 +204,7 @@ def _count(comparisons: Sequence[PairedComparison]) -> str:
     )
 
 
-def _better(claim: str, comparisons: Sequence[PairedComparison]) -> str:
+def count_lower(claim: str, comparisons: Sequence[PairedComparison]) -> str:
     """Says of how many comparisons, and of which, the claim holds that the error is lower."""
     lower = [c.a for c in comparisons if c.shown == "lower"]
     names = f" ({', '.join(lower)})" if lower else ""

@@ -8,14 +8,15 @@ ablation, a quarter of an hour. Expect a lower error of ridge regression at ever
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from dgex.data.dataset import training_samples
+from dgex.data.dataset import read_shape, training_samples
 from experiments.analysis.evidence import Evidence, Run, compare_all, errors, runs
 from experiments.analysis.statistics import PairedComparison
-from experiments.questions.activations import NETWORK_MODELS, SIZE
+from experiments.questions.activations import LINEAR, NETWORK_MODELS, SIZE
 from experiments.report.sections import Cell, Figure, Section, Table
 from experiments.report.sentences import data_line, ends, signed
 from experiments.trials.models import ModelSpec
@@ -24,8 +25,26 @@ from experiments.trials.sources import Source, Sources
 from experiments.trials.trial import Trial
 
 RIDGE = ModelSpec("ridge", "ridge regression")
-NETWORKS = tuple(model for model in NETWORK_MODELS if model.name in ("sigmoid", "taaf"))
+NETWORKS = tuple(model for model in (*NETWORK_MODELS, *LINEAR) if model.name in ("taaf", "taaf_linear"))
 USUAL_WIDTH = SIZE["hidden"][0]
+
+
+class Curve(NamedTuple):
+    """Names a curve: the prepared files whose errors go into it, and what grows, a field of ``Trial``."""
+
+    title: str
+    sources: tuple[Source, ...]
+    grows: Literal["profiles", "studies"]
+
+    @property
+    def name(self) -> str:
+        """Makes a file name of the title."""
+        return self.title.lower().replace(" ", "-").replace(",", "")
+
+    def trial(self, source: Source, model: ModelSpec, plan: Plan, seed: int, size: int | None) -> Trial:
+        """Makes the trial of a model on a training set of this size; None is that of all."""
+        trial = Trial(source.name, model, plan.protocol_of(model), seed, plan.part_targets)
+        return replace(trial, profiles=size) if self.grows == "profiles" else replace(trial, studies=size)
 
 
 def wide(model: ModelSpec, width: int) -> ModelSpec:
@@ -36,41 +55,48 @@ def wide(model: ModelSpec, width: int) -> ModelSpec:
 
 def trials(sources: Sources, plan: Plan) -> list[Trial]:
     """Lists the trials: growing training sets on every split, growing layers on the split by sample."""
-    by_profiles = [trial for splits in _curves(sources).values() for trial in _more_profiles(splits, plan)]
-    return by_profiles + _wider(sources, plan)
+    return [trial for curve in _curves(sources) for trial in _growing(curve, plan)] + _wider(sources, plan)
 
 
-def _curves(sources: Sources) -> dict[str, tuple[Source, ...]]:
-    """Groups the prepared files whose errors go into one curve, by the curve's title."""
-    by_sample = {"Split by sample": (sources.by_sample,)} if sources.by_sample else {}
-    return {"Studies left out": sources.folds, **by_sample}
+def _curves(sources: Sources) -> tuple[Curve, ...]:
+    """Lists the curves. Fewer studies of a split by sample would be another question: those left out are tested on."""
+    by_sample = (Curve("Split by sample", (sources.by_sample,), "profiles"),) if sources.by_sample else ()
+    return (
+        Curve("Studies left out, fewer studies", sources.folds, "studies"),
+        Curve("Studies left out, fewer profiles", sources.folds, "profiles"),
+        *by_sample,
+    )
 
 
-def _sizes(sources: Sequence[Source], plan: Plan) -> tuple[tuple[int | None, ...], int]:
-    """Returns the sizes of the training sets, and the mean number of all training profiles.
+def _sizes(curve: Curve, plan: Plan) -> tuple[tuple[int | None, ...], int]:
+    """Returns the sizes of the training sets, and the mean number of all training profiles or studies.
 
-    The sizes are those of the plan that every source is large enough for, and None for all profiles.
+    The sizes are those of the plan that every source is large enough for, and None for all.
     """
-    totals = [len(training_samples(source.path)) for source in sources]
-    return (*(number for number in plan.profiles if number < min(totals)), None), round(np.mean(totals))
+    if curve.grows == "profiles":
+        totals = [len(training_samples(source.path)) for source in curve.sources]
+    else:
+        totals = [read_shape(source.path).studies["train"] for source in curve.sources]
+    planned = getattr(plan, curve.grows)
+    return (*(number for number in planned if number < min(totals)), None), round(np.mean(totals))
 
 
-def _more_profiles(sources: Sequence[Source], plan: Plan) -> list[Trial]:
+def _growing(curve: Curve, plan: Plan) -> list[Trial]:
     """Lists the trials with growing training sets."""
-    sizes, _ = _sizes(sources, plan)
+    sizes, _ = _sizes(curve, plan)
     return [
-        Trial(source.name, model, plan.protocol if model.seeded else None, seed, plan.part_targets, profiles)
-        for source in sources
-        for profiles in sizes
+        curve.trial(source, model, plan, seed, size)
+        for source in curve.sources
+        for size in sizes
         for model in (*NETWORKS, RIDGE)
-        for seed in (plan.seeds if model.seeded else (0,))
+        for seed in plan.seeds_of(model)
     ]
 
 
 def _wider(sources: Sources, plan: Plan) -> list[Trial]:
     """Lists the trials with growing layers."""
     return [
-        Trial(sources.by_sample.name, wide(model, width), plan.protocol, seed, plan.part_targets)
+        Trial(sources.by_sample.name, wide(model, width), plan.protocol_of(model), seed, plan.part_targets)
         for width in plan.widths
         for model in NETWORKS
         for seed in plan.seeds
@@ -78,7 +104,7 @@ def _wider(sources: Sources, plan: Plan) -> list[Trial]:
     ]
 
 
-PAIRS = (("sigmoid", "ridge"), ("taaf", "ridge"), ("taaf", "sigmoid"))
+PAIRS = (("taaf", "ridge"), ("taaf_linear", "ridge"), ("taaf_linear", "taaf"))
 # What a comparison with ridge regression shows (``PairedComparison.shown``), in words.
 WORDS = {
     "lower": "a lower error than ridge regression",
@@ -90,34 +116,34 @@ WORDS = {
 def sections(evidence: Evidence, sources: Sources, plan: Plan) -> list[Section]:
     """Makes the section on the size of training set and network."""
     panels, tables, answer, data = [], [], [], []
-    for title, splits in _curves(sources).items():
-        grown = _grown(evidence, splits, plan)
-        panels.append(_panel(title, "training profiles", grown, ("ridge", "sigmoid", "taaf")))
+    models = tuple(model.name for model in (RIDGE, *NETWORKS))
+    for curve in _curves(sources):
+        grown = _grown(evidence, curve, plan)
+        panels.append(_panel(curve.title, f"training {curve.grows}", grown, models))
         comparisons = {x: compare_all(by_model, PAIRS) for x, by_model in grown.items()}
-        tables.append(_table(f"growth-{_slug(title)}", title, grown, comparisons))
-        answer.append(f"{title}: {_overtaking(comparisons)} {_gain(grown)}".rstrip())
-        data.append(f"{title}: {data_line(next(iter(grown.values())))}.")
+        tables.append(_table(curve, grown, comparisons))
+        answer.append(f"{curve.title}: {_overtaking(curve, comparisons)} {_gain(curve, grown)}".rstrip())
+        data.append(f"{curve.title}: {data_line(next(iter(grown.values())))}.")
     if sources.by_sample:
         widths = _widths(evidence, sources, plan)
-        panels.append(
-            _panel("Split by sample, all profiles", "units of both hidden layers", widths, ("sigmoid", "taaf"))
-        )
+        panels.append(_panel("Split by sample, all profiles", "units of both hidden layers", widths, models[1:]))
         tables.append(_width_table(widths))
         answer.append(_best_width(widths))
     return [
         Section(
             name="growth",
-            question="How many training profiles do networks need to be better than ridge regression, and does the "
-            "error still fall with more of them?",
+            question="How many training studies and profiles do networks need to be better than ridge regression, and "
+            "does the error still fall with more of them?",
             data=f"Targets drawn at random. {' '.join(data)}",
             answer=answer,
             caveats=[
-                "Smaller training sets are drawn at random from the compendium's training profiles: they have fewer "
-                "profiles of the same studies, not fewer studies. Means and SDs are those of the whole training split.",
+                "Smaller training sets are drawn at random from the compendium's training profiles: fewer profiles are "
+                "of the same studies, and fewer studies have all their profiles. Means, SDs and the offsets of "
+                "platforms are those of the whole training split.",
                 "A network on fewer profiles is trained for as many steps as on all of them, with the same learning "
                 "rate. The validation samples, which choose the epoch and the penalty, stay the same; with fewer "
                 "profiles an epoch has fewer steps, so there are more epochs to choose from.",
-                "The change of the error from one number of profiles to the next has no interval.",
+                "The change of the error from one number to the next has no interval.",
                 "Nothing was measured beyond the compendium's size, and a trend is no measurement.",
             ],
             tables=tables,
@@ -125,8 +151,8 @@ def sections(evidence: Evidence, sources: Sources, plan: Plan) -> list[Section]:
                 Figure(
                     "growth",
                     "lines",
-                    "Test z-score MAE against the number of training profiles and the width of the hidden layers, "
-                    "mean over samples, genes and seeds; bands are the range over seeds.",
+                    "Test z-score MAE against the numbers of training studies and profiles, and the width of the "
+                    "hidden layers, mean over samples, genes and seeds; bands are the range over seeds.",
                     {"panels": panels},
                 )
             ],
@@ -134,27 +160,21 @@ def sections(evidence: Evidence, sources: Sources, plan: Plan) -> list[Section]:
     ]
 
 
-def _slug(title: str) -> str:
-    """Makes a file name of a title."""
-    return title.lower().replace(" ", "-")
-
-
-def _grown(evidence: Evidence, sources: Sequence[Source], plan: Plan) -> dict[int, dict[str, Run]]:
-    """Reads every model's run by the number of training profiles, ascending.
-
-    The last number, that of all training profiles, is a mean over folds.
-    """
-    sizes, total = _sizes(sources, plan)
-    all_trials = _more_profiles(sources, plan)
+def _grown(evidence: Evidence, curve: Curve, plan: Plan) -> dict[int, dict[str, Run]]:
+    """Reads every model's run by the size of the training set, ascending; that of all is a mean over folds."""
+    sizes, total = _sizes(curve, plan)
+    all_trials = _growing(curve, plan)
     return {
-        number or total: runs(evidence, (trial for trial in all_trials if trial.profiles == number)) for number in sizes
+        size or total: runs(evidence, (trial for trial in all_trials if getattr(trial, curve.grows) == size))
+        for size in sizes
     }
 
 
 def _widths(evidence: Evidence, sources: Sources, plan: Plan) -> dict[int, dict[str, Run]]:
     """Reads every network's run by the width of its layers, ascending."""
     assert sources.by_sample is not None
-    usual = [trial for trial in _more_profiles((sources.by_sample,), plan) if trial.profiles is None]
+    by_profiles = _growing(Curve("", (sources.by_sample,), "profiles"), plan)
+    usual = [trial for trial in by_profiles if trial.profiles is None]
     by_name = runs(evidence, [*usual, *_wider(sources, plan)])
     widths = {width: {model.name: by_name[wide(model, width).name] for model in NETWORKS} for width in plan.widths}
     widths[USUAL_WIDTH] = {model.name: by_name[model.name] for model in NETWORKS}
@@ -181,10 +201,10 @@ def _panel(title: str, x_label: str, grown: Mapping[int, Mapping[str, Run]], mod
 
 
 def _table(
-    name: str, title: str, grown: Mapping[int, Mapping[str, Run]], comparisons: Mapping[int, Sequence[PairedComparison]]
+    curve: Curve, grown: Mapping[int, Mapping[str, Run]], comparisons: Mapping[int, Sequence[PairedComparison]]
 ) -> Table:
-    """Makes the table of errors and differences by the number of training profiles."""
-    columns = ["training profiles"]
+    """Makes the table of errors and differences by the size of the training set."""
+    columns = [f"training {curve.grows}"]
     rows: list[list[Cell]] = []
     for model in next(iter(grown.values())).values():
         columns += [f"{model.model.label}, validation", f"{model.model.label}, test"]
@@ -197,7 +217,8 @@ def _table(
         for c in comparisons[number]:
             row += [c.difference, *(c.interval or (None, None))]
         rows.append(row)
-    return Table(name, f"{title}: z-score MAE by the number of training profiles.", columns, rows)
+    caption = f"{curve.title}: z-score MAE by the number of training {curve.grows}."
+    return Table(f"growth-{curve.name}", caption, columns, rows)
 
 
 def _width_table(widths: Mapping[int, Mapping[str, Run]]) -> Table:
@@ -215,8 +236,8 @@ def _width_table(widths: Mapping[int, Mapping[str, Run]]) -> Table:
     return Table("growth-width", "Split by sample, all profiles: z-score MAE by the width.", columns, rows)
 
 
-def _overtaking(comparisons: Mapping[int, Sequence[PairedComparison]]) -> str:
-    """Says with how many profiles a network has a lower or higher error than ridge regression by both intervals."""
+def _overtaking(curve: Curve, comparisons: Mapping[int, Sequence[PairedComparison]]) -> str:
+    """Says with how many profiles or studies a network has a lower or higher error than ridge regression."""
     sentences = []
     largest = max(comparisons)
     for position in (0, 1):
@@ -225,14 +246,16 @@ def _overtaking(comparisons: Mapping[int, Sequence[PairedComparison]]) -> str:
             shown: [str(number) for number, pairs in comparisons.items() if pairs[position].shown == shown]
             for shown in WORDS
         }
-        phrases = [f"{WORDS[shown]} with {', '.join(numbers)} profiles" for shown, numbers in sizes.items() if numbers]
+        phrases = [
+            f"{WORDS[shown]} with {', '.join(numbers)} {curve.grows}" for shown, numbers in sizes.items() if numbers
+        ]
         interval = f" {ends(last.interval)}" if last.interval else f", no interval: {last.no_interval}"
         sentences.append(f"{last.a} has {', '.join(phrases)} (with {largest}: {signed(last.difference)}{interval})")
     return "; ".join(sentences) + "."
 
 
-def _gain(grown: Mapping[int, Mapping[str, Run]]) -> str:
-    """Says by how much each model's error changes between the two largest numbers of profiles that all folds have."""
+def _gain(curve: Curve, grown: Mapping[int, Mapping[str, Run]]) -> str:
+    """Says by how much each model's error changes between the two largest sizes that all folds have."""
     if len(grown) < 3:
         return ""
     few, many = list(grown)[-3:-1]
@@ -241,7 +264,7 @@ def _gain(grown: Mapping[int, Mapping[str, Run]]) -> str:
         f"({run.model.label})"
         for name, run in grown[few].items()
     )
-    return f"From {few} to {many} profiles the z-score MAE changes by {falls}."
+    return f"From {few} to {many} {curve.grows} the z-score MAE changes by {falls}."
 
 
 def _best_width(widths: Mapping[int, Mapping[str, Run]]) -> str:

@@ -1,42 +1,68 @@
-"""Tests models trained on microarrays on RNA-seq cohorts, quantile-normalised onto the training arrays.
+"""Asks whether one platform helps to infer another: by training on one alone, and by cohorts mapped onto arrays.
 
     python -m experiments.study --only platforms --data DIR -o results/study
 
-This question trains no models of its own: the trials of ``experiments.questions.activations`` score the cohorts too.
-Expect a z-score MAE on the 11 cohorts of the README of 1.43 for the mean predictor, 1.10 for ridge regression, 1.20 for
-tanh, 1.27 for sigmoid and 1.26 for TAAF.
+Where the folds have profiles of several platforms, models are trained on each platform alone, besides those of
+``experiments.questions.activations`` that are trained on all, and tested on the test samples of each. Cohorts that were
+mapped onto the folds (``folds --cohorts``) are scored by the trials of that question. For models trained on the GEO
+arrays alone, expect a z-score MAE on 11 RNA-seq cohorts of 1.43 for the mean predictor, 1.10 for ridge regression, 1.20
+for tanh, 1.27 for sigmoid and 1.26 for TAAF.
 """
 
 import re
+from collections.abc import Mapping, Sequence
 
-from experiments.analysis.evidence import Evidence, compare_all, errors, runs
-from experiments.questions.activations import BASELINE_MODELS, NETWORK_MODELS, trials
+from dgex.data.dataset import read_reference
+from experiments.analysis.evidence import Evidence, Run, compare_all, errors, runs
+from experiments.questions import activations
+from experiments.questions.activations import BASELINE_MODELS, LINEAR, PLAIN
 from experiments.report.figures import interval_rows, study_errors
 from experiments.report.sections import Figure, Section
 from experiments.report.sentences import data_line, verdict
 from experiments.report.tables import comparison_table, error_table
-from experiments.trials.heldout import MEASURES
+from experiments.trials.heldout import MEASURES, test_on
 from experiments.trials.plan import Plan
 from experiments.trials.sources import Sources
+from experiments.trials.trial import Trial
 
-__all__ = ["sections", "trials"]  # the trials of the main comparison: they score the cohorts too
+# Baselines and the network that are trained on one platform alone.
+ALONE = (*BASELINE_MODELS[-2:], LINEAR[-1])
+
+
+def trials(sources: Sources, plan: Plan) -> list[Trial]:
+    """Lists the trials: some models trained on one platform alone, and those of the main comparison on the folds."""
+    folds = {fold.name for fold in sources.folds}
+    of_all = [trial for trial in activations.trials(sources, plan) if trial.source in folds]
+    return of_all + _alone(sources, plan)
+
+
+def _alone(sources: Sources, plan: Plan) -> list[Trial]:
+    """Lists the trials on one platform alone, where there are several."""
+    names = read_reference(sources.folds[0].path).platforms.name
+    return [
+        Trial(fold.name, model, plan.protocol_of(model), seed, plan.targets, platform=platform)
+        for fold in sources.folds
+        for platform in (names if len(names) > 1 else ())
+        for model in ALONE
+        for seed in plan.seeds_of(model)
+    ]
+
 
 PAIRS = (
     ("ridge", "mean"),
     ("tanh", "ridge"),
     ("sigmoid", "tanh"),
     ("taaf", "sigmoid"),
-    ("taaf_output_wide", "tanh"),
-    ("taaf_output_wide", "ridge"),
+    ("taaf", "tanh"),
+    ("taaf_linear", "ridge"),
 )
 
 
 def sections(evidence: Evidence, sources: Sources, plan: Plan) -> list[Section]:
-    """Makes a section for each mapped file of cohorts, which the models of every fold predict."""
-    folds = {fold.name for fold in sources.folds}
-    by_model = runs(evidence, (trial for trial in trials(sources, plan) if trial.source in folds))
-    models = [by_model[model.name] for model in (*BASELINE_MODELS, *NETWORK_MODELS)]
-    result = []
+    """Makes a section on training with one platform or all, and one for each mapped file of cohorts."""
+    by_model = runs(evidence, trials(sources, plan))
+    models = [by_model[model.name] for model in (*BASELINE_MODELS, *PLAIN, *LINEAR)]
+    result = _one_or_all(by_model, read_reference(sources.folds[0].path).platforms.name)
     several = len(sources.folds[0].cohorts) > 1
     for cohort in sources.folds[0].cohorts:
         stem = re.sub(r"[^\w.-]", "-", f"platforms-{cohort}", flags=re.ASCII)  # for files and links
@@ -90,7 +116,7 @@ def sections(evidence: Evidence, sources: Sources, plan: Plan) -> list[Section]:
                     ),
                     study_errors(
                         f"{stem}-cohorts",
-                        [by_model[model] for model in ("mean", "ridge", "tanh", "sigmoid", "taaf", "taaf_output_wide")],
+                        [by_model[model] for model in ("mean", "ridge", "tanh", "sigmoid", "taaf", "taaf_linear")],
                         cohort,
                         "z-score MAE of every cohort, mean over samples, genes, folds and seeds",
                     ),
@@ -98,3 +124,52 @@ def sections(evidence: Evidence, sources: Sources, plan: Plan) -> list[Section]:
             )
         )  # fmt: skip
     return result
+
+
+def _one_or_all(by_model: Mapping[str, Run], platforms: Sequence[str]) -> list[Section]:
+    """Makes the section on training with one platform alone or with all, if the folds test on several."""
+    tested_on = [name for name in platforms if all(run.scored(test_on(name)) for run in by_model.values())]
+    if len(platforms) < 2 or not tested_on:
+        return []
+    pairs = [(model.name, f"{model.name}_{platform}") for platform in platforms for model in ALONE]
+    models = [*(by_model[model.name] for model in ALONE), *(by_model[second] for _, second in pairs)]
+    answer, tables, rows, tested = [], [], [], []
+    for name in tested_on:
+        held_out = test_on(name)
+        comparisons = compare_all(by_model, pairs, held_out)
+        tested.append(f"{held_out}: {data_line(by_model, held_out)}")
+        answer += [f"Test samples on {name}: {verdict(comparison)}" for comparison in comparisons]
+        tables += [
+            error_table(f"platforms-{name}-errors", f"Errors on the {held_out} samples.", models, held_out),
+            comparison_table(
+                f"platforms-{name}-comparisons", f"Differences of the z-score MAE, {held_out} samples.", comparisons
+            ),
+        ]
+        groups = [f"test samples on {name}"] * len(pairs)
+        rows += interval_rows(by_model, pairs, comparisons, held_out, groups=groups)
+    return [
+        Section(
+            name="platforms-together",
+            question="Do arrays help to infer RNA-seq, and RNA-seq arrays?",
+            data=f"Studies left out; {'; '.join(tested)}.",
+            answer=answer,
+            caveats=[
+                "Z-scores use the means and SDs of the first platform's training samples, and of every other platform "
+                "the offsets of its training samples, in models trained on one platform alone too: what is compared is "
+                "what the model learns from the other platform's profiles, not what the offsets are worth.",
+                "A model trained on one platform alone has fewer profiles too.",
+                "Validation samples of that platform alone choose its penalty and epoch.",
+            ],
+            tables=tables,
+            figures=[
+                Figure(
+                    "platforms-together-differences",
+                    "intervals",
+                    "Difference of the test z-score MAE between a model trained on all platforms and on one alone, "
+                    "with its 95 % interval; small dots are the differences of single studies. Left of zero more "
+                    "platforms are better.",
+                    {"unit": "difference of z-score MAE", "better": "all platforms are better", "rows": rows},
+                )
+            ],
+        )
+    ]

@@ -3,7 +3,7 @@
 The errors are reduced to what the tables need, so that those of a thousand trials can be kept.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import jax
 import numpy as np
@@ -17,13 +17,25 @@ MEASURES = ("z-score MAE", "z-score MAE without overlap", "log2 MAE", "log2 MAE 
 
 BATCH = 256
 
+TEST = "test"  # the name of the test split among held-out sets
+
+
+def test_on(platform: str) -> str:
+    """Names the samples of the test split that are of one platform."""
+    return f"{TEST} on {platform}"
+
+
+def is_test(name: str) -> bool:
+    """Tells whether a held-out set is (part of) the test split, which differs from fold to fold, and no cohort."""
+    return name == TEST or name.startswith(f"{TEST} on ")
+
 
 @dataclass(frozen=True)
 class HeldOut:
     """Holds samples that no training saw: a test split, or a cohort mapped onto the training data.
 
     Attributes:
-      name: "test", or the name of the cohort.
+      name: "test", ``test_on`` a platform, or the name of the cohort.
       landmark: z-scores ``[samples, landmarks]``.
       target: z-scores ``[samples, targets]``; a target that was not measured is a missing value (NaN) and not scored.
       study: study of each sample.
@@ -39,6 +51,13 @@ class HeldOut:
     sd: np.ndarray
     overlap: np.ndarray
     measured: np.ndarray
+
+    def on(self, platform: str, rows: np.ndarray) -> "HeldOut":
+        """Selects the samples of a platform, bool ``[samples]``."""
+        study = tuple(np.asarray(self.study)[rows].tolist())
+        return replace(
+            self, name=test_on(platform), landmark=self.landmark[rows], target=self.target[rows], study=study
+        )
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -11,7 +12,7 @@ from dgex import console
 from dgex.batches import Samples, place
 from dgex.data.dataset import SPLITS, Dataset, read_dataset
 from dgex.errors import DgexError
-from experiments.trials.heldout import HeldOut
+from experiments.trials.heldout import TEST, HeldOut
 from experiments.trials.sources import Source
 
 # Seed of the random subsets of targets and training profiles, which are the same for every trial of every study.
@@ -24,6 +25,28 @@ def random_subset(total: int, number: int | None) -> np.ndarray:
     Subsets are nested: a smaller one is part of every larger one.
     """
     return np.arange(total) if number is None else np.sort(np.random.default_rng(SEED).permutation(total)[:number])
+
+
+def part_of(
+    study: np.ndarray, names: np.ndarray, profiles: int | None, studies: int | None, platform: str | None
+) -> np.ndarray:
+    """Selects a part of the samples: those of a platform, of some of their studies, some of these.
+
+    Args:
+      study: study of each sample, str ``[samples]``.
+      names: platform of each sample, str ``[samples]``.
+      profiles: how many samples, drawn by ``random_subset``; None for all.
+      studies: of how many studies, drawn so too; None for all.
+      platform: of which platform; None for all.
+
+    Returns:
+      Positions of the samples, ascending.
+    """
+    rows = np.arange(len(study)) if platform is None else np.flatnonzero(names == platform)
+    if studies is not None:
+        known = np.unique(study[rows])
+        rows = rows[np.isin(study[rows], known[random_subset(len(known), studies)])]
+    return rows[random_subset(len(rows), profiles)]
 
 
 def measured_in_all(target: np.ndarray, study: Sequence[str]) -> np.ndarray:
@@ -55,7 +78,7 @@ class Loaded:
         self.devices = devices
         # The caches hold no reference to ``self``: there is no cycle, so that deleting this object frees its memory at
         # once for the next file.
-        self._placed: dict[tuple[str, int | None, int | None], Samples] = {}
+        self._placed: dict[tuple[Any, ...], Samples] = {}
         self._held_out: dict[int | None, list[HeldOut]] = {}
 
     @functools.cached_property
@@ -73,15 +96,32 @@ class Loaded:
         """Counts the profiles of the training split."""
         return int((self.dataset.split == SPLITS.index("train")).sum())
 
-    def samples(self, split: str, targets: int | None = None, profiles: int | None = None) -> Samples:
-        """Returns the samples of a split on the devices; ``targets`` and ``profiles`` limit them to a random subset."""
-        key = split, targets, profiles
+    def samples(
+        self,
+        split: str,
+        targets: int | None = None,
+        profiles: int | None = None,
+        studies: int | None = None,
+        platform: str | None = None,
+    ) -> Samples:
+        """Returns the samples of a split, or of "train and validation", on the devices.
+
+        Args:
+          split: the split, or both of these.
+          targets: limits the targets to a random subset.
+          profiles: limits the samples to a random subset.
+          studies: limits the samples to those of a random subset of their studies.
+          platform: limits the samples to those of a platform.
+        """
+        key = split, targets, profiles, studies, platform
         if key not in self._placed:
             self._placed[key] = self._place(*key)
         return self._placed[key]
 
     def held_out(self, targets: int | None = None) -> list[HeldOut]:
-        """Returns the held-out samples of the test split and of every cohort; ``targets`` is as in ``samples``.
+        """Returns the held-out samples of the test split, of each platform if there are several, and of every cohort.
+
+        ``targets`` is as in ``samples``.
 
         Raises:
           DgexError: as ``read_dataset``; a cohort has other genes.
@@ -90,30 +130,43 @@ class Loaded:
             self._held_out[targets] = self._read_held_out(targets)
         return self._held_out[targets]
 
-    def _place(self, split: str, targets: int | None, profiles: int | None) -> Samples:
+    def _place(
+        self, split: str, targets: int | None, profiles: int | None, studies: int | None, platform: str | None
+    ) -> Samples:
         """Puts the samples of ``samples`` on the devices."""
-        landmark, target = self._zscores(split)
-        rows, columns = random_subset(len(landmark), profiles), random_subset(target.shape[1], targets)
-        if profiles is None and targets is None:
-            return place(landmark, target, self.devices)
-        return place(landmark[rows], np.ascontiguousarray(target[np.ix_(rows, columns)]), self.devices)
+        splits = split.split(" and ")
+        parts = [self._zscores(each) for each in splits]
+        if (targets, profiles, studies, platform) == (None,) * 4 and len(parts) == 1:
+            return place(*parts[0], self.devices)
+        rows = np.concatenate([np.flatnonzero(self.dataset.split == SPLITS.index(each)) for each in splits])
+        names = np.asarray(self.dataset.platforms.name, dtype=str)[self.dataset.platform[rows]]
+        chosen = part_of(np.asarray(self.dataset.study, dtype=str)[rows], names, profiles, studies, platform)
+        if not len(chosen):
+            raise DgexError(f"{self.source.path}: has no {split} samples of the platform {platform!r}")
+        columns = random_subset(parts[0][1].shape[1], targets)
+        landmark = np.concatenate([landmark for landmark, _ in parts])[chosen]
+        target = np.concatenate([target[:, columns] for _, target in parts])[chosen]
+        return place(landmark, np.ascontiguousarray(target), self.devices)
 
     def _read_held_out(self, targets: int | None) -> list[HeldOut]:
         """Reads the samples of ``held_out``."""
         columns = random_subset(len(self.dataset.target_genes.ensembl), targets)
         sets = []
-        for name, path in {"test": None, **self.source.cohorts}.items():
+        for name, path in {TEST: None, **self.source.cohorts}.items():
             dataset = self.dataset if path is None else _read(path)
             if dataset.target_genes.ensembl != self.dataset.target_genes.ensembl:
                 raise DgexError(f"{path}: has other target genes than {self.source.path.name}; prepare it again")
             landmark, target = dataset.zscores("test")
-            target = np.ascontiguousarray(target[:, columns])
-            study = tuple(np.asarray(dataset.study)[dataset.split == SPLITS.index("test")].tolist())
-            measured = np.full(len(columns), True) if path is None else measured_in_all(target, study)
-            sets.append(
-                HeldOut(
-                    name, landmark, target, study, self.dataset.target_scaler.sd[columns],
-                    self.dataset.overlap[columns], measured,
-                )
+            test = dataset.split == SPLITS.index("test")
+            study = tuple(np.asarray(dataset.study)[test].tolist())
+            measured = np.full(len(columns), True) if path is None else measured_in_all(target[:, columns], study)
+            held_out = HeldOut(
+                name, landmark, np.ascontiguousarray(target[:, columns]), study,
+                self.dataset.target_scaler.sd[columns], self.dataset.overlap[columns], measured,
             )  # fmt: skip
+            sets.append(held_out)
+            present = np.unique(dataset.platform[test])
+            if path is None and len(dataset.platforms.name) > 1:
+                codes = dataset.platform[test]
+                sets += [held_out.on(dataset.platforms.name[code], codes == code) for code in present.tolist()]
         return sets

@@ -1,15 +1,13 @@
 """Specifications of the models that are compared: fields of a network's configuration, or the fit of a baseline."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from dgex.baselines.kernel import arc_cosine_path
-from dgex.baselines.lasso import lasso_path
-from dgex.baselines.linear import LinearModel, least_squares, mean_predictor, ridge_path
-from dgex.baselines.neighbours import nearest_genes_path, nearest_samples_path
+from dgex.baselines import kernel, lasso, linear, neighbours
+from dgex.baselines.linear import LinearModel, least_squares, mean_predictor
 from dgex.baselines.sufficient_statistics import Products, products
 from dgex.batches import Samples
 from dgex.networks import NetworkConfig
@@ -63,43 +61,40 @@ class ModelSpec:
         return replace(config, output_reach=reach(target[~np.isnan(target)], self.covered_fraction))
 
 
-def _without_choice(fit: Callable[[Products], LinearModel]) -> Callable[[Samples, Samples], FittedBaseline]:
+# Fits a baseline to the training samples. The hyperparameter is the given one; without that, the one with the lowest
+# z-score MAE on the validation samples.
+Fit = Callable[[Samples, Samples, float | None], FittedBaseline]
+
+
+def _without_choice(fit: Callable[[Products], LinearModel]) -> Fit:
     """Makes a baseline of a linear model that has no hyperparameter."""
-    return lambda train, validation: (fit(products(train)).predict, {})
+    return lambda train, validation, given: (fit(products(train)).predict, {})
 
 
-def _chosen_on_validation(
-    fit_path: Callable[[Products, Samples], tuple[LinearModel, dict[float, float]]],
-) -> Callable[[Samples, Samples], FittedBaseline]:
-    """Makes a baseline of a linear model whose hyperparameter is chosen on the validation samples."""
+def _chosen_among(candidates: Sequence[float], fit_path: Callable[..., Any], data: Callable[[Samples], Any]) -> Fit:
+    """Makes a baseline of a path of models, one for each candidate hyperparameter.
 
-    def fit(train: Samples, validation: Samples) -> FittedBaseline:
-        model, errors = fit_path(products(train), validation)
+    Args:
+      candidates: penalties, or numbers of neighbours.
+      fit_path: fits the path to training data, validation samples and candidates; returns the best model, and the
+        error of each candidate.
+      data: makes the training data of the training samples.
+    """
+
+    def fit(train: Samples, validation: Samples, given: float | None) -> FittedBaseline:
+        chosen = candidates if given is None else [type(candidates[0])(given)]
+        model, errors = fit_path(data(train), validation, chosen)
         return model.predict, errors
 
     return fit
 
 
-def _nearest_samples(train: Samples, validation: Samples) -> FittedBaseline:
-    """Fits the nearest samples, whose number is chosen on the validation samples."""
-    model, errors = nearest_samples_path(train, validation)
-    return model.predict, errors
-
-
-def _arc_cosine(train: Samples, validation: Samples) -> FittedBaseline:
-    """Fits the arc-cosine kernel, whose penalty is chosen on the validation samples."""
-    model, errors = arc_cosine_path(train, validation)
-    return model.predict, errors
-
-
-# Each is fitted to the training samples, with the hyperparameter (penalty or number of neighbours) that has the lowest
-# validation z-score MAE.
-BASELINES: Mapping[str, Callable[[Samples, Samples], FittedBaseline]] = {
+BASELINES: Mapping[str, Fit] = {
     "mean": _without_choice(mean_predictor),
     "least_squares": _without_choice(least_squares),
-    "ridge": _chosen_on_validation(ridge_path),
-    "lasso": _chosen_on_validation(lasso_path),
-    "nearest_genes": _chosen_on_validation(nearest_genes_path),
-    "nearest_samples": _nearest_samples,
-    "arc_cosine": _arc_cosine,
+    "ridge": _chosen_among(linear.PENALTIES, linear.ridge_path, products),
+    "lasso": _chosen_among(lasso.PENALTIES, lasso.lasso_path, products),
+    "nearest_genes": _chosen_among(neighbours.NEIGHBOURS, neighbours.nearest_genes_path, products),
+    "nearest_samples": _chosen_among(neighbours.NEIGHBOURS, neighbours.nearest_samples_path, lambda train: train),
+    "arc_cosine": _chosen_among(kernel.PENALTIES, kernel.arc_cosine_path, lambda train: train),
 }

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass, replace
 
-from dgex.protocols import QUICK, Protocol
+from dgex.protocols import QUICK, RESIDUAL, Protocol
+from experiments.trials.models import ModelSpec
 
 
 @dataclass(frozen=True)
@@ -11,42 +12,60 @@ class Plan:
 
     Attributes:
       protocol: how networks are trained.
+      residual: how networks with a linear path are trained, which start from ridge regression.
       seeds: training seeds of every network.
       targets: number of targets in the main comparison; None for all.
       part_targets: number of targets in the ablation and the growth curves, drawn at random.
       ablation_by_study: whether the ablation uses the leave-studies-out folds; if not, it uses the split by sample.
       profiles: numbers of training profiles of the growth curves, besides all of them.
+      studies: numbers of training studies of the growth curves, besides all of them.
       widths: units of both hidden layers of the growth curves, besides 300.
     """
 
     protocol: Protocol
+    residual: Protocol
     seeds: tuple[int, ...]
     targets: int | None
     part_targets: int
     ablation_by_study: bool
     profiles: tuple[int, ...]
+    studies: tuple[int, ...]
     widths: tuple[int, ...]
 
+    def protocol_of(self, model: ModelSpec) -> Protocol | None:
+        """Returns how a model is trained; None for a baseline."""
+        if model.network is None:
+            return None
+        return self.residual if model.network.get("linear") else self.protocol
 
-# With 200 epochs the whole study takes a night at most; the table of errors says how many networks are still improving
-# at the end. A thousand targets take a third of the time of all targets, and leave the hidden layers, which the
-# ablation is about, as they are.
+    def seeds_of(self, model: ModelSpec) -> tuple[int, ...]:
+        """Returns the training seeds of a model; a baseline has one."""
+        return self.seeds if model.seeded else (0,)
+
+
+# On the enlarged compendium a hundred epochs have as many steps as 200 on its arrays alone; the table of errors says
+# how many networks are still improving at the end. Two thousand targets take a fifth of the time of all targets, and
+# leave the hidden layers, which the questions are about, as they are.
 FULL = Plan(
-    protocol=replace(QUICK, epochs=200),
+    protocol=replace(QUICK, epochs=100),
+    residual=RESIDUAL,
     seeds=(0, 1, 2),
-    targets=None,
-    part_targets=1000,
+    targets=2000,
+    part_targets=500,
     ablation_by_study=True,
-    profiles=(100, 200, 400),
+    profiles=(100, 200, 400, 800),
+    studies=(5, 10, 15, 20),
     widths=(30, 100, 1000),
 )
 
 QUICK_STUDY = Plan(
-    protocol=replace(QUICK, epochs=60),
+    protocol=replace(QUICK, epochs=30),
+    residual=replace(RESIDUAL, epochs=10),
     seeds=(0, 1, 2),
-    targets=500,
-    part_targets=500,
+    targets=300,
+    part_targets=300,
     ablation_by_study=False,
     profiles=(150,),
+    studies=(8,),
     widths=(100,),
 )

@@ -59,7 +59,7 @@ def run_all(
                             jax.clear_caches()  # no later trial has the shapes of the previous source
                             loaded = Loaded(source, devices)
                         seeds = ", ".join(str(trial.seed) for trial in todo)
-                        bar.update(task, description=f"{source.name}, {todo[0].model.label}, seed {seeds}", status="")
+                        bar.update(task, description=f"{source.name}, {todo[0].variant.label}, seed {seeds}", status="")
 
                         def on_epoch(row: Epoch, seconds: float) -> None:
                             bar.update(task, status=f"epoch {row.epoch}  validation {row.validation_mae:.4f}")
@@ -91,5 +91,7 @@ def at_once(trials: Sequence[Trial], devices: tuple[jax.Device, ...]) -> list[li
     groups: dict[Path, list[Trial]] = {}
     for trial in trials:
         small = trial.model.network is not None and max(trial.model.network["hidden"], default=0) <= SMALL
-        groups.setdefault(trial.folder.parent if small else trial.folder, []).append(trial)
+        # A refit trains for as many epochs as its own seed has chosen.
+        together = small and not trial.refit
+        groups.setdefault(trial.folder.parent if together else trial.folder, []).append(trial)
     return list(groups.values())

@@ -43,6 +43,7 @@ def run_at_once(
     # The name holds the seeds, since a training that was begun with other seeds, or alone, cannot be continued.
     records = [directory / f"training-{'-'.join(map(str, seeds))}" for directory in directories]
     train, validation = samples_of(trials[0], data)
+    start, penalty = start_of(trials[0], data)
     config, protocol = network_of(trials[0], data)
     seconds = 0.0
     with ExitStack() as stack:
@@ -61,12 +62,12 @@ def run_at_once(
         try:
             fits = fit_many(
                 config, protocol, train, validation, seeds, records,
-                start=start_of(trials[0], data), resume=True, on_epoch=on_epochs,
+                start=start, resume=True, on_epoch=on_epochs,
             )  # fmt: skip
         except DivergedError:
             fits = []
         for trial, directory, fitted in zip(trials, directories, fits, strict=bool(fits)):
-            outcome = network_outcome(trial, data, fitted, seconds / len(trials))
+            outcome = network_outcome(trial, data, fitted, seconds / len(trials), penalty=penalty)
             write(directory / "outcome.npz", outcome, identity(trial, data.source.identity))
         for record in records:
             shutil.rmtree(record / "checkpoints", ignore_errors=True)

@@ -48,6 +48,10 @@ class Trial:
       targets: number of targets, drawn at random once for all trials; None for all.
       profiles: number of training profiles, drawn in the same way (``random_subset``); None for all. With fewer
         profiles a network trains for as many steps as with all of them, not for as many epochs.
+      studies: number of training studies, drawn in the same way; None for all.
+      platform: the platform whose training and validation samples alone are used; None for all.
+      refit: whether the model is fitted once more, to training and validation samples together, with the epoch, the
+        penalty or the number of neighbours that the same trial without this has chosen on validation.
     """
 
     source: str
@@ -56,12 +60,25 @@ class Trial:
     seed: int = 0
     targets: int | None = None
     profiles: int | None = None
+    studies: int | None = None
+    platform: str | None = None
+    refit: bool = False
+
+    @property
+    def variant(self) -> ModelSpec:
+        """Names the model by how it is trained here, so that a model and its refit are two models of a table."""
+        name, label = self.model.name, self.model.label
+        if self.platform:
+            name, label = f"{name}_{self.platform}", f"{label}, {self.platform} alone"
+        if self.refit:
+            name, label = f"{name}_refit", f"{label}, refitted"
+        return replace(self.model, name=name, label=label)
 
     @property
     def folder(self) -> Path:
         """Names the trial's run directory, relative to the study's folder."""
-        size = f"{self.targets or 'all'}-targets-{self.profiles or 'all'}-profiles"
-        return Path("trials", self.source, size, self.model.name, f"seed-{self.seed}")
+        size = f"{self.targets or 'all'}-targets-{self.profiles or 'all'}-profiles-{self.studies or 'all'}-studies"
+        return Path("trials", self.source, size, self.variant.name, f"seed-{self.seed}")
 
 
 @dataclass(frozen=True)
@@ -70,10 +87,11 @@ class Outcome:
 
     Attributes:
       held_out_errors: errors by held-out set, "test" or the name of a cohort.
-      validation_mae: z-score MAE on the validation samples, at the best epoch.
+      validation_mae: z-score MAE on the validation samples, at the best epoch; of a refit that of the choice.
       parameters: number of learnt parameters; None for a baseline.
       best_epoch: epoch with the lowest validation z-score MAE, counted from 1; None for a baseline.
-      chosen: penalty or number of neighbours with the lowest validation error; None for models without one.
+      chosen: penalty or number of neighbours with the lowest validation error, of a network that of the ridge
+        regression which its linear path starts from; None for models without one.
       output_reach: ``NetworkConfig.output_reach`` of the network, z-scores; None where it is not set.
       curve: training and validation z-score MAE after every epoch, ``[2, epochs]``, NaN after training has diverged;
         empty for a baseline.
@@ -151,6 +169,11 @@ def run(
     """
     directory = folder / trial.folder
     directory.mkdir(parents=True, exist_ok=True)
+    chosen: Outcome | None = None
+    if trial.refit:
+        choice = replace(trial, refit=False)
+        run(choice, data, folder, on_epoch, events=events)
+        chosen = read(choice, data.source.identity, folder)
     with sole_use(directory):
         if is_done(trial, folder):  # another process has finished it
             return
@@ -160,16 +183,28 @@ def run(
                 write_event(row)
                 on_epoch(row, seconds)
 
-            outcome = _network(trial, data, directory, record) if trial.model.seeded else _baseline(trial, data)
+            if trial.model.seeded:
+                outcome = _network(trial, data, directory, record, chosen)
+            else:
+                outcome = _baseline(trial, data, chosen)
         write(directory / "outcome.npz", outcome, identity(trial, data.source.identity))
         # Checkpoints are many times larger than outcomes, and a finished trial no longer needs them.
         shutil.rmtree(directory / "training" / "checkpoints", ignore_errors=True)
 
 
-def _network(trial: Trial, data: Loaded, directory: Path, on_epoch: Callable[[Epoch, float], None]) -> Outcome:
-    """Trains and scores a network; one that diverges is scored at its best epoch before."""
+def _network(
+    trial: Trial, data: Loaded, directory: Path, on_epoch: Callable[[Epoch, float], None], chosen: Outcome | None
+) -> Outcome:
+    """Trains and scores a network; one that diverges is scored at its best epoch before.
+
+    ``chosen`` is the outcome whose choices a refit takes.
+    """
     train, validation = samples_of(trial, data)
     config, protocol = network_of(trial, data)
+    if chosen is not None:
+        assert chosen.best_epoch is not None
+        protocol = replace(protocol, epochs=chosen.best_epoch)
+    start, penalty = start_of(trial, data, chosen)
     seconds = 0.0
 
     def epoch(row: Epoch, took: float) -> None:
@@ -180,19 +215,22 @@ def _network(trial: Trial, data: Loaded, directory: Path, on_epoch: Callable[[Ep
     diverged = None
     try:
         fitted = fit(
-            config, protocol, train, validation, trial.seed, directory / "training",
-            start=start_of(trial, data), resume=True, on_epoch=epoch,
+            config, protocol, train, None if chosen else validation, trial.seed, directory / "training",
+            start=start, resume=True, on_epoch=epoch,
         )  # fmt: skip
     except DivergedError as error:
         (fitted,) = error.fits
         if not fitted.log:
             raise
         diverged = len(fitted.log) + 1
-    return network_outcome(trial, data, fitted, seconds, diverged)
+    outcome = network_outcome(trial, data, fitted, seconds, diverged, penalty)
+    return replace(outcome, validation_mae=chosen.validation_mae) if chosen else outcome
 
 
-def network_outcome(trial: Trial, data: Loaded, fitted: Fit, seconds: float, diverged: int | None = None) -> Outcome:
-    """Scores a trained network on the held-out samples; ``seconds`` and ``diverged`` are as in ``Outcome``."""
+def network_outcome(
+    trial: Trial, data: Loaded, fitted: Fit, seconds: float, diverged: int | None = None, penalty: float | None = None
+) -> Outcome:
+    """Scores a trained network on the held-out samples; arguments are as in ``Outcome``, ``penalty`` its ``chosen``."""
     config, protocol = network_of(trial, data)
     params = jax.device_get(fitted.params)
     infer = Inference(config, params, None, data.devices)
@@ -204,7 +242,7 @@ def network_outcome(trial: Trial, data: Loaded, fitted: Fit, seconds: float, div
         validation_mae=best.validation_mae,
         parameters=sum(leaf.size for leaf in jax.tree.leaves(params)),
         best_epoch=best.epoch,
-        chosen=None,
+        chosen=penalty,
         output_reach=config.output_reach,
         curve=np.pad(curve, ((0, 0), (0, protocol.epochs - curve.shape[1])), constant_values=np.nan),
         taaf=_taaf_parameters(params),
@@ -215,29 +253,39 @@ def network_outcome(trial: Trial, data: Loaded, fitted: Fit, seconds: float, div
 
 
 def samples_of(trial: Trial, data: Loaded) -> tuple[Samples, Samples]:
-    """Returns the trial's training and validation samples."""
-    return data.samples("train", trial.targets, trial.profiles), data.samples("validation", trial.targets)
+    """Returns the samples that the trial is fitted to, and its validation samples; a refit is fitted to both."""
+    part = trial.targets, trial.profiles, trial.studies, trial.platform
+    validation = data.samples("validation", trial.targets, platform=trial.platform)
+    return data.samples("train and validation" if trial.refit else "train", *part), validation
 
 
 def network_of(trial: Trial, data: Loaded) -> tuple[NetworkConfig, Protocol]:
     """Returns the trial's network configuration, and the protocol by which it is trained."""
     assert trial.protocol is not None
     train, _ = samples_of(trial, data)
+    if trial.refit:
+        return trial.model.config(train), trial.protocol
     return trial.model.config(train), same_steps(trial.protocol, data.profiles, len(train))
 
 
-def start_of(trial: Trial, data: Loaded) -> Params | None:
+def start_of(trial: Trial, data: Loaded, chosen: Outcome | None = None) -> tuple[Params | None, float | None]:
     """Fits the layers that a network starts from: ridge regression as its linear path; None without such a path.
 
-    The penalty is the one with the lowest validation z-score MAE, as for the baseline.
+    Returns:
+      The layers, and the penalty: that of ``chosen``, or the one with the lowest validation z-score MAE.
     """
     config, _ = network_of(trial, data)
     if not config.linear:
-        return None
+        return None, None
     train, validation = samples_of(trial, data)
     sums = products(train)
-    _, errors = ridge_path(sums, validation)
-    return with_linear_path(config, sums, min(errors, key=lambda penalty: errors[penalty]))
+    if chosen is not None:
+        penalty = chosen.chosen
+        assert penalty is not None
+    else:
+        _, errors = ridge_path(sums, validation)
+        penalty = min(errors, key=lambda penalty: errors[penalty])
+    return with_linear_path(config, sums, penalty), penalty
 
 
 def same_steps(protocol: Protocol, profiles: int, subset: int) -> Protocol:
@@ -252,13 +300,15 @@ def same_steps(protocol: Protocol, profiles: int, subset: int) -> Protocol:
     return replace(protocol, epochs=round(protocol.epochs * steps / subset_steps))
 
 
-def _baseline(trial: Trial, data: Loaded) -> Outcome:
-    """Fits and scores a baseline."""
+def _baseline(trial: Trial, data: Loaded, choice: Outcome | None) -> Outcome:
+    """Fits and scores a baseline; ``choice`` is the outcome whose hyperparameter a refit takes."""
     train, validation = samples_of(trial, data)
     started = time.monotonic()
-    predictor, errors = BASELINES[trial.model.name](train, validation)
+    predictor, errors = BASELINES[trial.model.name](train, validation, choice.chosen if choice else None)
     seconds = time.monotonic() - started
-    if errors:
+    if choice is not None:
+        chosen, validation_mae = choice.chosen, choice.validation_mae
+    elif errors:
         chosen, validation_mae = min(errors.items(), key=lambda candidate: candidate[1])
     else:
         chosen, validation_mae = None, float(np.nanmean(np.abs(predictor(validation.landmark) - validation.target)))

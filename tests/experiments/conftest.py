@@ -18,7 +18,7 @@ from dgex.data.dataset import read_dataset
 from dgex.data.genes import Genes, write_gene_table
 from dgex.formats.expression import Expression, in_memory
 from dgex.formats.gctx import write_gctx
-from dgex.protocols import QUICK
+from dgex.protocols import QUICK, RESIDUAL
 from experiments import compare
 from experiments.analysis import statistics
 from experiments.trials.heldout import MEASURES, HeldOutErrors
@@ -32,11 +32,13 @@ FOLDS = 5
 
 TINY = Plan(
     protocol=replace(QUICK, batch=32, epochs=2),
+    residual=replace(RESIDUAL, batch=32, epochs=2),
     seeds=(0, 1, 2),
     targets=None,
     part_targets=12,
     ablation_by_study=True,
     profiles=(20, 40, 1000),
+    studies=(2, 1000),
     widths=(30,),
 )
 

@@ -44,10 +44,10 @@ def fitted(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Path]]:
     calls: list[tuple[str, Path]] = []
     compute = trials._baseline
 
-    def counted(trial: Trial, data: Loaded) -> Any:
+    def counted(trial: Trial, data: Loaded, choice: Any) -> Any:
         calls.append((threading.current_thread().name, trial.folder))
         time.sleep(0.02)  # so that others get their turn
-        return compute(trial, data)
+        return compute(trial, data, choice)
 
     monkeypatch.setattr(trials, "_baseline", counted)
     monkeypatch.setattr(schedule, "PATIENCE", 0.02)
@@ -85,7 +85,7 @@ def test_a_stopped_study_goes_on(sources: Sources, devices, fitted, tmp_path: Pa
     def killed_at_the_fifth(trial: Trial, data: Loaded) -> Any:
         if len(fitted) == 4:
             raise Killed
-        return compute(trial, data)
+        return compute(trial, data, choice)
 
     with monkeypatch.context() as patched, pytest.raises(Killed):
         patched.setattr(trials, "_baseline", killed_at_the_fifth)
