@@ -15,6 +15,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from dgex.activations import BASES, base_function
+from dgex.arc_cosine import ArcCosine
 from dgex.errors import DgexError
 from dgex.rivals import RIVALS, Rival
 from dgex.taaf import PARAMETERS, TAAF, Share, spanning
@@ -27,7 +28,7 @@ Init = Literal["glorot", "dgex"]
 ComputeDtype = Literal["float32", "bfloat16"]
 Precision = Literal["default", "high", "highest"]
 
-LINEAR, COMPONENTS = "linear", "linear_components"  # parameters of the linear path
+LINEAR, COMPONENTS, KERNEL = "linear", "linear_components", "kernel"  # parameters of the linear path
 
 MOST_LAYERS, MOST_UNITS = 100, 2**20
 
@@ -64,6 +65,9 @@ class NetworkConfig:
         alone (``dgex.baselines.linear.with_linear_path`` starts that at ridge regression).
       linear_rank: the rank of W; None for a full matrix. ``with_linear_path`` uses so many principal components.
       linear_rate: the learning rate of the linear path, as a multiple of that of the other parameters; 0 freezes it.
+      kernel: the number of profiles whose arc-cosine kernel (``dgex.arc_cosine``) with the landmarks the linear path
+        takes in place of the landmarks; None for the landmarks themselves. ``dgex.baselines.closed_form`` sets it to
+        the number of training profiles, and starts the path at kernel ridge regression, where it stays.
       dropout: share of each hidden layer's outputs dropped in training.
       dropout_mask: whether each hidden "layer" draws its own dropout mask, or the "network" draws one for all hidden
         layers, which must then have equally many units. The example of the TAAF repository does the latter, by giving
@@ -102,6 +106,7 @@ class NetworkConfig:
     linear: bool = False
     linear_rank: int | None = None
     linear_rate: float = 1.0
+    kernel: int | None = None
     dropout: float = 0.0
     dropout_mask: Mask = "layer"
     init: Init = "glorot"
@@ -150,8 +155,10 @@ class NetworkConfig:
             raise DgexError("dropout_mask='network' needs dropout, and several hidden layers of as many units")
         if self.linear and not self.hidden:
             raise DgexError("linear adds a linear path beside hidden layers, but there are none")
-        if not self.linear and (self.linear_rank, self.linear_rate) != (None, 1.0):
-            raise DgexError("linear_rank and linear_rate are those of a linear path, which needs linear=True")
+        if not self.linear and (self.linear_rank, self.linear_rate, self.kernel) != (None, 1.0, None):
+            raise DgexError("linear_rank, linear_rate and kernel are those of a linear path, which needs linear=True")
+        if self.kernel is not None and (self.kernel < 1 or self.linear_rate != 0):
+            raise DgexError("a linear path on a kernel has 1 profile or more, and linear_rate=0: it is not trained")
         if self.linear_rank is not None and not 1 <= self.linear_rank <= self.landmarks:
             raise DgexError(f"linear_rank is 1 to {self.landmarks}, not {self.linear_rank}")
         if not 0 <= self.linear_rate < math.inf:
@@ -189,6 +196,8 @@ class Perceptron(nn.Module):
     def _linear_path(self, landmark: jax.Array) -> jax.Array:
         """Computes the linear path's part of the output, float32 ``[..., targets]``."""
         config = self.config
+        if config.kernel is not None:
+            landmark = ArcCosine(config.kernel, name=KERNEL)(landmark)
         if config.linear_rank is not None:
             landmark = self._dense(landmark, config.linear_rank, COMPONENTS, adaptive=False, bias=False)
         return self._dense(landmark, config.targets, LINEAR, adaptive=False).astype(jnp.float32)
@@ -317,12 +326,20 @@ def layer_table(config: NetworkConfig) -> list[tuple[str, str, int]]:
     """
     params = jax.eval_shape(lambda: init_params(config, jax.random.key(0)))
     rows = []
-    for owner in [*(f"H{layer}" for layer in range(len(config.hidden))), "hidden", "outputs", COMPONENTS, LINEAR]:
+    for owner in [
+        *(f"H{layer}" for layer in range(len(config.hidden))),
+        "hidden",
+        "outputs",
+        KERNEL,
+        COMPONENTS,
+        LINEAR,
+    ]:
         for part in ("", "_taaf", f"_{config.activation}"):
             leaves = params.get(owner + part, {})
             for group in (("beta", "gamma"), ("alpha", "delta")) if part == "_taaf" else (tuple(leaves),):
                 if names := [name for name in group if name in leaves]:
-                    kind = ", ".join(names) if part else "Dense {} -> {}".format(*leaves["kernel"].shape)
+                    dense = "kernel" in leaves
+                    kind = "Dense {} -> {}".format(*leaves["kernel"].shape) if dense else ", ".join(names)
                     rows.append((owner + part, kind, sum(leaves[name].size for name in names)))
     return rows
 

@@ -1,8 +1,7 @@
 """Fits arc-cosine kernel ridge regression, which is a ReLU layer of infinite width before a ridge regression.
 
-The kernel of order 1 of Cho & Saul (2009, eq. 1 and 6) is ``k(x, y) = |x| |y| / pi (sin t + (pi - t) cos t)``, where t
-is the angle between x and y. It equals ``2 E[relu(w x) relu(w y)]`` over ``w ~ N(0, 1)``. The model is not linear, and
-it has neither seed, nor learning rate, nor epochs: it shows what one wide layer adds to a linear regression.
+The kernel is that of ``dgex.arc_cosine``, here in float64. The model is not linear, and it has neither seed, nor
+learning rate, nor epochs: it shows what one wide layer adds to a linear regression.
 
 The matrix of all pairs of training profiles takes ``8 n^2`` bytes: 3.2 GB for 20,000 profiles, the most that are taken.
 Weights and centred targets take ``8 n`` bytes a target each besides, 1.5 GB for 20,000 profiles and 9,520 targets.
@@ -17,6 +16,7 @@ import scipy.linalg
 from dgex.baselines.linear import check_error
 from dgex.batches import Samples
 from dgex.errors import DgexError
+from dgex.networks import COMPONENTS, KERNEL, LINEAR, NetworkConfig, Params
 
 # Half a decade apart. On z-scores of 943 landmarks k(x, x) = |x|^2 is about 1,000.
 PENALTIES = (30.0, 100.0, 300.0, 1000.0, 3000.0)
@@ -92,6 +92,36 @@ def arc_cosine_ridge(train: Samples, penalty: float) -> KernelModel:
     # LAPACK works by columns: only the transpose, which is the same matrix, is decomposed in its own memory.
     factor = scipy.linalg.cho_factor(matrix.T, lower=True, overwrite_a=True)
     return KernelModel(train.landmark, scipy.linalg.cho_solve(factor, target, check_finite=False), mean)
+
+
+def with_kernel_path(config: NetworkConfig, train: Samples, penalty: float) -> Params:
+    """Makes the parameters of a network's linear path on the kernel that are kernel ridge regression.
+
+    With ``config.linear_rank`` its predictions of the training samples are replaced by their best approximation of that
+    rank, less the mean (reduced-rank regression).
+
+    Args:
+      config: a network whose ``kernel`` is the number of training samples.
+      train: the training samples.
+      penalty: as in ``arc_cosine_ridge``.
+
+    Returns:
+      The layers of the path, float32; ``start`` of ``dgex.training.fit``.
+    """
+    model = arc_cosine_ridge(train, penalty)
+    layers = {KERNEL: {"profiles": train.landmark.astype(np.float32)}}
+    weights = model.weights * config.landmarks  # the network's kernel is divided by that number
+    kernel = weights
+    if config.linear_rank is not None:
+        # The right singular vectors of the predictions, from the eigenvectors of the smaller side's products.
+        fitted = arc_cosine(train.landmark, train.landmark) @ model.weights
+        squares, left = np.linalg.eigh(fitted @ fitted.T)
+        squares, left = squares[-config.linear_rank :], left[:, -config.linear_rank :]
+        known = squares > squares[-1] * len(squares) * np.finfo(np.float64).eps
+        right = fitted.T @ np.where(known, left / np.sqrt(np.where(known, squares, 1)), 0)
+        layers[COMPONENTS] = {"kernel": (weights @ right).astype(np.float32)}
+        kernel = right.T
+    return layers | {LINEAR: {"kernel": kernel.astype(np.float32), "bias": model.intercept.astype(np.float32)}}
 
 
 def arc_cosine_path(

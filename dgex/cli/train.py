@@ -41,8 +41,20 @@ def train_command(
     linear_rate: Annotated[
         float, typer.Option(help="Learning rate of the linear path, as a multiple of that of the network.")
     ] = 1.0,
+    kernel: Annotated[
+        bool,
+        typer.Option(
+            "--kernel",
+            help="Put the linear path on the arc-cosine kernel with the training profiles: it is kernel ridge "
+            "regression, and stays so.",
+        ),
+    ] = False,
+    half: Annotated[
+        bool, typer.Option("--half", help="Round the weights to half precision, for a model of half the size.")
+    ] = False,
     protocol: Annotated[
-        str, typer.Option(help="How to train, and from what start: quick, example, example-scheduled or dgex.")
+        str,
+        typer.Option(help="How to train, and from what start: quick, residual, example, example-scheduled or dgex."),
     ] = "quick",
     init: Annotated[
         Literal["glorot", "dgex"] | None,
@@ -63,13 +75,14 @@ def train_command(
     folds every study is inferred by a network trained without it; these predictions are scored and calibrate the
     intervals, and the model is then fitted to all studies. Logs and checkpoints lie in OUTPUT.training meanwhile.
     """
+    import jax
     import numpy as np
 
     from dgex import parallel
     from dgex.data.dataset import read_dataset, read_shape, sha256_of
     from dgex.log import Epoch
     from dgex.model.cross_fitting import OutOfFold, cross_fit, fold_files
-    from dgex.model.directory import check_new, save_model
+    from dgex.model.directory import check_new, rounded_to_half, save_model
     from dgex.model.fitting import Scores, train_model
     from dgex.networks import NetworkConfig
     from dgex.protocols import named_protocol
@@ -81,7 +94,8 @@ def train_command(
     shape, note_field = read_shape(folds[0] if folds else prepared), _text(note)
     config = NetworkConfig(
         shape.landmarks, shape.targets, units, activation, taaf, dropout=dropout, init=init or start,
-        linear=linear or bool(folds), linear_rank=linear_rank, linear_rate=linear_rate,
+        linear=linear or kernel or bool(folds), linear_rank=linear_rank, linear_rate=0.0 if kernel else linear_rate,
+        kernel=1 if kernel else None,  # training sets the number of its profiles
     )  # fmt: skip
     used_devices = parallel.devices(devices)
     digests = [sha256_of(path) for path in folds or [prepared]]
@@ -121,6 +135,8 @@ def train_command(
                 dataset, data, config, chosen, seed, used_devices, run, resume=resume, on_epoch=on_epoch,
                 on_ridge=on_ridge,
             )  # fmt: skip
+    if half:
+        model = replace(model, params=jax.tree.map(rounded_to_half, model.params))
     save_model(output, replace(model, provenance=model.provenance | note_field))
     _remove_run(run)
     print_scores(model.provenance["scores"])

@@ -154,6 +154,9 @@ def _path(config: NetworkConfig) -> str:
     """Describes the linear path of a network that has one."""
     if not config.linear:
         return ""
+    if config.kernel is not None:
+        rank = "" if config.linear_rank is None else f" of rank {config.linear_rank}"
+        return f"beside arc-cosine kernel ridge regression{rank} on {config.kernel:,} training profiles, "
     rank = "full rank" if config.linear_rank is None else f"rank {config.linear_rank}"
     return f"beside a linear path of {rank} that started at ridge regression (learning rate x {config.linear_rate:g}), "
 

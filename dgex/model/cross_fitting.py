@@ -16,7 +16,8 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from dgex.baselines.linear import ridge, ridge_path, with_linear_path
+from dgex.baselines.closed_form import choose_penalty, closed_form
+from dgex.baselines.linear import ridge, ridge_path
 from dgex.baselines.sufficient_statistics import products
 from dgex.batches import Samples, place
 from dgex.data.dataset import SPLITS, read_dataset, read_provenance
@@ -127,7 +128,7 @@ def cross_fit(
     every = np.full(len(dataset.split), True)
     reference, landmark, target = standardized(dataset, every)
     samples, shipped = place(np.nan_to_num(landmark), target, devices), replace(protocol, epochs=round(epochs))
-    params, _ = _fit(
+    config, params, _ = _fit(
         config, shipped, penalty, samples, None, seed, directory / "all", resume,
         lambda row: on_epoch("all studies", row),
     )  # fmt: skip
@@ -173,13 +174,13 @@ def _fit_fold(
 
     training, validating, both = samples(train), samples(validation), samples(train | validation)
     _, errors = ridge_path(products(training), validating)
-    penalty = min(errors, key=lambda penalty: errors[penalty])
+    penalty = choose_penalty(config, training, validating)
     name = path.stem
-    _, epochs = _fit(
+    _, _, epochs = _fit(
         config, protocol, penalty, training, validating, seed, directory / "choose", resume,
         lambda row: on_epoch(f"{name}, choosing", row),
     )  # fmt: skip
-    params, _ = _fit(
+    config, params, _ = _fit(
         config, replace(protocol, epochs=epochs), penalty, both, None, seed, directory / "refit", resume,
         lambda row: on_epoch(f"{name}, refit", row),
     )  # fmt: skip
@@ -193,7 +194,7 @@ def _fit_fold(
     ]  # fmt: skip
     return OutOfFold(
         infer(config, params, filled, devices),
-        ridge(products(both), penalty).predict(filled),
+        ridge(products(both), min(errors, key=lambda candidate: errors[candidate])).predict(filled),
         target[test],
         error,
         correlations(landmark[test], hidden, 1),
@@ -214,14 +215,17 @@ def _fit(
     directory: Path,
     resume: bool,
     on_epoch: Callable[[Epoch], None],
-) -> tuple[Params, int]:
-    """Trains from the ridge solution; returns the parameters of the best epoch, or without validation the last."""
-    start = with_linear_path(config, products(training), penalty)
+) -> tuple[NetworkConfig, Params, int]:
+    """Trains from the closed form; returns the network and parameters of the best epoch, without validation the last.
+
+    The configuration is that of ``closed_form``.
+    """
+    config, start = closed_form(config, training, penalty)
     result = fit(
         config, protocol, training, validation, seed, directory, start=start, resume=resume,
         on_epoch=lambda row, seconds: on_epoch(row),
     )  # fmt: skip
-    return jax.tree.map(np.asarray, jax.device_get(result.params)), result.best_epoch
+    return config, jax.tree.map(np.asarray, jax.device_get(result.params)), result.best_epoch
 
 
 def _joined(folds: Sequence[OutOfFold]) -> OutOfFold:

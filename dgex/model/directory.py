@@ -1,7 +1,8 @@
 """Reads and writes model directories, which stay readable when the libraries that made them have changed.
 
 model.json              schema version, network configuration, provenance (data, protocol, seed, versions, scores)
-weights.safetensors     the network's parameters, f4, by path: H0/kernel, H0_taaf/alpha, outputs/kernel, ...
+weights.safetensors     the network's parameters by path: H0/kernel, H0_taaf/alpha, outputs/kernel, ...; f4, or f2 where
+                        that loses nothing
 reference.safetensors   scalers, quantiles of the landmarks and of all genes, landmark factors, per-gene reliability,
                         where training profiles lie; names as in ``ARRAYS``
 genes.tsv               side (landmark, target), Ensembl id, symbol, probe sets; a gene a line, in the arrays' order
@@ -231,9 +232,24 @@ def _fields(arrays: Mapping[str, np.ndarray], group: str) -> dict[str, np.ndarra
 
 
 def _flat(params: Params) -> dict[str, np.ndarray]:
-    """Flattens the parameters to float32 arrays by path: "H0/kernel"."""
+    """Flattens the parameters to arrays by path: "H0/kernel". Those of half precision are float16, others float32."""
     leaves = jax.tree_util.tree_leaves_with_path(params)
-    return {"/".join(key.key for key in path): np.ascontiguousarray(leaf, np.float32) for path, leaf in leaves}
+    return {
+        "/".join(key.key for key in path): _shortest(np.ascontiguousarray(leaf, np.float32)) for path, leaf in leaves
+    }
+
+
+def _shortest(values: np.ndarray) -> np.ndarray:
+    """Converts float32 numbers to float16 if that loses nothing."""
+    half = rounded_to_half(values)
+    return half.astype(np.float16) if np.array_equal(half, values) else values
+
+
+def rounded_to_half(values: np.ndarray) -> np.ndarray:
+    """Rounds float32 numbers to those of half precision, float32; numbers beyond its range stay as they are."""
+    with np.errstate(over="ignore"):
+        half = values.astype(np.float16).astype(np.float32)
+    return half if np.isfinite(half).all() else values
 
 
 def _params(folder: Path, config: NetworkConfig, weights: dict[str, np.ndarray]) -> Params:
@@ -245,9 +261,11 @@ def _params(folder: Path, config: NetworkConfig, weights: dict[str, np.ndarray])
     if shapes != {name: values.shape for name, values in weights.items()}:
         _refuse(folder, f"{WEIGHTS} does not hold the network of {CONFIG}")
     for name, values in weights.items():
-        if values.dtype != np.float32 or not np.isfinite(values).all():
-            _refuse(folder, f"{WEIGHTS}: {name} does not hold finite float32 numbers")
-    return jax.tree_util.tree_map_with_path(lambda path, leaf: weights["/".join(key.key for key in path)], expected)
+        if values.dtype not in (np.float16, np.float32) or not np.isfinite(values).all():
+            _refuse(folder, f"{WEIGHTS}: {name} does not hold finite float32 or float16 numbers")
+    return jax.tree_util.tree_map_with_path(
+        lambda path, leaf: weights["/".join(key.key for key in path)].astype(np.float32), expected
+    )
 
 
 def _arrays(model: Model) -> dict[str, np.ndarray]:

@@ -10,7 +10,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from dgex.baselines.linear import ridge_path, with_linear_path
+from dgex.baselines.closed_form import choose_penalty, closed_form
+from dgex.baselines.linear import ridge_path
 from dgex.baselines.sufficient_statistics import products
 from dgex.batches import Samples, check_devices, place
 from dgex.data.dataset import SPLITS, Dataset, Reference
@@ -89,7 +90,9 @@ def train_model(
     sums = products(training)
     linear, errors = ridge_path(sums, validation)
     ridge, ridge_params = linear.as_network()
-    start = with_linear_path(config, sums, min(errors, key=lambda penalty: errors[penalty])) if config.linear else None
+    start = None
+    if config.linear:
+        config, start = closed_form(config, training, choose_penalty(config, training, validation))
     by_ridge = infer(ridge, ridge_params, validation.landmark, devices)
     on_ridge(scores_of(reference, validation.target, {"ridge regression": by_ridge}))
     best = fit(config, protocol, training, validation, seed, directory, start=start, resume=resume, on_epoch=on_epoch)
