@@ -26,7 +26,7 @@ def arc_cosine(x: jax.Array, profiles: jax.Array) -> jax.Array:
 
 
 class ArcCosine(nn.Module):
-    """Maps landmarks ``[..., landmarks]`` to their kernel with ``number`` profiles, which are parameters but not learnt.
+    """Maps landmarks ``[..., landmarks]`` to their kernel with ``number`` profiles, parameters that are not learnt.
 
     The kernel is divided by the number of landmarks, so that it is about 1 for z-scores. Its derivative at a profile
     itself is not defined, so none is taken.

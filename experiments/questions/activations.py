@@ -54,9 +54,19 @@ def beside_linear_path(model: ModelSpec) -> ModelSpec:
     return ModelSpec(f"{model.name}_linear", f"{model.label} with a linear path", network)
 
 
+def beside_kernel(model: ModelSpec) -> ModelSpec:
+    """Puts a network beside arc-cosine kernel ridge regression."""
+    assert model.network is not None
+    # Training sets the number of the kernel's profiles.
+    network = {**model.network, "linear": True, "linear_rate": 0.0, "kernel": 1}
+    return ModelSpec(f"{model.name}_kernel", f"{model.label} with the kernel", network)
+
+
 PLAIN = NETWORK_MODELS[:3]  # with a TAAF on the output too, networks are in the ablation
 LINEAR = tuple(map(beside_linear_path, PLAIN))
-REFITTED = (*BASELINE_MODELS[-2:], *PLAIN, *LINEAR)
+KERNEL = beside_kernel(PLAIN[-1])
+NETWORKS = (*PLAIN, *LINEAR, KERNEL)
+REFITTED = (*BASELINE_MODELS[-2:], *NETWORKS)
 
 
 def trials(sources: Sources, plan: Plan) -> list[Trial]:
@@ -64,7 +74,7 @@ def trials(sources: Sources, plan: Plan) -> list[Trial]:
     return [
         Trial(source.name, model, plan.protocol_of(model), seed, plan.targets, refit=refit)
         for source in sources
-        for model in (*BASELINE_MODELS, *PLAIN, *LINEAR)
+        for model in (*BASELINE_MODELS, *NETWORKS)
         for refit in ((False, True) if model in REFITTED else (False,))
         for seed in plan.seeds_of(model)
     ]
@@ -85,12 +95,18 @@ PAIRS = (
     ("taaf_linear", "ridge"),
     ("arc_cosine", "ridge"),
     ("taaf_linear", "arc_cosine"),
+    ("taaf_kernel", "arc_cosine"),
+    ("taaf_kernel", "taaf_linear"),
     ("ridge_refit", "ridge"),
     ("taaf_refit", "taaf"),
     ("taaf_linear_refit", "taaf_linear"),
     ("taaf_linear_refit", "ridge_refit"),
     ("taaf_linear_refit", "arc_cosine_refit"),
     ("taaf_linear_refit", "ridge"),
+    ("arc_cosine_refit", "ridge_refit"),
+    ("taaf_kernel_refit", "arc_cosine_refit"),
+    ("taaf_kernel_refit", "ridge_refit"),
+    ("taaf_kernel_refit", "ridge"),
 )
 SHOWN = (
     ("taaf", "sigmoid"),
@@ -103,7 +119,9 @@ SHOWN = (
     ("taaf_linear_refit", "taaf_linear"),
     ("taaf_linear_refit", "ridge_refit"),
     ("taaf_linear_refit", "arc_cosine_refit"),
-    ("taaf_linear_refit", "ridge"),
+    ("taaf_kernel_refit", "arc_cosine_refit"),
+    ("taaf_kernel_refit", "ridge_refit"),
+    ("taaf_kernel_refit", "ridge"),
 )
 CAVEATS = (
     "The unit of replication is the study, or the fold where studies were left out fold by fold. Genes of one sample "
@@ -162,7 +180,7 @@ def _section(
     """Makes the section of one kind of split."""
     reference = read_reference(sources[0].path)
     columns = random_subset(len(reference.target_genes), plan.targets)
-    shown = [by_model[model] for model in ("ridge", "tanh", "sigmoid", "taaf", "taaf_linear")]
+    shown = [by_model[model] for model in ("ridge", "arc_cosine", "taaf", "taaf_linear", "taaf_kernel")]
     platforms = [test_on(platform) for platform in reference.platforms.name]
     return comparison_section(
         name,

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dgex.data.dataset import read_reference
 from experiments.analysis.evidence import Evidence, Run, compare_all, errors, runs
 from experiments.questions import activations
-from experiments.questions.activations import BASELINE_MODELS, LINEAR, PLAIN
+from experiments.questions.activations import BASELINE_MODELS, KERNEL, LINEAR, NETWORKS
 from experiments.report.figures import interval_rows, study_errors
 from experiments.report.sections import Figure, Section
 from experiments.report.sentences import data_line, verdict
@@ -26,7 +26,7 @@ from experiments.trials.sources import Sources
 from experiments.trials.trial import Trial
 
 # Baselines and the network that are trained on one platform alone.
-ALONE = (*BASELINE_MODELS[-2:], LINEAR[-1])
+ALONE = (*BASELINE_MODELS[-2:], LINEAR[-1], KERNEL)
 
 
 def trials(sources: Sources, plan: Plan) -> list[Trial]:
@@ -61,7 +61,7 @@ PAIRS = (
 def sections(evidence: Evidence, sources: Sources, plan: Plan) -> list[Section]:
     """Makes a section on training with one platform or all, and one for each mapped file of cohorts."""
     by_model = runs(evidence, trials(sources, plan))
-    models = [by_model[model.name] for model in (*BASELINE_MODELS, *PLAIN, *LINEAR)]
+    models = [by_model[model.name] for model in (*BASELINE_MODELS, *NETWORKS)]
     result = _one_or_all(by_model, read_reference(sources.folds[0].path).platforms.name)
     several = len(sources.folds[0].cohorts) > 1
     for cohort in sources.folds[0].cohorts:

@@ -54,6 +54,8 @@ class ModelSpec:
         if self.network is None:
             raise ValueError(f"{self.name} is no network")
         config = NetworkConfig(train.landmark.shape[1], train.target.shape[1], **self.network)
+        if config.kernel is not None:
+            config = replace(config, kernel=len(train))
         if self.covered_fraction is None:
             return config
         every = -(-len(train) // RANGE_PROFILES)  # evenly spaced, since the first profiles are of a few studies only

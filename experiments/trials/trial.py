@@ -16,8 +16,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from dgex.baselines.linear import ridge_path, with_linear_path
-from dgex.baselines.sufficient_statistics import products
+from dgex.baselines.closed_form import choose_penalty, closed_form
 from dgex.batches import Samples
 from dgex.errors import DgexError
 from dgex.files.atomic import need_room, replacing
@@ -269,7 +268,7 @@ def network_of(trial: Trial, data: Loaded) -> tuple[NetworkConfig, Protocol]:
 
 
 def start_of(trial: Trial, data: Loaded, chosen: Outcome | None = None) -> tuple[Params | None, float | None]:
-    """Fits the layers that a network starts from: ridge regression as its linear path; None without such a path.
+    """Fits the layers that a network starts from: its linear path in closed form; None without such a path.
 
     Returns:
       The layers, and the penalty: that of ``chosen``, or the one with the lowest validation z-score MAE.
@@ -278,14 +277,9 @@ def start_of(trial: Trial, data: Loaded, chosen: Outcome | None = None) -> tuple
     if not config.linear:
         return None, None
     train, validation = samples_of(trial, data)
-    sums = products(train)
-    if chosen is not None:
-        penalty = chosen.chosen
-        assert penalty is not None
-    else:
-        _, errors = ridge_path(sums, validation)
-        penalty = min(errors, key=lambda penalty: errors[penalty])
-    return with_linear_path(config, sums, penalty), penalty
+    penalty = choose_penalty(config, train, validation) if chosen is None else chosen.chosen
+    assert penalty is not None
+    return closed_form(config, train, penalty)[1], penalty
 
 
 def same_steps(protocol: Protocol, profiles: int, subset: int) -> Protocol:
