@@ -17,7 +17,8 @@ def arc_cosine(x: jax.Array, profiles: jax.Array) -> jax.Array:
       x: ``[..., landmarks]``.
       profiles: ``[profiles, landmarks]``; the kernel with a profile of zeros is 0.
     """
-    lengths = jnp.linalg.norm(x, axis=-1, keepdims=True) * jnp.linalg.norm(profiles, axis=-1)
+    norms = jnp.linalg.norm(profiles, axis=-1).reshape((1,) * (x.ndim - 1) + (-1,))
+    lengths = jnp.linalg.norm(x, axis=-1, keepdims=True) * norms
     products = jnp.matmul(x, profiles.T, precision="highest")
     # Rounding takes the cosine of equal profiles beyond 1.
     cosine = jnp.clip(products / jnp.where(lengths > 0, lengths, 1), -1, 1)
