@@ -24,7 +24,9 @@ def train_command(
         ),
     ],
     output: Annotated[Path, typer.Option("-o", "--output", help="The model directory to make.")],
-    hidden: Annotated[str, typer.Option(help="Units of each hidden layer, such as 300 or 3000,3000,3000.")] = "300",
+    hidden: Annotated[
+        str, typer.Option(help="Units of each hidden layer, such as 300 or 3000,3000,3000; none for ridge regression.")
+    ] = "300",
     activation: Annotated[
         str, typer.Option(help="Base function, or learnable activation, of the hidden layers.")
     ] = "sigmoid",
@@ -61,7 +63,8 @@ def train_command(
 
     Validation chooses the epoch and calibrates the intervals; the test split is scored once, at the end. Of a folder of
     folds every study is inferred by a network trained without it; these predictions are scored and calibrate the
-    intervals, and the model is then fitted to all studies. Logs and checkpoints lie in OUTPUT.training meanwhile.
+    intervals, and the model is then fitted to all studies. Logs and checkpoints lie in OUTPUT.training meanwhile. With
+    `--hidden none` the model is ridge regression, to compare others with: `dgex evaluate --against`.
     """
     import numpy as np
 
@@ -80,8 +83,9 @@ def train_command(
     folds = fold_files(prepared) if prepared.is_dir() else []
     shape, note_field = read_shape(folds[0] if folds else prepared), _text(note)
     config = NetworkConfig(
-        shape.landmarks, shape.targets, units, activation, taaf, dropout=dropout, init=init or start,
-        linear=linear or bool(folds), linear_rank=linear_rank, linear_rate=linear_rate,
+        shape.landmarks, shape.targets, units, activation, taaf if units else "none",
+        dropout=dropout if units else 0, init=init or start, linear=linear or bool(folds and units),
+        linear_rank=linear_rank, linear_rate=linear_rate, matmul_precision="default" if units else "highest",
     )  # fmt: skip
     used_devices = parallel.devices(devices)
     digests = [sha256_of(path) for path in folds or [prepared]]
@@ -122,19 +126,22 @@ def train_command(
                 on_ridge=on_ridge,
             )  # fmt: skip
     save_model(output, replace(model, provenance=model.provenance | note_field))
-    _remove_run(run)
+    if units or folds:  # ridge regression on a single file has no run
+        _remove_run(run)
     print_scores(model.provenance["scores"])
-    console.say(
-        f"{output}: best epoch {model.provenance['best_epoch']} of {chosen.epochs}; `dgex info {output}` has its card"
-    )
+    best = f"best epoch {model.provenance['best_epoch']} of {chosen.epochs}"
+    what = best if units else f"ridge regression, penalty {model.provenance['penalty']:g}"
+    console.say(f"{output}: {what}; `dgex info {output}` has its card")
 
 
 def _units(text: str) -> tuple[int, ...]:
-    """Parses the units of the hidden layers, such as 3000,3000."""
+    """Parses the units of the hidden layers, such as 3000,3000, or none."""
+    if text == "none":
+        return ()
     try:
         return tuple(int(units) for units in text.split(","))
     except ValueError as error:
-        raise DgexError(f"--hidden {text[:40]!r}: give whole numbers, such as 300 or 3000,3000,3000") from error
+        raise DgexError(f"--hidden {text[:40]!r}: give whole numbers, such as 3000,3000,3000, or none") from error
 
 
 def _text(note: Path | None) -> dict[str, str]:

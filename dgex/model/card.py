@@ -14,10 +14,6 @@ def model_card(model: Model) -> str:
     config, provenance = model.config, model.provenance
     splits = provenance["data"]["splits"]
     overlap = int(model.reference.overlap.sum())
-    protocol = provenance["protocol"]
-    hidden = " → ".join(map(str, config.hidden))
-    kind = config.activation if config.taaf == "none" else f"TAAF of {config.activation} ({config.taaf} layers)"
-    parameters = sum(count for *_, count in layer_table(config))
     well = int(model.reliability.well_inferred.sum())
     crossed = "folds" in provenance
     held = "out-of-fold" if crossed else "test"
@@ -57,10 +53,7 @@ def model_card(model: Model) -> str:
             "",
             "## Network",
             "",
-            f"{config.landmarks} → {hidden or 'no hidden layer'} → {config.targets}, {kind}, "
-            f"{_path(config)}dropout {config.dropout:g}, {parameters:,} parameters. Initialisation {config.init}, "
-            f"optimiser {protocol['optimizer']}, loss {protocol['loss']}, learning rate {protocol['learning_rate']:g}, "
-            f"batch {protocol['batch']}, {_epochs(provenance)}, seed {provenance['seed']}, on {provenance['devices']}.",
+            *_network(config, provenance),
             "",
             "## Scores",
             "",
@@ -147,6 +140,25 @@ def _by_study(studies: dict[str, Any]) -> list[str]:
             ],
         ),
         "",
+    ]
+
+
+def _network(config: NetworkConfig, provenance: dict[str, Any]) -> list[str]:
+    """Describes the network and its training; without hidden layers that is ridge regression."""
+    parameters, protocol = sum(count for *_, count in layer_table(config)), provenance["protocol"]
+    if not config.hidden:
+        chosen = "the median of those that validation chose in the folds" if "folds" in provenance else "of validation"
+        return [
+            f"{config.landmarks} → no hidden layer → {config.targets}: ridge regression in closed form, penalty "
+            f"{provenance['penalty']:g}, {chosen}; {parameters:,} parameters."
+        ]
+    hidden = " → ".join(map(str, config.hidden))
+    kind = config.activation if config.taaf == "none" else f"TAAF of {config.activation} ({config.taaf} layers)"
+    return [
+        f"{config.landmarks} → {hidden} → {config.targets}, {kind}, {_path(config)}dropout {config.dropout:g}, "
+        f"{parameters:,} parameters. Initialisation {config.init}, optimiser {protocol['optimizer']}, loss "
+        f"{protocol['loss']}, learning rate {protocol['learning_rate']:g}, batch {protocol['batch']}, "
+        f"{_epochs(provenance)}, seed {provenance['seed']}, on {provenance['devices']}."
     ]
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from dgex.baselines.linear import ridge, ridge_path, with_linear_path
+from dgex.baselines.linear import ridge, ridge_path
 from dgex.baselines.sufficient_statistics import products
 from dgex.batches import Samples, place
 from dgex.data.dataset import SPLITS, read_dataset, read_provenance
@@ -28,14 +28,13 @@ from dgex.log import Epoch
 from dgex.model import Model
 from dgex.model.calibration import errors_by_number, learn_shrinkage
 from dgex.model.evaluation import Scores, infer, judge, scores_of, size_of
-from dgex.model.fitting import standardized, versions
+from dgex.model.fitting import standardized, train_network, versions
 from dgex.model.imputation import complete, factors_of, fit_factors
 from dgex.model.reliability import Reliability, coverage, measure, profile_error
 from dgex.model.self_check import correlations, median_pearson, self_check
 from dgex.model.training_map import training_map
-from dgex.networks import NetworkConfig, Params
+from dgex.networks import NetworkConfig
 from dgex.protocols import Protocol
-from dgex.training import fit
 
 
 @dataclass(frozen=True)
@@ -97,7 +96,7 @@ def cross_fit(
     Args:
       files: the prepared files, one a fold, as ``fold_files`` lists them.
       data: "file" and "sha256" of the folds, for the provenance.
-      config: configuration of a network with a linear path.
+      config: configuration of a network with a linear path, or without hidden layers, which is ridge regression.
       protocol: as in ``dgex.training.fit``; ``epochs`` are the most.
       seed: as in ``dgex.training.fit``.
       devices: the devices to train on.
@@ -127,9 +126,9 @@ def cross_fit(
     every = np.full(len(dataset.split), True)
     reference, landmark, target = standardized(dataset, every)
     samples, shipped = place(np.nan_to_num(landmark), target, devices), replace(protocol, epochs=round(epochs))
-    params, _ = _fit(
+    params, _ = train_network(
         config, shipped, penalty, samples, None, seed, directory / "all", resume,
-        lambda row: on_epoch("all studies", row),
+        lambda row, seconds: on_epoch("all studies", row),
     )  # fmt: skip
     distribution = factors_of(samples.landmark, round(factors))
     shown = training_map(landmark, dataset.platform, distribution, whole.self_check_error, whole.self_check_pearson)
@@ -143,6 +142,7 @@ def cross_fit(
         "protocol": asdict(protocol),
         "seed": seed,
         "best_epoch": shipped.epochs,
+        "penalty": float(penalty),
         "folds": [dict(zip(("penalty", "epochs", "factors"), fold.chosen.tolist(), strict=True)) for fold in folds],
         "scores": _scores(model, whole),
         "by_study": by_study(folds),
@@ -175,13 +175,13 @@ def _fit_fold(
     _, errors = ridge_path(products(training), validating)
     penalty = min(errors, key=lambda penalty: errors[penalty])
     name = path.stem
-    _, epochs = _fit(
+    _, epochs = train_network(
         config, protocol, penalty, training, validating, seed, directory / "choose", resume,
-        lambda row: on_epoch(f"{name}, choosing", row),
+        lambda row, seconds: on_epoch(f"{name}, choosing", row),
     )  # fmt: skip
-    params, _ = _fit(
+    params, _ = train_network(
         config, replace(protocol, epochs=epochs), penalty, both, None, seed, directory / "refit", resume,
-        lambda row: on_epoch(f"{name}, refit", row),
+        lambda row, seconds: on_epoch(f"{name}, refit", row),
     )  # fmt: skip
     factors = fit_factors(np.nan_to_num(landmark[train]), np.nan_to_num(landmark[validation]))
     hidden, error = self_check(landmark[test], factors)
@@ -202,26 +202,6 @@ def _fit_fold(
         np.array(pearson),
         np.array([penalty, epochs, factors.loadings.shape[1]], np.float64),
     )
-
-
-def _fit(
-    config: NetworkConfig,
-    protocol: Protocol,
-    penalty: float,
-    training: Samples,
-    validation: Samples | None,
-    seed: int,
-    directory: Path,
-    resume: bool,
-    on_epoch: Callable[[Epoch], None],
-) -> tuple[Params, int]:
-    """Trains from the ridge solution; returns the parameters of the best epoch, or without validation the last."""
-    start = with_linear_path(config, products(training), penalty)
-    result = fit(
-        config, protocol, training, validation, seed, directory, start=start, resume=resume,
-        on_epoch=lambda row, seconds: on_epoch(row),
-    )  # fmt: skip
-    return jax.tree.map(np.asarray, jax.device_get(result.params)), result.best_epoch
 
 
 def _joined(folds: Sequence[OutOfFold]) -> OutOfFold:

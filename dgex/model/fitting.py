@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from dgex.baselines.linear import ridge_path, with_linear_path
+from dgex.baselines.linear import ridge, ridge_path, with_linear_path
 from dgex.baselines.sufficient_statistics import products
 from dgex.batches import Samples, check_devices, place
 from dgex.data.dataset import SPLITS, Dataset, Reference
@@ -86,27 +86,67 @@ def train_model(
         return place(np.nan_to_num(landmark[split]), target[split], devices)
 
     training, validation = samples("train"), samples("validation")
-    sums = products(training)
-    linear, errors = ridge_path(sums, validation)
-    ridge, ridge_params = linear.as_network()
-    start = with_linear_path(config, sums, min(errors, key=lambda penalty: errors[penalty])) if config.linear else None
-    by_ridge = infer(ridge, ridge_params, validation.landmark, devices)
+    linear, errors = ridge_path(products(training), validation)
+    penalty = min(errors, key=lambda penalty: errors[penalty])
+    ridge_network = linear.as_network()
+    by_ridge = infer(*ridge_network, validation.landmark, devices)
     on_ridge(scores_of(reference, validation.target, {"ridge regression": by_ridge}))
-    best = fit(config, protocol, training, validation, seed, directory, start=start, resume=resume, on_epoch=on_epoch)
-    params = jax.tree.map(np.asarray, jax.device_get(best.params))
+    params, epochs = train_network(
+        config, protocol, penalty, training, validation, seed, directory, resume, on_epoch
+    )  # fmt: skip
 
     provenance = {
         "data": {**data, **{key: dataset.provenance[key] for key in ("command", "sources")}, "splits": _sizes(dataset)},
         "protocol": asdict(protocol),
         "seed": seed,
-        "best_epoch": best.best_epoch,
+        "best_epoch": epochs,
+        "penalty": penalty,
     }
     studies = {split: study[chosen].tolist() for split, chosen in rows.items()}
-    ridge_network, platform = (ridge, ridge_params), dataset.platform[rows["train"]]
+    platform = dataset.platform[rows["train"]]
     return assess(
         config, params, reference, dataset.quantiles, landmark, target, studies, ridge_network, provenance, devices,
         platform,
     )  # fmt: skip
+
+
+def train_network(
+    config: NetworkConfig,
+    protocol: Protocol,
+    penalty: float,
+    training: Samples,
+    validation: Samples | None,
+    seed: int,
+    directory: Path | None,
+    resume: bool,
+    on_epoch: Callable[[Epoch, float], None],
+) -> tuple[Params, int]:
+    """Trains a network, a linear path from the ridge solution; without hidden layers it *is* ridge regression.
+
+    Args:
+      config: configuration of the network.
+      protocol: as in ``dgex.training.fit``.
+      penalty: of ridge regression, as in ``dgex.baselines.linear.ridge``.
+      training: z-scores to train on.
+      validation: as in ``dgex.training.fit``.
+      seed: as in ``dgex.training.fit``.
+      directory: as in ``dgex.training.fit``.
+      resume: as in ``dgex.training.fit``.
+      on_epoch: as in ``dgex.training.fit``.
+
+    Returns:
+      The parameters of the best epoch, without validation the last, on the host; and the number of that epoch, 1 for
+      ridge regression, which is fitted in closed form.
+
+    Raises:
+      DgexError: as ``dgex.training.fit``.
+    """
+    sums = products(training)
+    if not config.hidden:
+        return ridge(sums, penalty).as_network()[1], 1
+    start = with_linear_path(config, sums, penalty) if config.linear else None
+    best = fit(config, protocol, training, validation, seed, directory, start=start, resume=resume, on_epoch=on_epoch)
+    return jax.tree.map(np.asarray, jax.device_get(best.params)), best.best_epoch
 
 
 def standardized(dataset: Dataset, fitted: np.ndarray) -> tuple[Reference, np.ndarray, np.ndarray]:
