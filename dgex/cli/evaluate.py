@@ -14,7 +14,7 @@ from dgex.score_table import print_scores
 if TYPE_CHECKING:
     from dgex.formats.expression import Expression
     from dgex.model import Model as Trained
-    from dgex.model.evaluation import Comparison, Evaluation
+    from dgex.model.evaluation import Comparison
 
 
 def evaluate_command(
@@ -30,6 +30,10 @@ def evaluate_command(
     input_scale: InputScale = "auto",
     max_missing: MaxMissing = 0.2,
     platform: Platform = "auto",
+    against: Annotated[
+        Path | None,
+        typer.Option(help="Another model of the same training data, compared with by study.", show_default="none"),
+    ] = None,
     layer: Layer = None,
     devices: Devices = None,
 ) -> None:
@@ -38,14 +42,19 @@ def evaluate_command(
     A table is scored by groups of profiles: those of studies that the model was trained, validated and tested on, by
     the sample field study_id, and others. A prepared data set is the one that the model was trained on, or a cohort
     prepared --onto that, and is scored split by split. Only measured values are scored.
+
+    `--against ridge/`, made by `dgex train --hidden none` on the same data, tells whether the model is better than
+    ridge regression.
     """
     from dgex import parallel
     from dgex.data.dataset import is_prepared, read_dataset
     from dgex.formats.opening import open_expression
+    from dgex.model.directory import load_model
     from dgex.model.evaluation import evaluate_model, evaluate_table
     from dgex.model.prediction import Request
 
     loaded, data = _model_and_data(paths, model)
+    other = None if against is None else load_model(against)
     request, used_devices = Request(input_scale, max_missing=max_missing, platform=platform), parallel.devices(devices)
     scores: dict[str, dict] = {}
     with console.progress() as bar:
@@ -55,16 +64,16 @@ def evaluate_command(
             for warning in dataset.warnings():
                 console.warn(f"{data}: {warning}")
             bar.update(task, description="scoring splits", total=len(set(dataset.split.tolist())))
-            for split, split_scores in evaluate_model(loaded, str(data), dataset, used_devices):
+            for split, split_scores in evaluate_model(loaded, str(data), dataset, used_devices, other):
                 scores[split] = split_scores
                 bar.advance(task)
         else:
             with open_expression(data, layer) as table:
                 scratch = Path(tempfile.gettempdir())
-                evaluation = evaluate_table(loaded, str(data), table, request, used_devices, scratch)
-            _say_found(data, table, evaluation, input_scale)
+                evaluation = evaluate_table(loaded, str(data), table, request, used_devices, scratch, other)
+            _say_found(data, table, evaluation.comparison, input_scale)
             scores = evaluation.scores
-    print_scores(scores)
+    print_scores(scores, loaded.provenance.get("refit", False))
 
 
 def calibrate_command(
@@ -120,7 +129,7 @@ def _model_and_data(paths: list[Path], model: Path | None) -> tuple["Trained", P
     return load_model(*models), data
 
 
-def _say_found(data: Path, table: "Expression", found: "Comparison | Evaluation", input_scale: str) -> None:
+def _say_found(data: Path, table: "Expression", found: "Comparison", input_scale: str) -> None:
     """Prints what was found in a table of whole profiles, and how they were taken."""
     how = "taken" if input_scale == "auto" else "given"
     console.say(f"{data}: {table.kind}\n{found.landmarks.report()}\n{found.targets.report()}")

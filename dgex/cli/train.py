@@ -24,7 +24,9 @@ def train_command(
         ),
     ],
     output: Annotated[Path, typer.Option("-o", "--output", help="The model directory to make.")],
-    hidden: Annotated[str, typer.Option(help="Units of each hidden layer, such as 300 or 3000,3000,3000.")] = "300",
+    hidden: Annotated[
+        str, typer.Option(help="Units of each hidden layer, such as 300 or 3000,3000,3000; none for ridge regression.")
+    ] = "300",
     activation: Annotated[
         str, typer.Option(help="Base function, or learnable activation, of the hidden layers.")
     ] = "sigmoid",
@@ -71,9 +73,11 @@ def train_command(
 ) -> None:
     """Train a network on a prepared data set and make a model directory of it.
 
-    Validation chooses the epoch and calibrates the intervals; the test split is scored once, at the end. Of a folder of
-    folds every study is inferred by a network trained without it; these predictions are scored and calibrate the
-    intervals, and the model is then fitted to all studies. Logs and checkpoints lie in OUTPUT.training meanwhile.
+    Validation chooses the number of epochs and calibrates the intervals, and then the network is trained on it too; the
+    test split is scored once, at the end. Of a folder of folds every study is inferred by a network trained without it;
+    these predictions are scored and calibrate the intervals, and the model is then fitted to all studies. Logs and
+    checkpoints lie in OUTPUT.training meanwhile. With `--hidden none` the model is ridge regression, to compare others
+    with: `dgex evaluate --against`.
     """
     import jax
     import numpy as np
@@ -93,9 +97,11 @@ def train_command(
     folds = fold_files(prepared) if prepared.is_dir() else []
     shape, note_field = read_shape(folds[0] if folds else prepared), _text(note)
     config = NetworkConfig(
-        shape.landmarks, shape.targets, units, activation, taaf, dropout=dropout, init=init or start,
-        linear=linear or kernel or bool(folds), linear_rank=linear_rank, linear_rate=0.0 if kernel else linear_rate,
+        shape.landmarks, shape.targets, units, activation, taaf if units else "none",
+        dropout=dropout if units else 0, init=init or start, linear=linear or kernel or bool(folds and units),
+        linear_rank=linear_rank, linear_rate=0.0 if kernel else linear_rate,
         kernel=1 if kernel else None,  # training sets the number of its profiles
+        matmul_precision="default" if units else "highest",
     )  # fmt: skip
     used_devices = parallel.devices(devices)
     digests = [sha256_of(path) for path in folds or [prepared]]
@@ -108,14 +114,12 @@ def train_command(
             console.say(f"{name}: validation z-score MAE {means['zscore_mae']:.4f}")
 
     with console.progress("{task.fields[status]}") as bar:
-        task = bar.add_task("training", total=chosen.epochs, status="")
+        task = bar.add_task("training", total=chosen.epochs if units else None, status="")
 
-        def on_epoch(row: Epoch, seconds: float) -> None:
-            status = f"train {row.train_loss:.4f}  validation {row.validation_mae:.4f}"
-            bar.update(task, completed=row.epoch, status=status)
-
-        def on_stage(stage: str, row: Epoch) -> None:
-            bar.update(task, description=stage, completed=row.epoch, status=f"train {row.train_loss:.4f}")
+        def on_epoch(stage: str, row: Epoch) -> None:
+            validated = "" if np.isnan(row.validation_mae) else f"  validation {row.validation_mae:.4f}"
+            status = f"train {row.train_loss:.4f}{validated}"
+            bar.update(task, description=stage, completed=row.epoch, status=status)
 
         def on_fold(number: int, fold: OutOfFold) -> None:
             errors = (np.nanmean(np.abs(values - fold.target)) for values in (fold.inferred, fold.ridge))
@@ -125,7 +129,7 @@ def train_command(
 
         if folds:
             model = cross_fit(
-                folds, data, config, chosen, seed, used_devices, run, resume=resume, on_epoch=on_stage, on_fold=on_fold
+                folds, data, config, chosen, seed, used_devices, run, resume=resume, on_epoch=on_epoch, on_fold=on_fold
             )
         else:
             dataset = read_dataset(prepared)
@@ -138,19 +142,22 @@ def train_command(
     if half:
         model = replace(model, params=jax.tree.map(rounded_to_half, model.params))
     save_model(output, replace(model, provenance=model.provenance | note_field))
-    _remove_run(run)
+    if units or folds:  # ridge regression on a single file has no run
+        _remove_run(run)
     print_scores(model.provenance["scores"])
-    console.say(
-        f"{output}: best epoch {model.provenance['best_epoch']} of {chosen.epochs}; `dgex info {output}` has its card"
-    )
+    best = f"best epoch {model.provenance['best_epoch']} of {chosen.epochs}"
+    what = best if units else f"ridge regression, penalty {model.provenance['penalty']:g}"
+    console.say(f"{output}: {what}; `dgex info {output}` has its card")
 
 
 def _units(text: str) -> tuple[int, ...]:
-    """Parses the units of the hidden layers, such as 3000,3000."""
+    """Parses the units of the hidden layers, such as 3000,3000, or none."""
+    if text == "none":
+        return ()
     try:
         return tuple(int(units) for units in text.split(","))
     except ValueError as error:
-        raise DgexError(f"--hidden {text[:40]!r}: give whole numbers, such as 300 or 3000,3000,3000") from error
+        raise DgexError(f"--hidden {text[:40]!r}: give whole numbers, such as 3000,3000,3000, or none") from error
 
 
 def _text(note: Path | None) -> dict[str, str]:
@@ -164,11 +171,14 @@ def _text(note: Path | None) -> dict[str, str]:
 
 def _remove_run(run: Path) -> None:
     """Removes the files of a training from its run directory, last the one that identifies the run; others stay."""
+    for part in (run / "refit", run / "choose"):
+        if part.is_dir():
+            _remove_run(part)
     shutil.rmtree(run / "checkpoints", ignore_errors=True)
     for name in ("log.csv", "lock", "fit.json"):
         (run / name).unlink(missing_ok=True)
     if (run / "cross-fit.json").exists():
-        for part in (*run.glob("fold-*/choose"), *run.glob("fold-*/refit"), *run.glob("fold-*"), run / "all"):
+        for part in (*run.glob("fold-*"), run / "all"):
             _remove_run(part)
         for predictions in run.glob("out-of-fold-*.npz"):
             predictions.unlink()

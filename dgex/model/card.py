@@ -13,11 +13,8 @@ def model_card(model: Model) -> str:
     """Writes the card of a model from its configuration, provenance and reliability."""
     config, provenance = model.config, model.provenance
     splits = provenance["data"]["splits"]
+    trained = _trained_on(provenance)
     overlap = int(model.reference.overlap.sum())
-    protocol = provenance["protocol"]
-    hidden = " → ".join(map(str, config.hidden))
-    kind = config.activation if config.taaf == "none" else f"TAAF of {config.activation} ({config.taaf} layers)"
-    parameters = sum(count for *_, count in layer_table(config))
     well = int(model.reliability.well_inferred.sum())
     crossed = "folds" in provenance
     held = "out-of-fold" if crossed else "test"
@@ -29,7 +26,7 @@ def model_card(model: Model) -> str:
             f"# dgex model: {config.landmarks} landmark genes to {config.targets:,} target genes",
             "",
             f"Infers the expression of {config.targets:,} target genes from {config.landmarks} landmark genes "
-            f"({overlap} genes are both). {_size_of(splits['train'])}",
+            f"({overlap} genes are both). {_size_of(trained)}",
             "",
             "## Use",
             "",
@@ -57,15 +54,12 @@ def model_card(model: Model) -> str:
             "",
             "## Network",
             "",
-            f"{config.landmarks} → {hidden or 'no hidden layer'} → {config.targets}, {kind}, "
-            f"{_path(config)}dropout {config.dropout:g}, {parameters:,} parameters. Initialisation {config.init}, "
-            f"optimiser {protocol['optimizer']}, loss {protocol['loss']}, learning rate {protocol['learning_rate']:g}, "
-            f"batch {protocol['batch']}, {_epochs(provenance)}, seed {provenance['seed']}, on {provenance['devices']}.",
+            *_network(config, provenance),
             "",
             "## Scores",
             "",
             "z-score MAE is in units of a gene's training SD, log2 MAE the same error in log2 units, R2 against the "
-            f"mean predictor. {_CROSSED if crossed else _SPLIT} *Overlap* means the targets that are landmarks too.",
+            f"mean predictor. {_how_scored(provenance)} *Overlap* means the targets that are landmarks too.",
             "",
             *_table(
                 ["split", "predictor", "z-score MAE", "log2 MAE", "Pearson r", "R2", "z-score MAE without overlap"],
@@ -114,10 +108,21 @@ def model_card(model: Model) -> str:
 
 
 _SPLIT = "The validation split chose the epoch; the test split was scored once."
+_REFIT = (
+    "The validation scores, and the reliability measured on validation, are those of the network before it was trained "
+    "on validation too; the test split was scored once, after that."
+)
 _CROSSED = (
     "All scores are out of fold: every study was inferred by a network that was trained without it; the weights here "
     "were then fitted to all studies."
 )
+
+
+def _how_scored(provenance: dict[str, Any]) -> str:
+    """Says which network the scores are of."""
+    if "folds" in provenance:
+        return _CROSSED
+    return _REFIT if provenance.get("refit") else _SPLIT
 
 
 def _by_study(studies: dict[str, Any]) -> list[str]:
@@ -150,6 +155,25 @@ def _by_study(studies: dict[str, Any]) -> list[str]:
     ]
 
 
+def _network(config: NetworkConfig, provenance: dict[str, Any]) -> list[str]:
+    """Describes the network and its training; without hidden layers that is ridge regression."""
+    parameters, protocol = sum(count for *_, count in layer_table(config)), provenance["protocol"]
+    if not config.hidden:
+        chosen = "the median of those that validation chose in the folds" if "folds" in provenance else "of validation"
+        return [
+            f"{config.landmarks} → no hidden layer → {config.targets}: ridge regression in closed form, penalty "
+            f"{provenance['penalty']:g}, {chosen}; {parameters:,} parameters."
+        ]
+    hidden = " → ".join(map(str, config.hidden))
+    kind = config.activation if config.taaf == "none" else f"TAAF of {config.activation} ({config.taaf} layers)"
+    return [
+        f"{config.landmarks} → {hidden} → {config.targets}, {kind}, {_path(config)}dropout {config.dropout:g}, "
+        f"{parameters:,} parameters. Initialisation {config.init}, optimiser {protocol['optimizer']}, loss "
+        f"{protocol['loss']}, learning rate {protocol['learning_rate']:g}, batch {protocol['batch']}, "
+        f"{_epochs(provenance)}, seed {provenance['seed']}, on {provenance['devices']}."
+    ]
+
+
 def _path(config: NetworkConfig) -> str:
     """Describes the linear path of a network that has one."""
     if not config.linear:
@@ -165,7 +189,21 @@ def _epochs(provenance: dict[str, Any]) -> str:
     """Says how many epochs the network was trained for, and what chose them."""
     if "folds" in provenance:
         return f"{provenance['best_epoch']} epochs, the median of those that validation chose in the folds"
+    if provenance.get("refit"):
+        most = provenance["protocol"]["epochs"]
+        return (
+            f"{provenance['best_epoch']} epochs, of up to {most} the best on validation, for which it was then trained "
+            "again on training and validation profiles together"
+        )
     return f"{provenance['protocol']['epochs']} epochs of which the best on validation was {provenance['best_epoch']}"
+
+
+def _trained_on(provenance: dict[str, Any]) -> dict[str, Any]:
+    """Counts the profiles that the weights were fitted to, and lists their studies."""
+    splits = provenance["data"]["splits"]
+    parts = [splits[split] for split in (("train", "validation") if provenance.get("refit") else ("train",))]
+    studies = sorted({study for part in parts for study in part["studies"]})
+    return {"profiles": sum(part["profiles"] for part in parts), "studies": studies}
 
 
 def _size_of(train: dict[str, Any]) -> str:
@@ -180,7 +218,7 @@ def _size_of(train: dict[str, Any]) -> str:
 def _remarks(provenance: dict[str, Any]) -> list[str]:
     """Warns where the scores could mislead: a simpler model is better, or the test studies are not new."""
     splits, scores = provenance["data"]["splits"], provenance["scores"]["test"]
-    test, train = (set(splits[split]["studies"]) for split in ("test", "train"))
+    test, train = set(splits["test"]["studies"]), set(_trained_on(provenance)["studies"])
     ridge, network = (scores[name]["zscore_mae"] for name in ("ridge regression", "network"))
     lines = []
     if ridge < network:

@@ -16,7 +16,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from dgex.baselines.closed_form import choose_penalty, closed_form
+from dgex.baselines.closed_form import choose_penalty
 from dgex.baselines.linear import ridge, ridge_path
 from dgex.baselines.sufficient_statistics import products
 from dgex.batches import Samples, place
@@ -29,14 +29,13 @@ from dgex.log import Epoch
 from dgex.model import Model
 from dgex.model.calibration import errors_by_number, learn_shrinkage
 from dgex.model.evaluation import Scores, infer, judge, scores_of, size_of
-from dgex.model.fitting import standardized, versions
+from dgex.model.fitting import standardized, train_and_refit, train_network, versions
 from dgex.model.imputation import complete, factors_of, fit_factors
 from dgex.model.reliability import Reliability, coverage, measure, profile_error
 from dgex.model.self_check import correlations, median_pearson, self_check
 from dgex.model.training_map import training_map
-from dgex.networks import NetworkConfig, Params
+from dgex.networks import NetworkConfig
 from dgex.protocols import Protocol
-from dgex.training import fit
 
 
 @dataclass(frozen=True)
@@ -98,7 +97,7 @@ def cross_fit(
     Args:
       files: the prepared files, one a fold, as ``fold_files`` lists them.
       data: "file" and "sha256" of the folds, for the provenance.
-      config: configuration of a network with a linear path.
+      config: configuration of a network with a linear path, or without hidden layers, which is ridge regression.
       protocol: as in ``dgex.training.fit``; ``epochs`` are the most.
       seed: as in ``dgex.training.fit``.
       devices: the devices to train on.
@@ -128,13 +127,13 @@ def cross_fit(
     every = np.full(len(dataset.split), True)
     reference, landmark, target = standardized(dataset, every)
     samples, shipped = place(np.nan_to_num(landmark), target, devices), replace(protocol, epochs=round(epochs))
-    config, params, _ = _fit(
+    network, _ = train_network(
         config, shipped, penalty, samples, None, seed, directory / "all", resume,
-        lambda row: on_epoch("all studies", row),
+        lambda row, seconds: on_epoch("all studies", row),
     )  # fmt: skip
     distribution = factors_of(samples.landmark, round(factors))
     shown = training_map(landmark, dataset.platform, distribution, whole.self_check_error, whole.self_check_pearson)
-    model = Model(config, params, reference, distribution, reliability, {}, dataset.quantiles, shown)
+    model = Model(*network, reference, distribution, reliability, {}, dataset.quantiles, shown)
     provenance = {
         "data": {
             **data,
@@ -144,6 +143,7 @@ def cross_fit(
         "protocol": asdict(protocol),
         "seed": seed,
         "best_epoch": shipped.epochs,
+        "penalty": float(penalty),
         "folds": [dict(zip(("penalty", "epochs", "factors"), fold.chosen.tolist(), strict=True)) for fold in folds],
         "scores": _scores(model, whole),
         "by_study": by_study(folds),
@@ -174,15 +174,11 @@ def _fit_fold(
 
     training, validating, both = samples(train), samples(validation), samples(train | validation)
     _, errors = ridge_path(products(training), validating)
-    penalty = choose_penalty(config, training, validating)
-    name = path.stem
-    _, _, epochs = _fit(
-        config, protocol, penalty, training, validating, seed, directory / "choose", resume,
-        lambda row: on_epoch(f"{name}, choosing", row),
-    )  # fmt: skip
-    config, params, _ = _fit(
-        config, replace(protocol, epochs=epochs), penalty, both, None, seed, directory / "refit", resume,
-        lambda row: on_epoch(f"{name}, refit", row),
+    ridge_penalty = min(errors, key=lambda penalty: errors[penalty])
+    penalty = ridge_penalty if config.kernel is None else choose_penalty(config, training, validating)
+    _, network, epochs = train_and_refit(
+        config, protocol, penalty, training, validating, both, seed, directory, resume,
+        lambda stage, row: on_epoch(f"{path.stem}, {stage}", row),
     )  # fmt: skip
     factors = fit_factors(np.nan_to_num(landmark[train]), np.nan_to_num(landmark[validation]))
     hidden, error = self_check(landmark[test], factors)
@@ -193,7 +189,7 @@ def _fit_fold(
         median_pearson(landmark[test][study == each], hidden[study == each]) for each in np.unique(study)
     ]  # fmt: skip
     return OutOfFold(
-        infer(config, params, filled, devices),
+        infer(*network, filled, devices),
         ridge(products(both), min(errors, key=lambda candidate: errors[candidate])).predict(filled),
         target[test],
         error,
@@ -203,29 +199,6 @@ def _fit_fold(
         np.array(pearson),
         np.array([penalty, epochs, factors.loadings.shape[1]], np.float64),
     )
-
-
-def _fit(
-    config: NetworkConfig,
-    protocol: Protocol,
-    penalty: float,
-    training: Samples,
-    validation: Samples | None,
-    seed: int,
-    directory: Path,
-    resume: bool,
-    on_epoch: Callable[[Epoch], None],
-) -> tuple[NetworkConfig, Params, int]:
-    """Trains from the closed form; returns the network and parameters of the best epoch, without validation the last.
-
-    The configuration is that of ``closed_form``.
-    """
-    config, start = closed_form(config, training, penalty)
-    result = fit(
-        config, protocol, training, validation, seed, directory, start=start, resume=resume,
-        on_epoch=lambda row, seconds: on_epoch(row),
-    )  # fmt: skip
-    return config, jax.tree.map(np.asarray, jax.device_get(result.params)), result.best_epoch
 
 
 def _joined(folds: Sequence[OutOfFold]) -> OutOfFold:

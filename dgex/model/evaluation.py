@@ -34,7 +34,7 @@ NEW, UNKNOWN = "new studies", "unknown studies"  # groups of profiles whose stud
 
 
 def evaluate_model(
-    model: Model, label: str, dataset: Dataset, devices: tuple[jax.Device, ...]
+    model: Model, label: str, dataset: Dataset, devices: tuple[jax.Device, ...], against: Model | None = None
 ) -> Iterator[tuple[str, Scores]]:
     """Scores a model on every split of a prepared file; scores are optimistic on train, and slightly so on validation.
 
@@ -43,13 +43,17 @@ def evaluate_model(
       label: what messages call the data set, such as the path of its file.
       dataset: the data set that the model was trained on, or a cohort mapped onto that.
       devices: the devices to work on.
+      against: another model, of the same training data, to compare with.
 
     Yields:
-      Each split that has samples, and the scores that ``judge`` gives.
+      Each split that has samples, and the scores that ``judge`` gives; with another model, "against" as ``beside``
+      gives it.
 
     Raises:
-      DgexError: the file has other genes, or was normalised otherwise.
+      DgexError: the file has other genes, or was normalised otherwise; or so has the other model.
     """
+    if against is not None:
+        check_alike(model, against)
     reference = model.reference
     if (reference.landmark_genes, reference.target_genes) != (dataset.landmark_genes, dataset.target_genes):
         raise DgexError(f"{label}: has other genes than the model; prepare it with --onto the model's training data")
@@ -58,19 +62,29 @@ def evaluate_model(
             f"{label}: is standardised otherwise than the model's training data; prepare it with --onto those"
         )
     study = np.asarray(dataset.study)
-    codes = np.array([reference.platforms.code(name) for name in dataset.platforms.name])
     for split, rows in rows_of_splits(dataset).items():
-        platform = codes[dataset.platform[rows]]
-        zscores = model.standardize(dataset.landmark[rows], platform)
-        landmark, _ = complete(zscores, model.factors)
-        error = self_check(zscores, model.factors)[1]
-        inferred = infer(model.config, model.params, landmark, devices)
-        profiles = np.asarray(dataset.sample_id)[rows].tolist()
-        model.check_inferred(label, profiles, inferred, np.arange(inferred.shape[1]), log2=False)
-        target = standardize_by_platform(
-            dataset.target[rows], reference.target_scaler, reference.platforms.target, platform
-        )
-        yield split, judge(model, inferred, target, error, study[rows].tolist())
+        inferred, target, error = _inferred_rows(model, label, dataset, rows, devices)
+        scores = judge(model, inferred, target, error, study[rows].tolist())
+        if against is not None:
+            others, measured, _ = _inferred_rows(against, label, dataset, rows, devices)
+            scores["against"] = beside(against, others, measured, inferred - target, study[rows])
+        yield split, scores
+
+
+def _inferred_rows(
+    model: Model, label: str, dataset: Dataset, rows: np.ndarray, devices: tuple[jax.Device, ...]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Infers the targets of some samples of a prepared file; also gives the measured ones and the self-check errors."""
+    platforms = model.reference.platforms
+    codes = np.array([platforms.code(name) for name in dataset.platforms.name])
+    platform = codes[dataset.platform[rows]]
+    zscores = model.standardize(dataset.landmark[rows], platform)
+    landmark, _ = complete(zscores, model.factors)
+    inferred = infer(model.config, model.params, landmark, devices)
+    profiles = np.asarray(dataset.sample_id)[rows].tolist()
+    model.check_inferred(label, profiles, inferred, np.arange(inferred.shape[1]), log2=False)
+    target = standardize_by_platform(dataset.target[rows], model.reference.target_scaler, platforms.target, platform)
+    return inferred, target, self_check(zscores, model.factors)[1]
 
 
 @dataclass(frozen=True)
@@ -107,25 +121,24 @@ class Evaluation:
     """Holds the scores of a model on a table of landmarks and targets.
 
     Attributes:
-      landmarks: how the landmarks were found.
-      targets: how the targets were found.
-      scale: the scale that the table was taken to be on.
-      check: the self-check of the table's first profiles.
-      platforms: which platforms the profiles were taken to be of, and why.
+      comparison: the inferred and measured targets.
       scores: the scores that ``judge`` gives for each group of profiles: those of the studies of the model's splits
-        ("train", "validation", "test"), those of "new studies", and those without a ``study_id`` ("unknown studies").
+        ("train", "validation", "test"), those of "new studies", and those without a ``study_id`` ("unknown studies");
+        with another model, each also has "against", as ``beside`` gives it.
     """
 
-    landmarks: Match
-    targets: Match
-    scale: InputScale
-    check: SelfCheck
-    platforms: str
+    comparison: Comparison
     scores: dict[str, Scores]
 
 
 def evaluate_table(
-    model: Model, label: str, table: Expression, request: Request, devices: tuple[jax.Device, ...], folder: Path
+    model: Model,
+    label: str,
+    table: Expression,
+    request: Request,
+    devices: tuple[jax.Device, ...],
+    folder: Path,
+    against: Model | None = None,
 ) -> Evaluation:
     """Scores the predictions for a table against the targets that it holds.
 
@@ -140,21 +153,86 @@ def evaluate_table(
       request: only ``input_scale``, ``max_missing`` and ``platform`` are used.
       devices: the devices to work on.
       folder: a folder for scratch files.
+      against: another model, of the same training data, to compare with on the same profiles and measured values.
 
     Raises:
-      DgexError: as ``predict_table``; or the table has no targets, or only such as are landmarks too.
+      DgexError: as ``predict_table``; or the table has no targets, or only such as are landmarks too; or the other
+        model has other genes, or other training data.
     """
+    if against is not None:
+        check_alike(model, against)
     found = compare(model, label, table, request, devices, folder)
     inferred, truth, error, study = found.inferred, found.measured, found.self_check_error, found.study
     splits = model.provenance.get("data", {}).get("splits", {})
     known = {name: split for split in reversed(SPLITS) for name in splits.get(split, {}).get("studies", ())}
     group = np.array([known.get(name, NEW) if name else UNKNOWN for name in study.tolist()])
     scores = {}
+    others = None if against is None else compare(against, label, table, request, devices, folder)
     for name in (*SPLITS, NEW, UNKNOWN):
         rows = group == name
         if rows.any():
             scores[name] = judge(model, inferred[rows], truth[rows], error[rows], study[rows].tolist())
-    return Evaluation(found.landmarks, found.targets, found.scale, found.check, found.platforms, scores)
+            if against is not None and others is not None:
+                scores[name]["against"] = beside(
+                    against, others.inferred[rows], others.measured[rows], inferred[rows] - truth[rows], study[rows]
+                )
+    return Evaluation(found, scores)
+
+
+def check_alike(model: Model, other: Model) -> None:
+    """Refuses to compare models whose errors are not of the same genes and in the same units.
+
+    Platforms that calibration added do not matter.
+
+    Raises:
+      DgexError: the other model has other genes, or was trained on other data.
+    """
+    one, two = model.reference, other.reference
+    name = other.source.get("name", "the other model")
+    if (one.landmark_genes, one.target_genes) != (two.landmark_genes, two.target_genes):
+        raise DgexError(f"{name}: has other genes than the model to compare it with; train both on the same data")
+    arrays = [
+        (
+            each.reference.quantiles,
+            np.asarray(each.gene_quantiles, np.float32),
+            *vars(each.reference.target_scaler).values(),
+        )
+        for each in (model, other)
+    ]
+    if not all(np.array_equal(a, b, equal_nan=True) for a, b in zip(*arrays, strict=True)):
+        raise DgexError(
+            f"{name}: was trained on other data than the model to compare it with, so that their errors have different "
+            "units; train both on the same data"
+        )
+
+
+def beside(other: Model, inferred: np.ndarray, target: np.ndarray, error: np.ndarray, study: np.ndarray) -> Scores:
+    """Scores another model on the same profiles and measured values, and pairs its errors with the model's by study.
+
+    The two may take a profile to be of different platforms: errors are differences, on which offsets have no effect.
+
+    Args:
+      other: the other model.
+      inferred: z-scores of the other model ``[profiles, targets]``.
+      target: measured z-scores on the platforms that the other model took ``[profiles, targets]``, NaN where missing.
+      error: inferred minus measured z-scores of the model ``[profiles, targets]``.
+      study: the study of each profile, "" where unknown.
+
+    Returns:
+      "name" of the other model; its scores as ``scores_of`` gives them; and "by_study", by name "profiles", and the
+      mean z-score MAE of the profiles by "model" and by "other"; studies without a measured target are left out.
+    """
+    mine, others = profile_error(error), profile_error(inferred - target)
+    by_study = {}
+    for name in np.unique(study[~np.isnan(mine)]).tolist():
+        rows = (study == name) & ~np.isnan(mine)
+        by_study[name] = {
+            "profiles": int(rows.sum()),
+            "model": float(mine[rows].mean()),
+            "other": float(others[rows].mean()),
+        }
+    scores = scores_of(other.reference, target, {"network": inferred})["network"]
+    return {"name": other.source.get("name", "other model"), **scores, "by_study": by_study}
 
 
 def compare(

@@ -190,6 +190,7 @@ def evaluate(
     input_scale: InputScale = "auto",
     max_missing: float = 0.2,
     platform: str = "auto",
+    against: Model | None = None,
 ) -> dict[str, Scores]:
     """Scores a model's predictions against the targets measured in whole profiles in memory.
 
@@ -201,9 +202,12 @@ def evaluate(
       input_scale: as in ``predict``.
       max_missing: as in ``predict``.
       platform: as in ``predict``.
+      against: another model, of the same training data, to compare with on the same profiles and measured values, such
+        as ridge regression (`dgex train --hidden none`).
 
     Returns:
-      The scores that ``dgex.model.evaluation.judge`` gives, by group of profiles.
+      The scores that ``dgex.model.evaluation.judge`` gives, by group of profiles; with another model also "against",
+      as ``dgex.model.evaluation.beside`` gives it.
 
     Raises:
       DgexError: as ``dgex.model.evaluation.evaluate_table``; the data name no genes.
@@ -212,7 +216,8 @@ def evaluate(
         raise DgexError("an array names no genes; give a DataFrame or an AnnData of landmarks and targets")
     label, table = _labelled_table(model, data, layer, "evaluate")
     request = Request(input_scale, max_missing=max_missing, platform=platform)
-    return evaluate_table(model, label, table, request, parallel.devices(), Path(tempfile.gettempdir())).scores
+    folder = Path(tempfile.gettempdir())
+    return evaluate_table(model, label, table, request, parallel.devices(), folder, against).scores
 
 
 def calibrate(

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from dgex import parallel
+from dgex.cli import app
 from dgex.data.dataset import read_dataset
 from dgex.data.dataset_writing import write_dataset
 from dgex.data.normalization import fit_scaler
@@ -110,6 +111,25 @@ def test_the_model_is_saved_with_a_card_that_lists_every_study(fitted, tmp_path)
     np.testing.assert_array_equal(loaded.params["linear"]["kernel"], model.params["linear"]["kernel"])
     card = model_card(loaded)
     assert "All scores are out of fold" in card and "| GSE6 | array | " in card
+
+
+def test_without_hidden_layers_it_is_ridge_regression(folder, small_data, tmp_path, capsys):
+    """Refitted in closed form with the median penalty; out of fold its predictions are those of ridge regression."""
+    app(["train", str(folder), "-o", str(tmp_path / "ridge"), "--hidden", "none"], standalone_mode=False)
+    made = load_model(tmp_path / "ridge")
+    penalties = [fold["penalty"] for fold in made.provenance["folds"]]
+    assert made.provenance["penalty"] == np.median(penalties) and set(made.params) == {"outputs"}
+    x = made.standardize(small_data.landmark).astype(np.float64)
+    y = small_data.target.astype(np.float64) - small_data.target.mean(axis=0, dtype=np.float64)
+    y /= small_data.target.std(axis=0, dtype=np.float64)
+    centred = x - x.mean(axis=0)
+    weights = np.linalg.solve(centred.T @ centred + np.median(penalties) * np.eye(x.shape[1]), centred.T @ y)
+    np.testing.assert_allclose(made.params["outputs"]["kernel"], weights, atol=1e-4)
+    scores = made.provenance["scores"]["out-of-fold"]
+    assert scores["network"]["zscore_mae"] == pytest.approx(scores["ridge regression"]["zscore_mae"], rel=1e-6)
+    assert f"ridge regression, penalty {np.median(penalties):g}; `dgex info" in capsys.readouterr().out
+    assert "median of those that validation chose in the folds; 1,500 parameters" in model_card(made)
+    assert [path.name for path in tmp_path.iterdir()] == ["ridge"]
 
 
 @pytest.mark.parametrize(

@@ -12,12 +12,14 @@ from dgex import parallel
 from dgex.cli import app
 from dgex.data.dataset import Dataset
 from dgex.data.normalization import Scaler
+from dgex.data.platforms import Platforms
 from dgex.errors import DgexError
 from dgex.formats.expression import Expression, in_memory, text_column
 from dgex.formats.gct import write_gct
 from dgex.formats.gctx import write_gctx
 from dgex.model import Model
-from dgex.model.evaluation import evaluate_table
+from dgex.model.directory import load_model, save_model
+from dgex.model.evaluation import evaluate_model, evaluate_table
 from dgex.model.prediction import Request
 
 LANDMARKS, TARGETS, BOTH = 24, 60, 8
@@ -67,7 +69,11 @@ def inferred(small_model: Model, small_data: Dataset) -> np.ndarray:
 
 def test_a_table_is_scored_by_the_splits_of_its_studies(model, whole, small_data, inferred):
     found = evaluate(model, whole)
-    assert (found.landmarks.found, found.targets.found, found.scale) == (24, 60, "log2")
+    assert (found.comparison.landmarks.found, found.comparison.targets.found, found.comparison.scale) == (
+        24,
+        60,
+        "log2",
+    )
     assert list(found.scores) == ["train", "validation", "test"]
     error = np.abs(inferred - truth_of(model, whole))
     study = np.array(small_data.study)
@@ -188,6 +194,10 @@ def test_dataframes_and_anndata(model, whole):
         var=pandas.DataFrame(index=list(whole.row_id)),
     )
     assert dgex.evaluate(model, frame) == dgex.evaluate(model, data, input_scale="log2") == expected
+    both = dgex.evaluate(model, frame, against=model)["test"]["against"]
+    study = both["by_study"]["GSE6"]
+    assert study["model"] == study["other"] and both["name"] == "other model"
+    assert both["zscore_mae"] == expected["test"]["network"]["zscore_mae"]
     with pytest.raises(DgexError, match="an array names no genes; give a DataFrame or an AnnData"):
         dgex.evaluate(model, whole.load())
     with pytest.raises(DgexError, match="truth.gctx: is a path; .* `dgex evaluate`"):
@@ -213,6 +223,116 @@ def test_the_command_on_a_table(model_files, small_model, whole, tmp_path, capsy
     assert capsys.readouterr().out == printed
 
 
+@pytest.fixture(scope="module")
+def ridge(model_files, small_data) -> Path:
+    """Ridge regression of the training and validation z-scores, made by the command."""
+    app(
+        ["train", str(model_files / "made-up.h5"), "-o", str(model_files / "ridge"), "--hidden", "none"],
+        standalone_mode=False,
+    )
+    return model_files / "ridge"
+
+
+def test_ridge_regression_is_a_model(ridge, small_data):
+    """In float64, by the normal equations; it has no run and no hidden layer."""
+    made = load_model(ridge)
+    assert made.config.hidden == () and set(made.params) == {"outputs"}
+    training = small_data.split < 2
+    x = made.standardize(small_data.landmark[training]).astype(np.float64)
+    scaler = small_data.target_scaler
+    y = (small_data.target[training].astype(np.float64) - scaler.mean) / scaler.sd
+    centred = x - x.mean(axis=0)
+    weights = np.linalg.solve(centred.T @ centred + made.provenance["penalty"] * np.eye(LANDMARKS), centred.T @ y)
+    np.testing.assert_allclose(made.params["outputs"]["kernel"], weights, atol=1e-4)
+    np.testing.assert_allclose(made.params["outputs"]["bias"], y.mean(axis=0) - x.mean(axis=0) @ weights, atol=1e-4)
+    scores = made.provenance["scores"]["test"]
+    assert scores["network"] == scores["ridge regression"]
+    card = (ridge / "MODEL_CARD.md").read_text()
+    penalty = f"{made.provenance['penalty']:g}"
+    assert (
+        f"24 → no hidden layer → 60: ridge regression in closed form, penalty {penalty}, of validation; 1,500" in card
+    )
+    assert not ridge.with_name("ridge.training").exists()
+
+
+def test_two_models_are_paired_by_study(model_files, small_model, ridge, whole, tmp_path, capsys):
+    """Errors of both are those on their own; the network's differences are told study by study."""
+    other = load_model(ridge)
+    scores = evaluate_table(
+        small_model, "it", whole, Request(), parallel.devices(1), Path("/tmp"), other
+    ).scores["test"]  # fmt: skip
+    alone = {name: evaluate(one, whole).scores["test"] for name, one in (("model", small_model), ("other", other))}
+    against = scores.pop("against")
+    assert scores == alone["model"] and against["name"] == "ridge"
+    assert against["zscore_mae"] == alone["other"]["network"]["zscore_mae"]
+    found = {name: evaluate(one, whole).comparison for name, one in (("model", small_model), ("other", other))}
+    errors = {name: np.abs(one.inferred - one.measured) for name, one in found.items()}
+    rows = whole.sample_metadata["study_id"] == "GSE6"
+    assert against["by_study"] == {
+        "GSE6": {"profiles": rows.sum()} | {name: pytest.approx(error[rows].mean()) for name, error in errors.items()}
+    }
+    write_gctx(tmp_path / "truth.gctx", whole)
+    command(model_files / "model", tmp_path / "truth.gctx", "--against", ridge)
+    printed = capsys.readouterr().out
+    study = against["by_study"]["GSE6"]
+    difference = study["model"] - study["other"]
+    assert difference > 0.01  # the data are linear
+    assert f"test, z-score MAE against ridge: lower in 0 of 1 studies (0%), by study {difference:+.4f}" in printed
+    assert f"  GSE6: {study['model']:.4f}, ridge {study['other']:.4f}, {difference:+.4f} (40 profiles)\n" in printed
+    (row,) = [line for line in printed.splitlines() if line.startswith(" test") and "against: ridge" in line]
+    assert f" {against['zscore_mae']:.4f} " in row
+
+
+def test_two_models_on_a_prepared_file(small_model, ridge, small_data):
+    """The other way round too; on what ridge regression was chosen by and fitted on it is better in every study."""
+    other = load_model(ridge)
+    devices = parallel.devices(1)
+    found = dict(evaluate_model(small_model, "it", small_data, devices, other))
+    turned = dict(evaluate_model(other, "it", small_data, devices, small_model))
+    for split, studies in (("train", 3), ("validation", 2), ("test", 2)):
+        pairs, back = found[split]["against"]["by_study"], turned[split]["against"]["by_study"]
+        assert len(pairs) == studies and all(pair["other"] < pair["model"] for pair in pairs.values())
+        assert {name: (pair["other"], pair["model"]) for name, pair in pairs.items()} == {
+            name: (pair["model"], pair["other"]) for name, pair in back.items()
+        }
+        assert turned[split]["against"]["name"] == "other model"
+        assert found[split]["network"]["zscore_mae"] == turned[split]["against"]["zscore_mae"]
+
+
+def test_an_offset_of_a_platform_does_not_change_errors(model, whole):
+    """A calibrated model is compared with the one that it was made of; here, with all targets 1 SD off."""
+    shift = model.reference.target_scaler.sd
+    platforms = Platforms(("array", "mine"), np.zeros((2, LANDMARKS), "f4"), np.stack([0 * shift, shift]))
+    mine = replace(model, reference=replace(model.reference, platforms=platforms))
+    found = evaluate_table(mine, "it", whole, Request(), parallel.devices(1), Path("/tmp"), model).scores["test"]
+    base = evaluate(model, whole).comparison
+    rows = whole.sample_metadata["study_id"] == "GSE6"
+    error = (base.inferred - base.measured)[rows]
+    pair = found["against"]["by_study"]["GSE6"]
+    assert pair["other"] == pytest.approx(np.abs(error).mean(), abs=1e-5)
+    assert pair["model"] == pytest.approx(np.abs(error + 1).mean(), abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda one: {"target_genes": replace(one.target_genes, symbol=("X",) * 60)}, "has other genes than the model"),
+        (lambda one: {"quantiles": one.quantiles + 1}, "was trained on other data than the model"),
+        (
+            lambda one: {"target_scaler": Scaler(one.target_scaler.mean, one.target_scaler.sd * 2)},
+            "was trained on other data than the model",
+        ),
+    ],
+)
+def test_models_that_cannot_be_compared(model_files, small_model, ridge, tmp_path, refused, change, said):
+    other = replace(small_model, reference=replace(small_model.reference, **change(small_model.reference)))
+    save_model(tmp_path / "other", other)
+    for data in ("plate.gct", "made-up.h5"):
+        arguments = ["evaluate", model_files / "model", model_files / data, "--against", tmp_path / "other"]
+        line = refused(lambda given=arguments: app([str(argument) for argument in given]))
+        assert line.startswith(f"error: other: {said}") and "train both on the same data" in line
+
+
 def test_two_models_are_refused(model_files, refused):
     model = model_files / "model"
     line = refused(lambda: app(["evaluate", str(model), str(model_files / "plate.gct"), "-m", str(model)]))
@@ -223,7 +343,6 @@ def test_two_models_are_refused(model_files, refused):
 def test_the_real_compendium_is_inferred_better_than_out_of_fold(shared, tmp_path):
     """By the model that comes with dgex, whose weights were fitted to these profiles."""
     from dgex.formats.opening import open_expression
-    from dgex.model.directory import load_model
 
     model, path = load_model(), shared / "data" / "geo" / "geo_compendium_n704x16687.gctx"
     with open_expression(path) as table:
