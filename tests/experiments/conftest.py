@@ -98,8 +98,12 @@ def sources(study_data: Path) -> Sources:
 
 @pytest.fixture(scope="session")
 def two_platforms(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A study's folder of prepared files: five folds and the split by sample of arrays and 48 RNA-seq profiles."""
-    raw, folder = tmp_path_factory.mktemp("platforms"), tmp_path_factory.mktemp("study")
+    """A study's folder of prepared files: five folds and the split by sample of arrays and 48 RNA-seq profiles.
+
+    The sources, source.gctx and rna.gctx, and the gene tables are in the folder that it is in.
+    """
+    raw = tmp_path_factory.mktemp("platforms")
+    folder = raw / "study"
     write_compendium(raw)
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(simulation, "RNA_SEQ_PROFILES", 6)

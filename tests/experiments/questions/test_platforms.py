@@ -138,7 +138,7 @@ def test_tables_and_figure(together: Section) -> None:
 
 def test_a_platform_for_training_only_is_not_trained_on_alone(two_platforms: Path, tiny, tmp_path: Path) -> None:
     """It has no validation samples to choose by; the other platform is, with and without it."""
-    raw = two_platforms.parent / "platforms0"
+    raw = two_platforms.parent
     list(prepare_folds([raw / "source.gctx", raw / "rna.gctx"], raw, tmp_path, 3, train_only=("rnaseq",)))
     trials = platforms.trials(find_sources(tmp_path), tiny)
     assert {trial.platform for trial in trials} == {None, "array"}
