@@ -155,6 +155,7 @@ class Shape:
     targets: int
     samples: dict[str, int]  # by split
     studies: dict[str, int]  # by split, of its samples
+    platforms: dict[str, tuple[str, ...]]  # by split, of its samples, the reference platform first
 
 
 def is_prepared(path: Path) -> bool:
@@ -242,11 +243,17 @@ def read_shape(path: Path) -> Shape:
     """Reads the size of a prepared file, and none of its profiles; errors as ``read_provenance``."""
     with _open(path) as file:
         axes = _axes(file, ("landmark", "target", "sample/study", "split"))
-        study, split = _read_members(file, ("sample/study", "split")).values()
-    by_split = {name: np.asarray(study)[split == code].tolist() for code, name in enumerate(SPLITS)}
-    samples = {name: len(members) for name, members in by_split.items()}
-    studies = {name: len(set(members)) for name, members in by_split.items()}
-    return Shape(axes["landmarks"], axes["targets"], samples, studies)
+        members = _read_members(file, _known(file, ("sample/study", "split", "sample/platform", "platform/name")))
+    study, names = np.asarray(members["sample/study"]), members.get("platform/name", ("array",))
+    platform = members.get("sample/platform", np.zeros(len(study), np.uint8))
+    rows = {name: members["split"] == code for code, name in enumerate(SPLITS)}
+    return Shape(
+        axes["landmarks"],
+        axes["targets"],
+        samples={name: int(of.sum()) for name, of in rows.items()},
+        studies={name: len(set(study[of].tolist())) for name, of in rows.items()},
+        platforms={name: tuple(names[code] for code in np.unique(platform[of])) for name, of in rows.items()},
+    )
 
 
 def sha256_of(path: Path, advance: Callable[[int], object] = lambda nbytes: None) -> str:

@@ -12,7 +12,7 @@ for tanh, 1.27 for sigmoid and 1.26 for TAAF.
 import re
 from collections.abc import Mapping, Sequence
 
-from dgex.data.dataset import read_reference
+from dgex.data.dataset import read_reference, read_shape
 from experiments.analysis.evidence import Evidence, Run, compare_all, errors, runs
 from experiments.questions import activations
 from experiments.questions.activations import BASELINE_MODELS, NETWORKS
@@ -38,14 +38,23 @@ def trials(sources: Sources, plan: Plan) -> list[Trial]:
 
 def _alone(sources: Sources, plan: Plan) -> list[Trial]:
     """Lists the trials on one platform alone, where there are several."""
-    names = read_reference(sources.folds[0].path).platforms.name
     return [
         Trial(fold.name, model, plan.protocol_of(model), seed, plan.targets, platform=platform)
         for fold in sources.folds
-        for platform in (names if len(names) > 1 else ())
+        for platform in _trained_alone(sources)
         for model in ALONE
         for seed in plan.seeds_of(model)
     ]
+
+
+def _trained_alone(sources: Sources) -> list[str]:
+    """Lists the platforms that are trained on alone: those of which every fold has validation samples, if several.
+
+    A platform of ``folds --train-only`` has none to choose an epoch or penalty by.
+    """
+    names = read_reference(sources.folds[0].path).platforms.name
+    validated = [read_shape(fold.path).platforms["validation"] for fold in sources.folds]
+    return [name for name in names if len(names) > 1 and all(name in present for present in validated)]
 
 
 PAIRS = (
@@ -62,7 +71,7 @@ def sections(evidence: Evidence, sources: Sources, plan: Plan) -> list[Section]:
     """Makes a section on training with one platform or all, and one for each mapped file of cohorts."""
     by_model = runs(evidence, trials(sources, plan))
     models = [by_model[model.name] for model in (*BASELINE_MODELS, *NETWORKS)]
-    result = _one_or_all(by_model, read_reference(sources.folds[0].path).platforms.name)
+    result = _one_or_all(by_model, read_reference(sources.folds[0].path).platforms.name, _trained_alone(sources))
     several = len(sources.folds[0].cohorts) > 1
     for cohort in sources.folds[0].cohorts:
         stem = re.sub(r"[^\w.-]", "-", f"platforms-{cohort}", flags=re.ASCII)  # for files and links
@@ -126,12 +135,18 @@ def sections(evidence: Evidence, sources: Sources, plan: Plan) -> list[Section]:
     return result
 
 
-def _one_or_all(by_model: Mapping[str, Run], platforms: Sequence[str]) -> list[Section]:
-    """Makes the section on training with one platform alone or with all, if the folds test on several."""
+def _one_or_all(by_model: Mapping[str, Run], platforms: Sequence[str], alone: Sequence[str]) -> list[Section]:
+    """Makes the section on training with one platform alone or with all, if there are several.
+
+    Args:
+      by_model: runs by name of the model.
+      platforms: names of the folds' platforms; the test samples of each are a held-out set, if every fold has some.
+      alone: those of them that models were trained on alone.
+    """
     tested_on = [name for name in platforms if all(run.scored(test_on(name)) for run in by_model.values())]
-    if len(platforms) < 2 or not tested_on:
+    if not alone or not tested_on:
         return []
-    pairs = [(model.name, f"{model.name}_{platform}") for platform in platforms for model in ALONE]
+    pairs = [(model.name, f"{model.name}_{platform}") for platform in alone for model in ALONE]
     models = [*(by_model[model.name] for model in ALONE), *(by_model[second] for _, second in pairs)]
     answer, tables, rows, tested = [], [], [], []
     for name in tested_on:

@@ -9,6 +9,7 @@ from dgex.data.dataset import read_provenance, sha256_of
 from dgex.data.folds import MAKE_THEM, check_alike
 from dgex.data.genes import gene_table_paths
 from dgex.errors import DgexError
+from experiments.trials.heldout import is_test
 
 
 @dataclass(frozen=True)
@@ -103,8 +104,8 @@ def find_sources(folder: Path) -> Sources:
         if onto not in cohorts_onto:
             raise DgexError(f"{path}: is mapped onto a file that is not in the folder; {MAKE_THEM}")
         name, _ = _cohort(provenance[path])
-        if name == "test":
-            raise DgexError(f"{path}: its cohort is called test, as the test split is; rename the cohort's file")
+        if is_test(name):
+            raise DgexError(f"{path}: its cohort is called {name}, as the test split is; rename the cohort's file")
         if cohorts_onto[onto].setdefault(name, path) != path:
             raise DgexError(f"{path}: is a second cohort {name} of one split; keep one of them in the folder")
 

@@ -259,12 +259,14 @@ def samples_of(trial: Trial, data: Loaded) -> tuple[Samples, Samples]:
 
 
 def network_of(trial: Trial, data: Loaded) -> tuple[NetworkConfig, Protocol]:
-    """Returns the trial's network configuration, and the protocol by which it is trained."""
+    """Returns the trial's network configuration, and the protocol by which it is trained.
+
+    The protocol of a refit has the epochs of the choice, of which the refit is trained for those up to the best one.
+    """
     assert trial.protocol is not None
     train, _ = samples_of(trial, data)
-    if trial.refit:
-        return trial.model.config(train), trial.protocol
-    return trial.model.config(train), same_steps(trial.protocol, data.profiles, len(train))
+    chosen_on, _ = samples_of(replace(trial, refit=False), data)
+    return trial.model.config(train), same_steps(trial.protocol, data.profiles, len(chosen_on))
 
 
 def start_of(trial: Trial, data: Loaded, chosen: Outcome | None = None) -> tuple[Params | None, float | None]:

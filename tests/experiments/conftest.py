@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from data_prep import pipeline
+from data_prep import simulate as simulation
 from data_prep.folds import prepare_folds
-from data_prep.simulate import Scale, simulate
+from data_prep.simulate import Scale, simulate, simulate_rna_seq
 from dgex.data.dataset import read_dataset
 from dgex.data.genes import Genes, write_gene_table
 from dgex.formats.expression import Expression, in_memory
@@ -21,7 +22,7 @@ from dgex.formats.gctx import write_gctx
 from dgex.protocols import QUICK, RESIDUAL
 from experiments import compare
 from experiments.analysis import statistics
-from experiments.trials.heldout import MEASURES, HeldOutErrors
+from experiments.trials.heldout import MEASURES, HeldOutErrors, test_on
 from experiments.trials.loading import measured_in_all, random_subset
 from experiments.trials.plan import Plan
 from experiments.trials.sources import Sources, find_sources
@@ -95,6 +96,22 @@ def sources(study_data: Path) -> Sources:
     return find_sources(study_data)
 
 
+@pytest.fixture(scope="session")
+def two_platforms(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A study's folder of prepared files: five folds and the split by sample of arrays and 48 RNA-seq profiles.
+
+    The sources, source.gctx and rna.gctx, and the gene tables are in the folder that it is in.
+    """
+    raw = tmp_path_factory.mktemp("platforms")
+    folder = raw / "study"
+    write_compendium(raw)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(simulation, "RNA_SEQ_PROFILES", 6)
+        write_gctx(raw / "rna.gctx", simulate_rna_seq(SCALE, seed=1))
+    list(prepare_folds([raw / "source.gctx", raw / "rna.gctx"], raw, folder, FOLDS))
+    return folder
+
+
 @pytest.fixture(scope="module")
 def few_draws() -> Iterator[None]:
     """For tests of many intervals that are about none of their ends."""
@@ -126,18 +143,21 @@ def _plant(folder: Path, trials: Iterable[Trial], sources: Sources, planted: Pla
     The log2 error is half the z-score error; without overlap it is the same. Sums are those of targets alternating
     between 1 and -1 and predictions that lie beside them by the error.
     """
-    held_out = {}  # studies of held-out samples and which targets are measured, by source and held-out set
+    held_out: dict[str, dict[str, tuple[np.ndarray, np.ndarray]]] = {}  # by source and set: studies, measured targets
     for source in sources:
+        sets = held_out[source.name] = {}
         for held, path in {"test": source.path, **source.cohorts}.items():
             dataset = read_dataset(path)
-            study = np.asarray(dataset.study)[dataset.split == 2]
+            study, platform = np.asarray(dataset.study)[dataset.split == 2], dataset.platform[dataset.split == 2]
             target = dataset.zscores("test")[1]
-            held_out[source.name, held] = study, measured_in_all(target, study) | (held == "test")
+            sets[held] = study, measured_in_all(target, study) | (held == "test")
+            names = dataset.platforms.name if held == "test" else ()
+            for code in range(len(names) if len(names) > 1 else 0):
+                sets[test_on(names[code])] = study[platform == code], np.full(target.shape[1], True)
     for trial in {trial.folder: trial for trial in trials}.values():
         source = next(source for source in sources if source.name == trial.source)
         scores = {}
-        for held in ("test", *source.cohorts):
-            study, known = held_out[source.name, held]
+        for held, (study, known) in held_out[source.name].items():
             measured = known[random_subset(len(known), trial.targets)]
             genes = int(measured.sum())
             overlap = np.arange(genes) < 2

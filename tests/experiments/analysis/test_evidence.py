@@ -98,6 +98,30 @@ def test_errors_of_a_cohort_are_averaged_over_sources() -> None:
     assert found.fold is None and found.study == COHORT.study
 
 
+def test_the_part_of_a_platform_is_joined_over_folds() -> None:
+    """As the whole test split is, which it is part of; a fold without it leaves the model without a score there."""
+    run, arrays = made(NETWORK, 3)
+    kept = [np.array([name in "dab" for name in study]) for study in STUDIES.values()]
+
+    def on_arrays(one: Outcome, rows: np.ndarray) -> Outcome:
+        of = one.held_out_errors["test"]
+        present = np.isin(np.unique(of.study), of.study[rows])
+        part = replace(of, study=of.study[rows], sample=of.sample[:, rows], gene=of.gene[present])
+        return replace(one, held_out_errors={**one.held_out_errors, "test on array": part})
+
+    folds = (0, 2)
+    outcomes = tuple(tuple(on_arrays(one, kept[fold]) for one in run.outcomes[fold]) for fold in folds)
+    two = replace(run, sources=("fold-1", "fold-3"), outcomes=outcomes)
+    found = errors(two, "test on array")
+    rows = np.array([0, 1, 2, 7, 9])  # d, d, a of the first fold, b, b of the third
+    np.testing.assert_allclose(found.sample, arrays["test"][:, rows].mean(2), rtol=1e-5)
+    np.testing.assert_allclose(found.gene, of_studies(arrays["test"][:, rows], list("ddabb")), rtol=1e-5)
+    assert found.fold == ("fold-1",) * 3 + ("fold-3",) * 2 and found.study == tuple("ddabb")
+    assert two.scored("test on array") and two.scored("rna") and not two.scored("test on rnaseq")
+    mixed = replace(run, outcomes=(outcomes[0], run.outcomes[1], outcomes[1]))
+    assert mixed.scored("test") and not mixed.scored("test on array")
+
+
 def test_by_study() -> None:
     run, arrays = made(NETWORK, 3)
     of = arrays["test"].mean((0, 2))
@@ -179,6 +203,19 @@ def test_runs_are_read_once_and_grouped(sources: Sources, plant, tmp_path: Path,
     validation = [[one.validation_mae for one in seeds] for seeds in by_model["net"].outcomes]
     np.testing.assert_allclose(validation, [[0.5 + n / 10, 1.5 + n / 10] for n in range(1, 6)])
     assert [len(seeds) for seeds in by_model["ridge"].outcomes] == [1] * 5
+
+
+def test_a_refit_and_a_model_of_one_platform_are_models_of_their_own(sources: Sources, plant, tmp_path: Path) -> None:
+    base = Trial("fold-1", RIDGE, None, 0, 4)
+    asked = [base, replace(base, refit=True), replace(base, platform="array")]
+    asked.append(replace(base, platform="array", refit=True))
+    plant(tmp_path, asked, sources, lambda trial, held, study: 0.5 + trial.refit + 2 * bool(trial.platform))
+    by_model = runs(Evidence(tmp_path, sources), asked)
+    names = ["ridge", "ridge_refit", "ridge_array", "ridge_array_refit"]
+    assert [(name, run.model.name, run.validation_mae) for name, run in by_model.items()] == [
+        (name, name, 0.5 + number) for number, name in enumerate(names)
+    ]
+    assert by_model["ridge_array_refit"].model.label == "ridge regression, array alone, refitted"
 
 
 def test_on_what_the_outcomes_were_made_is_counted(sources: Sources, plant, tmp_path: Path) -> None:

@@ -154,4 +154,4 @@ def test_one_seed_shows_nothing(evidence: Evidence, sources: Sources, tiny) -> N
 def test_which_are_better(evidence: Evidence, sources: Sources, tiny) -> None:
     by_model = runs(evidence, ablation.trials(sources, tiny))
     compared = compare_all(by_model, [("taaf", "sigmoid"), ("taaf_output", "sigmoid"), ("taaf-alpha", "sigmoid")])
-    assert ablation._better("are", compared) == f"2 of 3 are (TAAF, {ALPHA}), according to both intervals."
+    assert ablation.count_lower("are", compared) == f"2 of 3 are (TAAF, {ALPHA}), according to both intervals."

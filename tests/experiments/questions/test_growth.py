@@ -11,14 +11,21 @@ from experiments.report.sections import Section
 from experiments.trials.sources import Sources
 from experiments.trials.trial import Trial
 
+# z-score MAE by training profiles and studies: TAAF is behind ridge regression, then as good and ahead at last; with a
+# linear path it is ahead everywhere.
+ERROR = {
+    "ridge": {(None, 2): 0.85, (20, None): 0.8, (40, None): 0.7, (None, None): 0.6},
+    "taaf": {(None, 2): 0.95, (20, None): 0.9, (40, None): 0.69, (None, None): 0.55},
+    "taaf_linear": {(None, 2): 0.79, (20, None): 0.75, (40, None): 0.62, (None, None): 0.54},
+}
+
 
 def planted(trial: Trial, held: str, study: np.ndarray) -> float:
-    """Sigmoid is behind ridge regression, then as good and ahead at last, TAAF ahead everywhere; wider is better."""
-    position = {20: 0, 40: 1, None: 2}[trial.profiles]
-    if trial.model.name == "ridge":
-        return [0.8, 0.7, 0.6][position]
-    start = {"sigmoid": [0.9, 0.69, 0.55], "taaf": [0.75, 0.62, 0.54]}[trial.model.name.removesuffix("-30")][position]
-    return start + 0.01 * trial.seed + 0.1 * trial.model.name.endswith("-30")
+    """Wider is better."""
+    name = trial.model.name
+    return (
+        ERROR[name.removesuffix("-30")][trial.profiles, trial.studies] + 0.01 * trial.seed + 0.1 * name.endswith("-30")
+    )
 
 
 pytestmark = pytest.mark.usefixtures("few_draws")
@@ -38,72 +45,104 @@ def section(evidence: Evidence, sources: Sources, tiny) -> Section:
 
 
 def test_sizes_that_there_are(sources: Sources, tiny) -> None:
-    """1,000 profiles are asked for and no file has them: not trained on all of them under that name."""
+    """1,000 profiles or studies are asked for and no file has them: not trained on all of them under that name."""
     trials = growth.trials(sources, tiny)
-    assert len({trial.folder for trial in trials}) == len(trials) == 6 * 3 * 7 + 2 * 3
-    assert {trial.profiles for trial in trials} == {20, 40, None}
-    assert {trial.targets for trial in trials} == {12}
+    # Two networks of three seeds and ridge regression: by sample with three numbers of profiles, in the folds with
+    # two studies too. All profiles are of all studies, and so the same trials.
+    assert len({trial.folder for trial in trials}) == 5 * 4 * 7 + 3 * 7 + 2 * 3
+    sizes = {(trial.profiles, trial.studies) for trial in trials}
+    assert sizes == {(20, None), (40, None), (None, 2), (None, None)}
+    assert {trial.source for trial in trials if trial.studies} == {fold.name for fold in sources.folds}
+    assert {trial.targets for trial in trials} == {12} and not any(trial.refit or trial.platform for trial in trials)
+    protocols = {"ridge": None, "taaf": tiny.protocol, "taaf_linear": tiny.residual}
+    assert all(trial.protocol == protocols[trial.model.name.removesuffix("-30")] for trial in trials)
     wide = [trial for trial in trials if trial.model.name.endswith("-30")]
     assert {trial.source for trial in wide} == {"sample"} and len(wide) == 6
     assert all(trial.model.network["hidden"] == (30, 30) for trial in wide)
+    assert {trial.model.network.get("linear") for trial in wide} == {None, True}
 
 
 def test_a_size_that_one_fold_lacks_is_left_out_of_all(sources: Sources, tiny) -> None:
-    """83 to 88 profiles in the folds, 114 by sample."""
-    sizes = {(trial.source, trial.profiles) for trial in growth.trials(sources, replace(tiny, profiles=(85,)))}
-    assert sizes == {("sample", 85), *((source.name, None) for source in sources)}
+    """83 to 88 profiles of 4 to 6 studies in the folds, 114 profiles by sample."""
+    plan = replace(tiny, profiles=(85,), studies=(4,))
+    sizes = {(trial.source, trial.profiles, trial.studies) for trial in growth.trials(sources, plan)}
+    assert sizes == {("sample", 85, None), *((source.name, None, None) for source in sources)}
 
 
 def test_answer(section: Section) -> None:
-    by_study, by_sample, width = section.answer
-    assert by_study.startswith(
-        "Studies left out: sigmoid has a lower error than ridge regression with 85 profiles, no shown difference from "
-        "ridge regression with 40 profiles, a higher error than ridge regression with 20 profiles "
+    by_studies, by_profiles, by_sample, width = section.answer
+    assert by_studies.startswith(
+        "Studies left out, fewer studies: TAAF has a lower error than ridge regression with 5 studies, a higher error "
+        "than ridge regression with 2 studies (with 5: −0.0400 [−0.0"
+    )
+    path = "TAAF with a linear path"
+    assert f"; {path} has a lower error than ridge regression with 2, 5 studies (with 5: −0.0500 [−0.0" in by_studies
+    assert by_studies.endswith("]).")  # two sizes: no change between the largest that all folds have
+    assert by_profiles.startswith(
+        "Studies left out, fewer profiles: TAAF has a lower error than ridge regression with 85 profiles, no shown "
+        "difference from ridge regression with 40 profiles, a higher error than ridge regression with 20 profiles "
         "(with 85: −0.0400 [−0.0"
     )
-    assert "; TAAF has a lower error than ridge regression with 20, 40, 85 profiles (with 85: −0.0500 [−0.0" in by_study
-    changes = "−0.2100 (sigmoid), −0.1300 (TAAF), −0.1000 (ridge regression)"
-    assert by_study.endswith(f"From 20 to 40 profiles the z-score MAE changes by {changes}.")
+    said = f"; {path} has a lower error than ridge regression with 20, 40, 85 profiles (with 85: −0.0500 [−0.0"
+    assert said in by_profiles
+    changes = f"−0.2100 (TAAF), −0.1300 ({path}), −0.1000 (ridge regression)"
+    assert by_profiles.endswith(f"From 20 to 40 profiles the z-score MAE changes by {changes}.")
+    assert by_sample.startswith("Split by sample: TAAF has ")
     assert (
-        "; TAAF has a lower error than ridge regression with 20, 40, 114 profiles (with 114: −0.0500 [−0.0" in by_sample
+        f"; {path} has a lower error than ridge regression with 20, 40, 114 profiles (with 114: −0.0500 [" in by_sample
     )
     assert width == (
-        "Split by sample, the validation error is lowest with 300 units for sigmoid, 300 units for TAAF, of 30, 300."
+        f"Split by sample, the validation error is lowest with 300 units for TAAF, 300 units for {path}, of 30, 300."
     )
-    assert "142 samples of 8 studies in 5 folds, 12 target genes, 3 seeds" in section.data
+    for title in ("Studies left out, fewer studies", "Studies left out, fewer profiles"):
+        assert f"{title}: 142 samples of 8 studies in 5 folds, 12 target genes, 3 seeds." in section.data
 
 
 def test_tables(section: Section) -> None:
-    folds, sample, width = section.tables
-    assert [row[0] for row in folds.rows] == [20, 40, 85]  # 426 training profiles in 5 folds
+    studies, folds, sample, width = section.tables
+    assert [table.name for table in section.tables] == [
+        "growth-studies-left-out-fewer-studies", "growth-studies-left-out-fewer-profiles", "growth-split-by-sample",
+        "growth-width",
+    ]  # fmt: skip
+    # Eight studies in five folds, each in the training split of three; 426 training profiles in five folds.
+    assert [row[0] for row in studies.rows] == [2, 5] and studies.columns[0] == "training studies"
+    assert [row[0] for row in folds.rows] == [20, 40, 85] and folds.columns[0] == "training profiles"
     assert [row[0] for row in sample.rows] == [20, 40, 114]
+    few = dict(zip(studies.columns[:7], studies.rows[0][:7], strict=True))
+    assert few["TAAF, test"] == pytest.approx(0.96) and few["ridge regression, test"] == pytest.approx(0.85)
     first = dict(zip(folds.columns[:7], folds.rows[0][:7], strict=True))
-    assert first["sigmoid, test"] == pytest.approx(0.91) and first["ridge regression, validation"] == pytest.approx(0.8)
+    assert first["TAAF, test"] == pytest.approx(0.91) and first["ridge regression, validation"] == pytest.approx(0.8)
     differences = {column: number for number, column in enumerate(folds.columns) if "−" in column}
-    assert list(differences) == ["sigmoid − ridge regression", "TAAF − ridge regression", "TAAF − sigmoid"]
-    assert [row[differences["TAAF − sigmoid"]] for row in folds.rows] == pytest.approx([-0.15, -0.07, -0.01])
+    path = "TAAF with a linear path"
+    assert list(differences) == ["TAAF − ridge regression", f"{path} − ridge regression", f"{path} − TAAF"]
+    assert [row[differences[f"{path} − TAAF"]] for row in folds.rows] == pytest.approx([-0.15, -0.07, -0.01])
+    assert [row[differences[f"{path} − TAAF"]] for row in studies.rows] == pytest.approx([-0.16, -0.01])
     assert [row[0] for row in width.rows] == [30, 300]
     assert width.rows[0][3] == pytest.approx(0.66) and width.rows[1][3] == pytest.approx(0.56)
 
 
 def test_figure(section: Section) -> None:
     (figure,) = section.figures
-    folds, sample, width = figure.data["panels"]
-    assert [one["label"] for one in folds["series"]] == ["ridge regression", "sigmoid", "TAAF"]
-    ridge, sigmoid, _ = folds["series"]
+    studies, folds, sample, width = figure.data["panels"]
+    assert [panel["x_label"] for panel in figure.data["panels"]] == [
+        "training studies", "training profiles", "training profiles", "units of both hidden layers"
+    ]  # fmt: skip
+    assert [one["label"] for one in folds["series"]] == ["ridge regression", "TAAF", "TAAF with a linear path"]
+    assert studies["series"][0]["x"] == [2, 5] and studies["series"][0]["y"] == pytest.approx([0.85, 0.6])
+    ridge, taaf, _ = folds["series"]
     assert ridge["x"] == [20, 40, 85] and ridge["y"] == pytest.approx([0.8, 0.7, 0.6]) == ridge["low"]
-    assert sigmoid["y"] == pytest.approx([0.91, 0.7, 0.56])
-    assert sigmoid["low"] == pytest.approx([0.9, 0.69, 0.55]) and sigmoid["high"] == pytest.approx([0.92, 0.71, 0.57])
+    assert taaf["y"] == pytest.approx([0.91, 0.7, 0.56])
+    assert taaf["low"] == pytest.approx([0.9, 0.69, 0.55]) and taaf["high"] == pytest.approx([0.92, 0.71, 0.57])
     assert width["series"][1]["x"] == [30, 300] and width["series"][1]["y"] == pytest.approx([0.65, 0.55])
 
 
 def test_without_a_split_by_sample(evidence: Evidence, sources: Sources, tiny) -> None:
     (section,) = growth.sections(evidence, replace(sources, by_sample=None), tiny)
-    assert len(section.answer) == len(section.tables) == len(section.figures[0].data["panels"]) == 1
+    assert len(section.answer) == len(section.tables) == len(section.figures[0].data["panels"]) == 2
 
 
 def test_one_seed_has_no_interval(evidence: Evidence, sources: Sources, tiny) -> None:
     (section,) = growth.sections(evidence, sources, replace(tiny, seeds=(0,)))
-    nothing = "sigmoid has no shown difference from ridge regression with 20, 40, 85 profiles"
-    assert f"{nothing} (with 85: −0.0500, no interval: 1 seed, at least 3 needed)" in section.answer[0]
+    nothing = "TAAF has no shown difference from ridge regression with 20, 40, 85 profiles"
+    assert f"{nothing} (with 85: −0.0500, no interval: 1 seed, at least 3 needed)" in section.answer[1]
     assert section.tables[0].rows[0][-2:] == [None, None]

@@ -22,7 +22,7 @@ from experiments.trials.models import ModelSpec
 from experiments.trials.trial import Trial
 
 PROTOCOL = Protocol("sgd", "mse", 1e-3, batch=2, epochs=3)
-SHAPE = Shape(3, 5, {"train": 51, "validation": 7, "test": 11}, {"train": 9, "validation": 3, "test": 6})
+SHAPE = Shape(3, 5, {"train": 51, "validation": 7, "test": 11}, {"train": 9, "validation": 3, "test": 6}, {})
 MODELS = [
     ModelSpec(f"{units}-{dropout}", "", {"hidden": (units,), "dropout": dropout})
     for units in (4, 8)
@@ -125,7 +125,7 @@ def test_bytes_are_those_that_training_holds(protocol: Protocol, monkeypatch: py
     monkeypatch.setattr(module, "measure", lambda *_: Cost(1.0, 1.0, 0))
     before, held = live(), []
     fit(CONFIG, replace(protocol, epochs=1), samples(700), samples(300), 0, on_epoch=lambda *_: held.append(live()))
-    shape = Shape(60, 200, {"train": 700, "validation": 300, "test": 0}, {})
+    shape = Shape(60, 200, {"train": 700, "validation": 300, "test": 0}, {}, {})
     network = ModelSpec("one", "", {"hidden": (400,), "dropout": 0.1})
     (found,) = estimate([Trial("file", network, protocol)], shape, parallel.devices(1), None)
     # Beside these it counts a second state, which is there while a run is resumed.

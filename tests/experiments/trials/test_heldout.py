@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from experiments.trials.heldout import BATCH, MEASURES, HeldOut, HeldOutErrors, gene_scores, score
+from experiments.trials.heldout import BATCH, MEASURES, HeldOut, HeldOutErrors, gene_scores, is_test, score
 
 SAMPLES, GENES = BATCH + 45, 9
 STUDIES = np.array(["GSE9", "", "GSE10"])[np.random.default_rng(1).integers(3, size=SAMPLES)]
@@ -113,3 +113,19 @@ def test_genes_that_are_not_measured_count_nowhere(scores: HeldOutErrors) -> Non
     for name in ("sample", "gene", "sums"):
         np.testing.assert_array_equal(getattr(again, name), getattr(scores, name))
     assert scores.gene.shape[1] == len(scores.sd) == len(scores.overlap) == GENES - 1
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("test", True), ("test on array", True), ("test on rnaseq", True), ("rna", False), ("testis", False)],
+)
+def test_parts_of_the_test_split_are_no_cohorts(name: str, expected: bool) -> None:
+    assert is_test(name) == expected
+
+
+def test_samples_of_one_platform(held: HeldOut, scores: HeldOutErrors) -> None:
+    """Their errors are those that they have among all samples."""
+    rows = np.random.default_rng(3).random(SAMPLES) < 0.3
+    part = held.on("long reads", rows)
+    assert part.name == "test on long reads" and part.study == tuple(STUDIES[rows])
+    np.testing.assert_allclose(score(predict, part).sample, scores.sample[:, rows], rtol=1e-6)

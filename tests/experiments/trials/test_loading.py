@@ -2,14 +2,16 @@
 
 import gc
 import weakref
+from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 
 from dgex.data.dataset import read_dataset
-from experiments.trials.loading import Loaded, measured_in_all, random_subset
-from experiments.trials.sources import Sources
+from dgex.errors import DgexError
+from experiments.trials.loading import Loaded, measured_in_all, part_of, random_subset
+from experiments.trials.sources import Sources, find_sources
 
 
 @pytest.fixture(scope="module")
@@ -24,6 +26,40 @@ def test_a_part_is_drawn_once_and_nested() -> None:
     assert (np.diff(more) > 0).all()
     np.testing.assert_array_equal(few, random_subset(100, 10))
     assert random_subset(100, 1000).tolist() == list(range(100))
+
+
+# Studies of 3, 1, 4, 2 and 2 profiles; "e" is on both platforms.
+STUDY = np.array(list("aaabccccddee"))
+PLATFORM = np.array(["array"] * 4 + ["rnaseq"] * 4 + ["array"] * 3 + ["rnaseq"])
+
+
+def test_a_part_of_a_platform() -> None:
+    everything = part_of(STUDY, PLATFORM, None, None, None)
+    assert everything.tolist() == list(range(12))
+    assert part_of(STUDY, PLATFORM, None, None, "array").tolist() == [0, 1, 2, 3, 8, 9, 10]
+    assert part_of(STUDY, PLATFORM, None, None, "rnaseq").tolist() == [4, 5, 6, 7, 11]
+    assert part_of(STUDY, PLATFORM, 3, None, "nanopore").tolist() == []
+
+
+@pytest.mark.parametrize("platform", [None, "array"])
+def test_a_part_of_the_studies_has_all_their_profiles_and_is_nested(platform: str | None) -> None:
+    rows = np.arange(12) if platform is None else np.flatnonzero(PLATFORM == platform)
+    known = sorted(set(STUDY[rows].tolist()))
+    before: set[int] = set()
+    for number in range(1, len(known) + 1):
+        part = part_of(STUDY, PLATFORM, None, number, platform)
+        chosen = set(STUDY[part].tolist())
+        assert len(chosen) == number
+        assert part.tolist() == [row for row in rows.tolist() if STUDY[row] in chosen]
+        assert before < set(part.tolist())
+        before = set(part.tolist())
+    assert part_of(STUDY, PLATFORM, None, 99, platform).tolist() == rows.tolist()
+
+
+def test_profiles_are_drawn_from_the_chosen_studies() -> None:
+    of_two = part_of(STUDY, PLATFORM, None, 2, "array")
+    np.testing.assert_array_equal(part_of(STUDY, PLATFORM, 2, 2, "array"), of_two[random_subset(len(of_two), 2)])
+    assert part_of(STUDY, PLATFORM, 5, None, None).tolist() == random_subset(12, 5).tolist()
 
 
 def test_samples_are_the_parts_of_the_file(loaded: Loaded) -> None:
@@ -89,3 +125,42 @@ def test_a_gene_is_measured_where_every_study_has_it() -> None:
     target[4:, 1] = np.nan  # not in the second study
     target[:2, 2] = np.nan  # half of the first study
     assert measured_in_all(target, ["a"] * 4 + ["b"] * 4).tolist() == [False, False, True, True]
+
+
+@pytest.fixture(scope="module")
+def mixed(two_platforms: Path) -> Loaded:
+    """A fold of arrays and RNA-seq."""
+    return Loaded(find_sources(two_platforms).folds[0], tuple(jax.devices()[:1]))
+
+
+def test_samples_of_one_platform_and_of_two_splits(mixed: Loaded) -> None:
+    dataset = mixed.dataset
+    parts = [dataset.zscores(split) for split in ("train", "validation")]
+    both = mixed.samples("train and validation")
+    np.testing.assert_array_equal(both.landmark, np.concatenate([landmark for landmark, _ in parts]))
+    np.testing.assert_array_equal(both.target, np.concatenate([target for _, target in parts]))
+    for code, name in enumerate(("array", "rnaseq")):
+        of = [dataset.platform[dataset.split == split] == code for split in (0, 1)]
+        assert 0 < of[0].sum() < len(of[0]) and 0 < of[1].sum() < len(of[1])
+        one = mixed.samples("train and validation", 12, platform=name)
+        expected = np.concatenate([target[rows] for (_, target), rows in zip(parts, of, strict=True)])
+        np.testing.assert_array_equal(one.target, expected[:, random_subset(40, 12)])
+        np.testing.assert_array_equal(mixed.samples("validation", platform=name).landmark, parts[1][0][of[1]])
+    with pytest.raises(DgexError, match=r"fold-1.h5: has no train samples of the platform 'nanopore'"):
+        mixed.samples("train", platform="nanopore")
+
+
+def test_test_samples_of_each_platform_are_held_out_sets(mixed: Loaded) -> None:
+    test, *by_platform = mixed.held_out(12)
+    assert [held.name for held in by_platform] == ["test on array", "test on rnaseq"]
+    dataset = mixed.dataset
+    code = dataset.platform[dataset.split == 2]
+    landmark, target = dataset.zscores("test")
+    for number, held in enumerate(by_platform):
+        rows = code == number
+        assert held.study == tuple(np.asarray(dataset.study)[dataset.split == 2][rows]) and held.study
+        assert all(name.startswith(("STUDY", "RNASTUDY")[number]) for name in held.study)
+        np.testing.assert_array_equal(held.landmark, landmark[rows])
+        np.testing.assert_array_equal(held.target, target[rows][:, random_subset(40, 12)])
+        np.testing.assert_array_equal(held.sd, test.sd)
+        assert held.measured.all()

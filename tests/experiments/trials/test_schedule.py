@@ -82,7 +82,7 @@ def test_a_stopped_study_goes_on(sources: Sources, devices, fitted, tmp_path: Pa
 
     compute = trials._baseline
 
-    def killed_at_the_fifth(trial: Trial, data: Loaded) -> Any:
+    def killed_at_the_fifth(trial: Trial, data: Loaded, choice: Any) -> Any:
         if len(fitted) == 4:
             raise Killed
         return compute(trial, data)
@@ -114,10 +114,10 @@ from experiments.trials.sources import find_sources
 data, folder, ready, names = Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), ("mean", "least_squares")
 compute = trials._baseline
 
-def said(trial, data):
+def said(trial, data, choice):
     print(trial.folder, flush=True)
     time.sleep(0.05)
-    return compute(trial, data)
+    return compute(trial, data, choice)
 
 trials._baseline, schedule.PATIENCE = said, 0.05
 asked = [
@@ -233,12 +233,12 @@ def test_what_another_finishes_meanwhile_is_not_done_again(
     """All trials are asked for, and while the first is trained another process does the rest of its source."""
     ours = trials._baseline
 
-    def slow(trial: Trial, data: Loaded) -> Any:
+    def slow(trial: Trial, data: Loaded, choice: Any) -> Any:
         with monkeypatch.context() as patched:
             patched.setattr(trials, "_baseline", ours)
             rest = [other for other in TRIALS if other.source == trial.source and other != trial]
             run_all(rest, list(sources), tmp_path, devices)
-        return ours(trial, data)
+        return ours(trial, data, choice)
 
     monkeypatch.setattr(trials, "_baseline", slow)
     run_all(TRIALS, list(sources), tmp_path, devices)
@@ -246,7 +246,7 @@ def test_what_another_finishes_meanwhile_is_not_done_again(
 
 
 def test_a_failure_ends_all(sources: Sources, devices, tmp_path: Path, monkeypatch) -> None:
-    def fail(trial: Trial, data: Loaded) -> Any:
+    def fail(trial: Trial, data: Loaded, choice: Any) -> Any:
         raise DgexError("the disk is full")
 
     monkeypatch.setattr(trials, "_baseline", fail)

@@ -144,6 +144,11 @@ def a_cohort_called_test(folder: Path) -> None:
         file.attrs["sources"] = json.dumps({"test.gctx": "00"})
 
 
+def a_cohort_called_as_a_part_of_the_test(folder: Path) -> None:
+    with h5py.File(folder / "fold-2.rna.h5", "r+") as file:
+        file.attrs["sources"] = json.dumps({"test on rnaseq.gctx": "00"})
+
+
 def no_prepared_file(folder: Path) -> None:
     (folder / "notes.h5").write_text("not HDF5")
 
@@ -167,6 +172,7 @@ def no_prepared_file(folder: Path) -> None:
         (another_version_of_the_cohort, "not every split has the same cohorts"),
         (two_cohorts_of_one_name, "fold-2.rna2.h5: is a second cohort rna of one split"),
         (a_cohort_called_test, "fold-2.rna.h5: its cohort is called test"),
+        (a_cohort_called_as_a_part_of_the_test, "fold-2.rna.h5: its cohort is called test on rnaseq, as"),
         (no_prepared_file, "notes.h5: "),
     ],
 )

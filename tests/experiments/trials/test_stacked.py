@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from dgex import parallel, stacked_training, training
+from dgex.baselines.linear import PENALTIES
 from experiments.trials import schedule
 from experiments.trials.loading import Loaded
 from experiments.trials.models import ModelSpec
@@ -69,10 +70,23 @@ def test_where_a_network_diverges_they_are_trained_in_turn(trials, loaded, in_tu
 def test_seeds_of_small_networks_train_at_once_on_gpus(trials) -> None:
     large = [Trial("fold-1", LARGE, trials[0].protocol, seed) for seed in (0, 1)]
     ridge = Trial("fold-1", ModelSpec("ridge", "ridge regression"), None)
-    asked = [*trials, *large, ridge, replace(trials[0], targets=None)]
+    refits = [replace(trial, refit=True) for trial in trials]  # each for the epochs that its own seed has chosen
+    asked = [*trials, *large, ridge, replace(trials[0], targets=None), *refits]
     gpu = (SimpleNamespace(platform="gpu"),)
     assert at_once(asked, gpu) == [trials, *([trial] for trial in asked[3:])]
     assert at_once(asked, parallel.devices(1)) == [[trial] for trial in asked]
+
+
+def test_a_stack_with_a_linear_path_starts_at_one_ridge_regression(trials, loaded, tmp_path: Path) -> None:
+    """The penalty, chosen once for the stack, is in every outcome, so that refits start from it."""
+    linear = ModelSpec("linear", "linear", {**TAAF.network, "linear": True, "linear_rate": 0.1})
+    two = [replace(trial, model=linear) for trial in trials[:2]]
+    run_at_once(two, loaded, tmp_path / "stack")
+    for trial in two:
+        run(trial, loaded, tmp_path)
+    found, expected = outcomes(two, loaded, tmp_path / "stack"), outcomes(two, loaded, tmp_path)
+    same(found, expected)
+    assert found[0].chosen == found[1].chosen == expected[0].chosen in PENALTIES
 
 
 def test_a_schedule_with_stacks(trials, sources, loaded, in_turn, tmp_path, monkeypatch) -> None:
