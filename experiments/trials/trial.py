@@ -46,9 +46,10 @@ class Trial:
       seed: seed of the parameters, the data order and dropout; 0 for a baseline.
       targets: number of targets, drawn at random once for all trials; None for all.
       profiles: number of training profiles, drawn in the same way (``random_subset``); None for all. With fewer
-        profiles a network trains for as many steps as with all of them, not for as many epochs.
+        profiles, studies or platforms a network trains for as many steps as with all of them, not for as many epochs.
       studies: number of training studies, drawn in the same way; None for all.
-      platform: the platform whose training and validation samples alone are used; None for all.
+      platform: the platform whose training and validation samples alone are used; None for all. The test samples are
+        those of all platforms.
       refit: whether the model is fitted once more, to training and validation samples together, with the epoch, the
         penalty or the number of neighbours that the same trial without this has chosen on validation.
     """
@@ -85,15 +86,16 @@ class Outcome:
     """Holds the results of a trial.
 
     Attributes:
-      held_out_errors: errors by held-out set, "test" or the name of a cohort.
+      held_out_errors: errors by name of the held-out set (``HeldOut.name``).
       validation_mae: z-score MAE on the validation samples, at the best epoch; of a refit that of the choice.
       parameters: number of learnt parameters; None for a baseline.
-      best_epoch: epoch with the lowest validation z-score MAE, counted from 1; None for a baseline.
+      best_epoch: epoch with the lowest validation z-score MAE, counted from 1, of a refit that of the choice; None for
+        a baseline.
       chosen: penalty or number of neighbours with the lowest validation error, of a network that of the ridge
         regression which its linear path starts from; None for models without one.
       output_reach: ``NetworkConfig.output_reach`` of the network, z-scores; None where it is not set.
-      curve: training and validation z-score MAE after every epoch, ``[2, epochs]``, NaN after training has diverged;
-        empty for a baseline.
+      curve: training and validation z-score MAE after every epoch, ``[2, epochs]``, NaN after training has diverged or,
+        of a refit, ended, and for the validation of a refit; empty for a baseline.
       taaf: learnt TAAF parameters by "LAYER/NAME".
       seconds: training time since the last resume.
       diverged: epoch in which the loss was not finite; the errors are then those of the best epoch before. None where
@@ -152,6 +154,8 @@ def run(
 ) -> None:
     """Trains a model, scores it and writes the outcome; an interrupted training continues from its checkpoint.
 
+    A refit whose choice has no outcome is preceded by that.
+
     The training log of a network is kept beside its outcome, as ``training/log.csv``. The held-out samples are
     predicted only when training has ended and the validation samples have chosen the best epoch.
 
@@ -163,16 +167,16 @@ def run(
       events: whether to write a TensorBoard event file too.
 
     Raises:
-      InUseError: another process is running this trial.
+      InUseError: another process is running this trial, or the choice of this refit.
       DgexError: as ``fit``; the disk is full.
     """
     directory = folder / trial.folder
     directory.mkdir(parents=True, exist_ok=True)
-    chosen: Outcome | None = None
+    choice: Outcome | None = None
     if trial.refit:
-        choice = replace(trial, refit=False)
-        run(choice, data, folder, on_epoch, events=events)
-        chosen = read(choice, data.source.identity, folder)
+        before = replace(trial, refit=False)
+        run(before, data, folder, on_epoch, events=events)
+        choice = read(before, data.source.identity, folder)
     with sole_use(directory):
         if is_done(trial, folder):  # another process has finished it
             return
@@ -183,27 +187,27 @@ def run(
                 on_epoch(row, seconds)
 
             if trial.model.seeded:
-                outcome = _network(trial, data, directory, record, chosen)
+                outcome = _network(trial, data, directory, record, choice)
             else:
-                outcome = _baseline(trial, data, chosen)
+                outcome = _baseline(trial, data, choice)
         write(directory / "outcome.npz", outcome, identity(trial, data.source.identity))
         # Checkpoints are many times larger than outcomes, and a finished trial no longer needs them.
         shutil.rmtree(directory / "training" / "checkpoints", ignore_errors=True)
 
 
 def _network(
-    trial: Trial, data: Loaded, directory: Path, on_epoch: Callable[[Epoch, float], None], chosen: Outcome | None
+    trial: Trial, data: Loaded, directory: Path, on_epoch: Callable[[Epoch, float], None], choice: Outcome | None
 ) -> Outcome:
     """Trains and scores a network; one that diverges is scored at its best epoch before.
 
-    ``chosen`` is the outcome whose choices a refit takes.
+    ``choice`` is the outcome whose choices a refit takes.
     """
     train, validation = samples_of(trial, data)
     config, protocol = network_of(trial, data)
-    if chosen is not None:
-        assert chosen.best_epoch is not None
-        protocol = replace(protocol, epochs=chosen.best_epoch)
-    start, penalty = start_of(trial, data, chosen)
+    if choice is not None:
+        assert choice.best_epoch is not None
+        protocol = replace(protocol, epochs=choice.best_epoch)
+    start, penalty = start_of(trial, data, choice)
     seconds = 0.0
 
     def epoch(row: Epoch, took: float) -> None:
@@ -214,7 +218,7 @@ def _network(
     diverged = None
     try:
         fitted = fit(
-            config, protocol, train, None if chosen else validation, trial.seed, directory / "training",
+            config, protocol, train, None if choice else validation, trial.seed, directory / "training",
             start=start, resume=True, on_epoch=epoch,
         )  # fmt: skip
     except DivergedError as error:
@@ -223,7 +227,7 @@ def _network(
             raise
         diverged = len(fitted.log) + 1
     outcome = network_outcome(trial, data, fitted, seconds, diverged, penalty)
-    return replace(outcome, validation_mae=chosen.validation_mae) if chosen else outcome
+    return replace(outcome, validation_mae=choice.validation_mae) if choice else outcome
 
 
 def network_outcome(
@@ -269,17 +273,22 @@ def network_of(trial: Trial, data: Loaded) -> tuple[NetworkConfig, Protocol]:
     return trial.model.config(train), same_steps(trial.protocol, data.profiles, len(chosen_on))
 
 
-def start_of(trial: Trial, data: Loaded, chosen: Outcome | None = None) -> tuple[Params | None, float | None]:
+def start_of(trial: Trial, data: Loaded, choice: Outcome | None = None) -> tuple[Params | None, float | None]:
     """Fits the layers that a network starts from: its linear path in closed form; None without such a path.
 
+    Args:
+      trial: the trial.
+      data: its prepared file, loaded.
+      choice: the outcome whose penalty a refit takes.
+
     Returns:
-      The layers, and the penalty: that of ``chosen``, or the one with the lowest validation z-score MAE.
+      The layers, and the penalty: that of ``choice``, or the one with the lowest validation z-score MAE.
     """
     config, _ = network_of(trial, data)
     if not config.linear:
         return None, None
     train, validation = samples_of(trial, data)
-    penalty = choose_penalty(config, train, validation) if chosen is None else chosen.chosen
+    penalty = choose_penalty(config, train, validation) if choice is None else choice.chosen
     assert penalty is not None
     return closed_form(config, train, penalty)[1], penalty
 

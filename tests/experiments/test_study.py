@@ -13,19 +13,24 @@ import pytest
 
 from dgex.files.run_directory import claim
 from experiments import study
-from experiments.questions import ablation, activations, growth, platforms
+from experiments.questions import ablation, activations, growth, linear_path, platforms
 from experiments.trials import trial as trials
+from experiments.trials.sources import find_sources
 from experiments.trials.trial import Trial
 
 
 @pytest.fixture(autouse=True)
 def small(few_draws, monkeypatch: pytest.MonkeyPatch, tiny) -> None:
-    """One question's five networks, narrow ones, and the baselines of its pairs."""
-    narrow = tuple(replace(model, network={**model.network, "hidden": (4, 3)}) for model in activations.NETWORK_MODELS)
+    """The main comparison's networks, narrow ones, and the baselines of its pairs."""
+    plain = tuple(replace(model, network={**model.network, "hidden": (4, 3)}) for model in activations.PLAIN)
+    linear = tuple(map(activations.beside_linear_path, plain))
     few = tuple(model for model in activations.BASELINE_MODELS if model.name in ("mean", "ridge", "arc_cosine"))
     for question in (activations, platforms):
-        monkeypatch.setattr(question, "NETWORK_MODELS", narrow)
+        monkeypatch.setattr(question, "PLAIN", plain)
+        monkeypatch.setattr(question, "LINEAR", linear)
         monkeypatch.setattr(question, "BASELINE_MODELS", few)
+    monkeypatch.setattr(activations, "REFITTED", (*few[1:], *plain, *linear))
+    monkeypatch.setattr(platforms, "ALONE", (*few[1:], linear[-1]))
     monkeypatch.setattr(study, "FULL", replace(tiny, targets=10))
     monkeypatch.setattr(study, "QUICK_STUDY", replace(tiny, protocol=replace(tiny.protocol, epochs=1)))
     monkeypatch.setattr("sys.argv", ["study"])
@@ -57,14 +62,16 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
 def test_end_to_end_with_one_seed(
     study_data: Path, sources, plant, tiny, tmp_path: Path, calls, capsys, monkeypatch
 ) -> None:
-    """Three trials of 48 are left to be trained."""
+    """Three trials of 102 are left to be trained: in six files three baselines and six networks, eight refitted."""
     output = tmp_path / "study"
     asked = activations.trials(sources, replace(tiny, targets=10, seeds=(0,)))
-    left = [trial for trial in asked if trial.source == "fold-2" and trial.model.name in ("tanh", "taaf", "ridge")]
+    left = [
+        trial for trial in asked if trial.source == "fold-2" and trial.variant.name in ("tanh", "taaf_linear", "ridge")
+    ]
     plant(output, [trial for trial in asked if trial not in left], sources, lambda trial, held, study: 0.5)
     command(study_data, output, *ONE_SEED)()
     assert calls == [trial.folder for trial in left]
-    notes, start = "1 seed(s): no intervals for networks, at least 3 needed", "activations: 48 trials, 45 of them done"
+    notes, start = "1 seed(s): no intervals for networks, at least 3 needed", "activations: 102 trials, 99 of them done"
     said = capsys.readouterr().out
     assert 0 <= said.index(notes) < said.index(start) and "folds" not in said
     results = json.loads((output / "results.json").read_text())
@@ -89,6 +96,32 @@ def test_end_to_end_with_one_seed(
     assert len(calls) == 3
     (_, again), _ = write.call_args
     assert json.loads(json.dumps(again["sections"])) == results["sections"]
+
+
+def test_platforms_end_to_end(two_platforms: Path, plant, tmp_path: Path, calls) -> None:
+    """In one fold the models of one platform alone are trained, and a refit with its choice; the rest is planted."""
+    sources = find_sources(two_platforms)
+    asked = platforms.trials(sources, replace(study.FULL, seeds=(0,)))
+    left = [
+        trial for trial in asked if trial.source == "fold-2" and (trial.platform or trial.model.name == "taaf_linear")
+    ]
+    plant(tmp_path, [trial for trial in asked if trial not in left], sources, lambda trial, held, study: 0.5)
+    claim(tmp_path / "study.json", study.identity(sources, study.FULL), False)
+    command(two_platforms, tmp_path, "--only", "platforms", "--seeds", "1", "--resume")()
+    assert calls == [trial.folder for trial in left] and len(left) == 2 + 2 * 3
+    (section,) = json.loads((tmp_path / "results.json").read_text())["sections"]
+    assert section["name"] == "platforms-together" and len(section["answer"]) == 2 * 6
+    ridge_alone = next(trial for trial in left if trial.platform == "rnaseq" and trial.model.name == "ridge")
+    found = trials.read(ridge_alone, sources.folds[1].identity, tmp_path).held_out_errors["test on rnaseq"]
+    errors = next(table for table in section["tables"] if table["name"] == "platforms-rnaseq-errors")
+    row = next(row for row in errors["rows"] if row[0] == "ridge regression, rnaseq alone")
+    here = found.sample.shape[1]  # of the 48 test samples of RNA-seq those of this fold; the others have 0.5
+    assert 0 < here < 48
+    assert row[3] == pytest.approx((found.sample[0].sum() + 0.5 * (48 - here)) / 48)
+    for table in section["tables"]:
+        assert (tmp_path / "tables" / f"{table['name']}.csv").exists()
+    assert (tmp_path / "figures" / "platforms-together-differences.svg").exists()
+    assert "Do arrays help to infer RNA-seq" in (tmp_path / "report.html").read_text()
 
 
 def test_questions_whose_trials_are_not_done_are_not_shown(
@@ -118,9 +151,9 @@ def test_a_seed_more(study_data: Path, sources, plant, tmp_path: Path, monkeypat
     monkeypatch.setattr(trials, "_baseline", None)
     command(study_data, tmp_path, "--only", "activations", "--seeds", "2", "--resume")()
     networks = [trial for trial in first if trial.model.seeded]
-    assert len(networks) == 30
+    assert len(networks) == 72
     assert {trial.folder for trial in trained} == {replace(trial, seed=1).folder for trial in networks}
-    assert len(trained) == 30
+    assert len(trained) == 72
     sections = json.loads((tmp_path / "results.json").read_text())["sections"]
     assert all("2 seeds" in section["data"] for section in sections) and len(sections) == 3
 
@@ -134,7 +167,7 @@ def test_what_will_have_no_interval(sources, tiny) -> None:
 
 
 def test_every_question_is_one(sources, tiny) -> None:
-    assert list(study.QUESTIONS.values()) == [activations, platforms, ablation, growth]
+    assert list(study.QUESTIONS.values()) == [activations, platforms, linear_path, growth, ablation]
     for question in study.QUESTIONS.values():
         assert question.trials(sources, tiny) and callable(question.sections)
         assert f"--only {question.__name__.rpartition('.')[2]}" in question.__doc__
@@ -143,7 +176,7 @@ def test_every_question_is_one(sources, tiny) -> None:
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        (("--only", "everything"), "unknown question 'everything'; known: activations, platforms, ablation, growth"),
+        (("--only", "all"), "unknown question 'all'; known: activations, platforms, linear_path, growth, ablation"),
         (("--devices", "99"), "99"),
         ((), "holds a run already; continue it with --resume"),
         (("--resume", "--quick"), "holds another run, which differs in: protocol;"),
