@@ -8,13 +8,20 @@ from dgex import console
 OUT_OF_FOLD = "out-of-fold"
 
 
-def print_scores(scores: dict[str, dict]) -> None:
-    """Prints a model's scores: a table with a row for each split and predictor, and lines about coverage below it."""
+def print_scores(scores: dict[str, dict], refitted: bool = False) -> None:
+    """Prints a model's scores: a table with a row for each split and predictor, and lines about coverage below it.
+
+    Args:
+      scores: by split or other group of profiles, as ``dgex.model.evaluation`` gives them.
+      refitted: whether the network that was scored was trained on the validation profiles too.
+    """
     from rich.console import Console
     from rich.table import Table
 
     # The coverage on these splits is not shown: the intervals and the range were calibrated on them.
     roles = {"train": "trained the network", "validation": "chose the epoch and calibrated intervals and range"}
+    if refitted:
+        roles["validation"] += ", and then trained the network"
     fields = {"z-score MAE": "zscore_mae", "log2 MAE": "log2_mae", "Pearson r": "pearson", "R2": "r2"}
     table = Table("profiles", "predictor", *fields, "z-score MAE without overlap", show_edge=False)
     lines = []

@@ -267,7 +267,8 @@ def model_of(
     }
     sums = products(place(landmarks["train"], targets["train"], train.devices))
     by_ridge = ridge(sums, RIDGE_PENALTY).as_network()
-    return assess(config, params, reference, None, landmarks, targets, no_studies, by_ridge, provenance, train.devices)
+    networks = dict.fromkeys(("validation", "test"), {"ridge regression": by_ridge, "network": (config, params)})
+    return assess(networks, reference, None, landmarks, targets, no_studies, provenance, train.devices)
 
 
 def with_standardisation(params: Params, landmark: Scaler, target: Scaler) -> Params:

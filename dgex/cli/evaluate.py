@@ -73,7 +73,7 @@ def evaluate_command(
                 evaluation = evaluate_table(loaded, str(data), table, request, used_devices, scratch, other)
             _say_found(data, table, evaluation.comparison, input_scale)
             scores = evaluation.scores
-    print_scores(scores)
+    print_scores(scores, loaded.provenance.get("refit", False))
 
 
 def calibrate_command(

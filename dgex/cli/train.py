@@ -61,10 +61,11 @@ def train_command(
 ) -> None:
     """Train a network on a prepared data set and make a model directory of it.
 
-    Validation chooses the epoch and calibrates the intervals; the test split is scored once, at the end. Of a folder of
-    folds every study is inferred by a network trained without it; these predictions are scored and calibrate the
-    intervals, and the model is then fitted to all studies. Logs and checkpoints lie in OUTPUT.training meanwhile. With
-    `--hidden none` the model is ridge regression, to compare others with: `dgex evaluate --against`.
+    Validation chooses the number of epochs and calibrates the intervals, and then the network is trained on it too; the
+    test split is scored once, at the end. Of a folder of folds every study is inferred by a network trained without it;
+    these predictions are scored and calibrate the intervals, and the model is then fitted to all studies. Logs and
+    checkpoints lie in OUTPUT.training meanwhile. With `--hidden none` the model is ridge regression, to compare others
+    with: `dgex evaluate --against`.
     """
     import numpy as np
 
@@ -98,14 +99,12 @@ def train_command(
             console.say(f"{name}: validation z-score MAE {means['zscore_mae']:.4f}")
 
     with console.progress("{task.fields[status]}") as bar:
-        task = bar.add_task("training", total=chosen.epochs, status="")
+        task = bar.add_task("training", total=chosen.epochs if units else None, status="")
 
-        def on_epoch(row: Epoch, seconds: float) -> None:
-            status = f"train {row.train_loss:.4f}  validation {row.validation_mae:.4f}"
-            bar.update(task, completed=row.epoch, status=status)
-
-        def on_stage(stage: str, row: Epoch) -> None:
-            bar.update(task, description=stage, completed=row.epoch, status=f"train {row.train_loss:.4f}")
+        def on_epoch(stage: str, row: Epoch) -> None:
+            validated = "" if np.isnan(row.validation_mae) else f"  validation {row.validation_mae:.4f}"
+            status = f"train {row.train_loss:.4f}{validated}"
+            bar.update(task, description=stage, completed=row.epoch, status=status)
 
         def on_fold(number: int, fold: OutOfFold) -> None:
             errors = (np.nanmean(np.abs(values - fold.target)) for values in (fold.inferred, fold.ridge))
@@ -115,7 +114,7 @@ def train_command(
 
         if folds:
             model = cross_fit(
-                folds, data, config, chosen, seed, used_devices, run, resume=resume, on_epoch=on_stage, on_fold=on_fold
+                folds, data, config, chosen, seed, used_devices, run, resume=resume, on_epoch=on_epoch, on_fold=on_fold
             )
         else:
             dataset = read_dataset(prepared)
@@ -155,11 +154,14 @@ def _text(note: Path | None) -> dict[str, str]:
 
 def _remove_run(run: Path) -> None:
     """Removes the files of a training from its run directory, last the one that identifies the run; others stay."""
+    for part in (run / "refit", run / "choose"):
+        if part.is_dir():
+            _remove_run(part)
     shutil.rmtree(run / "checkpoints", ignore_errors=True)
     for name in ("log.csv", "lock", "fit.json"):
         (run / name).unlink(missing_ok=True)
     if (run / "cross-fit.json").exists():
-        for part in (*run.glob("fold-*/choose"), *run.glob("fold-*/refit"), *run.glob("fold-*"), run / "all"):
+        for part in (*run.glob("fold-*"), run / "all"):
             _remove_run(part)
         for predictions in run.glob("out-of-fold-*.npz"):
             predictions.unlink()

@@ -13,6 +13,7 @@ def model_card(model: Model) -> str:
     """Writes the card of a model from its configuration, provenance and reliability."""
     config, provenance = model.config, model.provenance
     splits = provenance["data"]["splits"]
+    trained = _trained_on(provenance)
     overlap = int(model.reference.overlap.sum())
     well = int(model.reliability.well_inferred.sum())
     crossed = "folds" in provenance
@@ -25,7 +26,7 @@ def model_card(model: Model) -> str:
             f"# dgex model: {config.landmarks} landmark genes to {config.targets:,} target genes",
             "",
             f"Infers the expression of {config.targets:,} target genes from {config.landmarks} landmark genes "
-            f"({overlap} genes are both). {_size_of(splits['train'])}",
+            f"({overlap} genes are both). {_size_of(trained)}",
             "",
             "## Use",
             "",
@@ -58,7 +59,7 @@ def model_card(model: Model) -> str:
             "## Scores",
             "",
             "z-score MAE is in units of a gene's training SD, log2 MAE the same error in log2 units, R2 against the "
-            f"mean predictor. {_CROSSED if crossed else _SPLIT} *Overlap* means the targets that are landmarks too.",
+            f"mean predictor. {_how_scored(provenance)} *Overlap* means the targets that are landmarks too.",
             "",
             *_table(
                 ["split", "predictor", "z-score MAE", "log2 MAE", "Pearson r", "R2", "z-score MAE without overlap"],
@@ -107,10 +108,21 @@ def model_card(model: Model) -> str:
 
 
 _SPLIT = "The validation split chose the epoch; the test split was scored once."
+_REFIT = (
+    "The validation scores, and the reliability measured on validation, are those of the network before it was trained "
+    "on validation too; the test split was scored once, after that."
+)
 _CROSSED = (
     "All scores are out of fold: every study was inferred by a network that was trained without it; the weights here "
     "were then fitted to all studies."
 )
+
+
+def _how_scored(provenance: dict[str, Any]) -> str:
+    """Says which network the scores are of."""
+    if "folds" in provenance:
+        return _CROSSED
+    return _REFIT if provenance.get("refit") else _SPLIT
 
 
 def _by_study(studies: dict[str, Any]) -> list[str]:
@@ -174,7 +186,21 @@ def _epochs(provenance: dict[str, Any]) -> str:
     """Says how many epochs the network was trained for, and what chose them."""
     if "folds" in provenance:
         return f"{provenance['best_epoch']} epochs, the median of those that validation chose in the folds"
+    if provenance.get("refit"):
+        most = provenance["protocol"]["epochs"]
+        return (
+            f"{provenance['best_epoch']} epochs, of up to {most} the best on validation, for which it was then trained "
+            "again on training and validation profiles together"
+        )
     return f"{provenance['protocol']['epochs']} epochs of which the best on validation was {provenance['best_epoch']}"
+
+
+def _trained_on(provenance: dict[str, Any]) -> dict[str, Any]:
+    """Counts the profiles that the weights were fitted to, and lists their studies."""
+    splits = provenance["data"]["splits"]
+    parts = [splits[split] for split in (("train", "validation") if provenance.get("refit") else ("train",))]
+    studies = sorted({study for part in parts for study in part["studies"]})
+    return {"profiles": sum(part["profiles"] for part in parts), "studies": studies}
 
 
 def _size_of(train: dict[str, Any]) -> str:
@@ -189,7 +215,7 @@ def _size_of(train: dict[str, Any]) -> str:
 def _remarks(provenance: dict[str, Any]) -> list[str]:
     """Warns where the scores could mislead: a simpler model is better, or the test studies are not new."""
     splits, scores = provenance["data"]["splits"], provenance["scores"]["test"]
-    test, train = (set(splits[split]["studies"]) for split in ("test", "train"))
+    test, train = set(splits["test"]["studies"]), set(_trained_on(provenance)["studies"])
     ridge, network = (scores[name]["zscore_mae"] for name in ("ridge regression", "network"))
     lines = []
     if ridge < network:

@@ -28,7 +28,7 @@ from dgex.log import Epoch
 from dgex.model import Model
 from dgex.model.calibration import errors_by_number, learn_shrinkage
 from dgex.model.evaluation import Scores, infer, judge, scores_of, size_of
-from dgex.model.fitting import standardized, train_network, versions
+from dgex.model.fitting import standardized, train_and_refit, train_network, versions
 from dgex.model.imputation import complete, factors_of, fit_factors
 from dgex.model.reliability import Reliability, coverage, measure, profile_error
 from dgex.model.self_check import correlations, median_pearson, self_check
@@ -174,14 +174,9 @@ def _fit_fold(
     training, validating, both = samples(train), samples(validation), samples(train | validation)
     _, errors = ridge_path(products(training), validating)
     penalty = min(errors, key=lambda penalty: errors[penalty])
-    name = path.stem
-    _, epochs = train_network(
-        config, protocol, penalty, training, validating, seed, directory / "choose", resume,
-        lambda row, seconds: on_epoch(f"{name}, choosing", row),
-    )  # fmt: skip
-    params, _ = train_network(
-        config, replace(protocol, epochs=epochs), penalty, both, None, seed, directory / "refit", resume,
-        lambda row, seconds: on_epoch(f"{name}, refit", row),
+    _, params, epochs = train_and_refit(
+        config, protocol, penalty, training, validating, both, seed, directory, resume,
+        lambda stage, row: on_epoch(f"{path.stem}, {stage}", row),
     )  # fmt: skip
     factors = fit_factors(np.nan_to_num(landmark[train]), np.nan_to_num(landmark[validation]))
     hidden, error = self_check(landmark[test], factors)

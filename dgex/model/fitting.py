@@ -1,4 +1,8 @@
-"""Trains a model on a prepared data set, with the training loop that the experiments use too."""
+"""Trains a model on a prepared data set, with the training loop that the experiments use too.
+
+A network is trained twice: on the training profiles, where validation chooses the number of epochs (and before that the
+penalty of the linear path), and then on training and validation profiles together, for so many epochs (*refit*).
+"""
 
 import importlib.metadata
 import platform
@@ -29,6 +33,8 @@ from dgex.protocols import Protocol
 from dgex.training import fit
 from dgex.version import __version__
 
+STAGES = ("choose", "refit")  # folders in a run directory
+
 
 def train_model(
     dataset: Dataset,
@@ -40,13 +46,15 @@ def train_model(
     directory: Path | None = None,
     *,
     resume: bool = False,
-    on_epoch: Callable[[Epoch, float], None] = lambda row, seconds: None,
+    on_epoch: Callable[[str, Epoch], None] = lambda stage, row: None,
     on_ridge: Callable[[Scores], None] = lambda scores: None,
 ) -> Model:
-    """Trains a network on the training split and scores it on the other splits.
+    """Trains a network on the training and validation splits and scores it on the test split.
 
-    Everything is fitted on the training split. The validation split chooses the best epoch, the number of factors and
-    the penalty of ridge regression, and calibrates the prediction intervals; the test split is scored once, at the end.
+    Normalisation and factors are fitted on the training split. The validation split chooses the number of epochs, the
+    number of factors and the penalty of ridge regression. The reliability, intervals included, is that of the network
+    so chosen on validation, which it was not trained on. The weights that the model keeps are refitted to both splits;
+    with these the test split is scored once, at the end, as is ridge regression refitted likewise.
 
     Missing targets count neither in the loss nor in the scores; ridge regression takes them for 0, the training mean.
     A missing landmark is 0 (the training mean) during training, and is imputed as in predictions when scores are
@@ -61,7 +69,7 @@ def train_model(
       devices: the devices to train on.
       directory: as in ``dgex.training.fit``.
       resume: as in ``dgex.training.fit``.
-      on_epoch: as in ``dgex.training.fit``.
+      on_epoch: is called after every epoch with what is trained.
       on_ridge: is called before training with the validation scores of ridge regression and the mean predictor.
 
     Raises:
@@ -82,18 +90,22 @@ def train_model(
     landmark = {split: every_landmark[chosen] for split, chosen in rows.items()}
     target = {split: every_target[chosen] for split, chosen in rows.items()}
 
-    def samples(split: str) -> Samples:
-        return place(np.nan_to_num(landmark[split]), target[split], devices)
+    def samples(*splits: str) -> Samples:
+        chosen = np.isin(dataset.split, [SPLITS.index(split) for split in splits])
+        return place(np.nan_to_num(every_landmark[chosen]), every_target[chosen], devices)
 
-    training, validation = samples("train"), samples("validation")
+    training, validation, both = samples("train"), samples("validation"), samples("train", "validation")
     linear, errors = ridge_path(products(training), validation)
     penalty = min(errors, key=lambda penalty: errors[penalty])
-    ridge_network = linear.as_network()
-    by_ridge = infer(*ridge_network, validation.landmark, devices)
+    by_ridge = infer(*linear.as_network(), validation.landmark, devices)
     on_ridge(scores_of(reference, validation.target, {"ridge regression": by_ridge}))
-    params, epochs = train_network(
-        config, protocol, penalty, training, validation, seed, directory, resume, on_epoch
-    )  # fmt: skip
+    chosen, refitted, epochs = train_and_refit(
+        config, protocol, penalty, training, validation, both, seed, directory, resume, on_epoch
+    )
+    networks = {
+        "validation": {"ridge regression": linear.as_network(), "network": (config, chosen)},
+        "test": {"ridge regression": ridge(products(both), penalty).as_network(), "network": (config, refitted)},
+    }
 
     provenance = {
         "data": {**data, **{key: dataset.provenance[key] for key in ("command", "sources")}, "splits": _sizes(dataset)},
@@ -101,13 +113,57 @@ def train_model(
         "seed": seed,
         "best_epoch": epochs,
         "penalty": penalty,
+        "refit": True,
     }
     studies = {split: study[chosen].tolist() for split, chosen in rows.items()}
     platform = dataset.platform[rows["train"]]
     return assess(
-        config, params, reference, dataset.quantiles, landmark, target, studies, ridge_network, provenance, devices,
-        platform,
+        networks, reference, dataset.quantiles, landmark, target, studies, provenance, devices, platform
     )  # fmt: skip
+
+
+def train_and_refit(
+    config: NetworkConfig,
+    protocol: Protocol,
+    penalty: float,
+    training: Samples,
+    validation: Samples,
+    both: Samples,
+    seed: int,
+    directory: Path | None,
+    resume: bool,
+    on_epoch: Callable[[str, Epoch], None],
+) -> tuple[Params, Params, int]:
+    """Trains a network to choose the number of epochs, and again on all profiles for that many.
+
+    Args:
+      config: as in ``train_network``.
+      protocol: as in ``train_network``; ``epochs`` are the most.
+      penalty: as in ``train_network``.
+      training: z-scores to train on at first.
+      validation: z-scores to choose the number of epochs by.
+      both: z-scores to train on in the end.
+      seed: as in ``train_network``.
+      directory: the run directory, which has a folder for each training; without it nothing is written.
+      resume: as in ``train_network``.
+      on_epoch: is called after every epoch with "choosing" or "refit".
+
+    Returns:
+      The parameters before and after the refit, and the number of epochs.
+
+    Raises:
+      DgexError: as ``dgex.training.fit``.
+    """
+    choose, refit = (directory and directory / stage for stage in STAGES)
+    chosen, epochs = train_network(
+        config, protocol, penalty, training, validation, seed, choose, resume,
+        lambda row, seconds: on_epoch("choosing", row),
+    )  # fmt: skip
+    refitted, _ = train_network(
+        config, replace(protocol, epochs=epochs), penalty, both, None, seed, refit, resume,
+        lambda row, seconds: on_epoch("refit", row),
+    )  # fmt: skip
+    return chosen, refitted, epochs
 
 
 def train_network(
@@ -181,14 +237,12 @@ def standardized(dataset: Dataset, fitted: np.ndarray) -> tuple[Reference, np.nd
 
 
 def assess(
-    config: NetworkConfig,
-    params: Params,
+    networks: Mapping[str, Mapping[str, tuple[NetworkConfig, Params]]],
     reference: Reference,
     gene_quantiles: np.ndarray | None,
     landmark: Mapping[str, np.ndarray],
     target: Mapping[str, np.ndarray],
     study: Mapping[str, Sequence[str]],
-    ridge: tuple[NetworkConfig, Params],
     provenance: Mapping[str, Any],
     devices: tuple[jax.Device, ...],
     platform: np.ndarray | None = None,
@@ -199,21 +253,23 @@ def assess(
     once, after all choices have been made.
 
     Args:
-      config: configuration of the network.
-      params: parameters of the network.
+      networks: "network" and "ridge regression", a network too, to score on "validation" and on "test"; the model keeps
+        the latter.
       reference: as in ``Model``.
       gene_quantiles: as in ``Model``.
       landmark: z-scores of "train", "validation" and "test", ``[profiles, landmarks]``, NaN where missing.
       target: z-scores of "validation" and "test", ``[profiles, targets]``, NaN where missing.
       study: the study of every profile of "validation" and "test".
-      ridge: ridge regression, as a network.
       provenance: the model's provenance but for scores, versions and devices.
       devices: the devices to work on.
       platform: the platform of every profile of "train"; None if all are of the first.
     """
     factors = fit_factors(np.nan_to_num(landmark["train"]), np.nan_to_num(landmark["validation"]))
     scored = {split: complete(landmark[split], factors) for split in ("validation", "test")}
-    inferred = {split: infer(config, params, filled, devices) for split, (filled, _) in scored.items()}
+    inferred = {
+        split: {name: infer(*network, scored[split][0], devices) for name, network in by_name.items()}
+        for split, by_name in networks.items()
+    }
     checked = {split: self_check(landmark[split], factors) for split in scored}
     validation = np.asarray(study["validation"])
     pearson = [
@@ -221,19 +277,17 @@ def assess(
         for name in np.unique(validation)
     ]
     reliability = measure(
-        inferred["validation"], target["validation"], study["validation"], checked["validation"][1], pearson
+        inferred["validation"]["network"], target["validation"], study["validation"], checked["validation"][1], pearson
     )
     hidden, error = checked["validation"]
     codes = np.zeros(len(landmark["train"]), int) if platform is None else platform
     pearson_by_profile = correlations(landmark["validation"], hidden, 1)
     shown = training_map(landmark["train"], codes, factors, error, pearson_by_profile)
-    model = Model(config, params, reference, factors, reliability, {}, gene_quantiles, shown)
+    model = Model(*networks["test"]["network"], reference, factors, reliability, {}, gene_quantiles, shown)
 
     def scores(split: str) -> Scores:
-        filled = scored[split][0]
-        predictions = {"ridge regression": infer(*ridge, filled, devices), "network": inferred[split]}
-        trust = trust_of(model, inferred[split], target[split], checked[split][1], study[split])
-        return scores_of(reference, target[split], predictions) | trust
+        trust = trust_of(model, inferred[split]["network"], target[split], checked[split][1], study[split])
+        return scores_of(reference, target[split], inferred[split]) | trust
 
     results = {
         "scores": {split: scores(split) for split in scored},

@@ -104,9 +104,11 @@ def test_a_stopped_training_goes_on_with_resume(model_files, trained, tmp_path, 
     epochs = []
 
     def stopping(*given, on_epoch, **options):
+        stage = given[5].name
+
         def stop(row, seconds):
-            epochs.append(row.epoch)
-            if row.epoch == 2 and epochs.count(2) == 1:
+            epochs.append((stage, row.epoch))
+            if row.epoch == 2 and epochs.count((stage, 2)) == 1:
                 raise Stop
             on_epoch(row, seconds)
 
@@ -119,14 +121,18 @@ def test_a_stopped_training_goes_on_with_resume(model_files, trained, tmp_path, 
     assert "holds a run already" in refused(lambda: dgex(*arguments))
     run = tmp_path / "model.training"
     shutil.copytree(run, tmp_path / "other.training")
-    (tmp_path / "other.training" / "fit.json").unlink()  # as if its removal had been killed
+    (tmp_path / "other.training" / "choose" / "fit.json").unlink()  # as if its removal had been killed
     for more in ([], ["--resume"]):
         said = refused(lambda more=more: dgex(*arguments[:3], tmp_path / "other", *TRAIN, *more))
-        assert "other.training: has checkpoints of an unknown run; delete it or move it away" in said
-        assert names_in(tmp_path / "other.training") == sorted({*names_in(run)} - {"fit.json"})
+        assert "other.training/choose: has checkpoints of an unknown run; delete it or move it away" in said
+        assert names_in(tmp_path / "other.training" / "choose") == sorted({*names_in(run / "choose")} - {"fit.json"})
     shutil.rmtree(tmp_path / "other.training")
+    with pytest.raises(Stop):
+        dgex(*arguments, "--resume")
+    assert names_in(run) == ["choose", "refit"]
     dgex(*arguments, "--resume")
-    assert epochs[0] == 1 and epochs[-1] == 3 and epochs.count(1) == 1
+    assert epochs[0] == ("choose", 1) and epochs[-1] == ("refit", 3)
+    assert epochs.count(("choose", 1)) == epochs.count(("refit", 1)) == 1
     assert names_in(tmp_path) == ["made-up.h5", "model"]
     for path in trained.iterdir():
         assert (tmp_path / "model" / path.name).read_bytes() == path.read_bytes()
@@ -219,16 +225,15 @@ def test_train_on_what_is_no_prepared_file(model_files, tmp_path, refused):
 def test_evaluate(model_files, small_model, capsys):
     dgex("evaluate", model_files / "model", model_files / "made-up.h5", "--devices", 1)
     printed = capsys.readouterr().out
-    for split in ("validation", "test"):
-        scores = small_model.provenance["scores"][split]
-        (row,) = [
-            line.split("│") for line in printed.splitlines() if line.startswith(f" {split}") and "network" in line
-        ]
-        means = [scores["network"][field] for field in ("zscore_mae", "log2_mae", "pearson", "r2")]
-        without = scores["network"]["without_overlap"]["zscore_mae"]
-        assert row_of(printed, split) == [f"{value:.4f}" for value in (*means, without)]
+    scores = small_model.provenance["scores"]["test"]
+    means = [scores["network"][field] for field in ("zscore_mae", "log2_mae", "pearson", "r2")]
+    without = scores["network"]["without_overlap"]["zscore_mae"]
+    assert row_of(printed, "test") == [f"{value:.4f}" for value in (*means, without)]
     assert "train: trained the network, so its scores are too good for new profiles\n" in printed
-    assert "validation: chose the epoch and calibrated intervals and range, so its scores are too good" in printed
+    assert (
+        "validation: chose the epoch and calibrated intervals and range, and then trained the network, so its scores "
+        "are too good for new profiles\n"
+    ) in printed
     share, others = scores["coverage"]["0.5"], scores["coverage"]["0.8"]
     assert (
         f"test, of the values: {share['all']:.1%} in the 50% interval ({share['lowest']:.1%} to {share['highest']:.1%} "

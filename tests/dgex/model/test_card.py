@@ -30,7 +30,23 @@ def test_sizes_and_network(small_model):
     # 24 x 16 and four TAAF parameters a unit; 16 x 60 and a bias each.
     assert f"24 → 16 → 60, TAAF of sigmoid (hidden layers), dropout 0.1, {24 * 16 + 4 * 16 + 16 * 60 + 60:,}" in card
     best = small_model.provenance["best_epoch"]
-    assert f"rate 0.02, batch 16, 3 epochs of which the best on validation was {best}, seed 0, on 1 x cpu" in card
+    assert (
+        f"rate 0.02, batch 16, {best} epochs, of up to 3 the best on validation, for which it was then trained again "
+        "on training and validation profiles together, seed 0, on 1 x cpu"
+    ) in card
+    assert (
+        "the reliability measured on validation, are those of the network before it was trained on validation too"
+        in card
+    )
+    assert "Trained on 180 profiles of 5 studies." in card
+
+
+def test_models_that_were_not_refitted(small_model):
+    card = changed(small_model, lambda made: made.pop("refit"))
+    best = small_model.provenance["best_epoch"]
+    assert f"batch 16, 3 epochs of which the best on validation was {best}, seed 0, on 1 x cpu" in card
+    assert "Trained on 120 profiles of 3 studies." in card
+    assert "The validation split chose the epoch; the test split was scored once." in card
 
 
 @pytest.mark.parametrize(
@@ -76,12 +92,13 @@ def test_reliability(small_model):
 
 
 def test_little_data_is_called_little(small_model):
-    few = "Trained on 120 profiles of 3 studies. **That is little**: D-GEX was trained on 88,807 profiles."
+    few = "Trained on 180 profiles of 5 studies. **That is little**: D-GEX was trained on 88,807 profiles."
     assert few in model_card(small_model)
 
     def grow(profiles, studies):
         size = {"profiles": profiles, "studies": [f"GSE{number}" for number in range(studies)]}
-        return changed(small_model, lambda made: made["data"]["splits"].update(train=size))
+        none = {"profiles": 0, "studies": []}
+        return changed(small_model, lambda made: made["data"]["splits"].update(train=size, validation=none))
 
     assert "**That is little**" in grow(10_000, 99) and "**That is little**" in grow(9_999, 100)
     card = grow(88_807, 1234)
@@ -117,18 +134,20 @@ NEW, OLD = "The network was trained on none of the 2 test studies.", "**The test
 
 
 @pytest.mark.parametrize(
-    ("train", "test", "said"),
+    ("train", "validation", "test", "said"),
     [
-        (["GSE1", "GSE2"], ["GSE3", "GSE4"], NEW),
-        (["GSE1", "GSE3"], ["GSE3", "GSE4"], OLD),
-        (["GSE1", "GSE3", "GSE4"], ["GSE3", "GSE4"], OLD),
-        (["GSE1"], [], OLD),
-        ([], [], OLD),
+        (["GSE1", "GSE2"], [], ["GSE3", "GSE4"], NEW),
+        (["GSE1"], ["GSE2"], ["GSE3", "GSE4"], NEW),
+        (["GSE1", "GSE3"], [], ["GSE3", "GSE4"], OLD),
+        (["GSE1"], ["GSE3"], ["GSE3", "GSE4"], OLD),
+        (["GSE1", "GSE3", "GSE4"], [], ["GSE3", "GSE4"], OLD),
+        (["GSE1"], [], [], OLD),
+        ([], [], [], OLD),
     ],
 )
-def test_whether_the_test_studies_are_new(small_model, train, test, said):
+def test_whether_the_test_studies_are_new(small_model, train, validation, test, said):
     def change(made):
-        for split, studies in (("train", train), ("test", test)):
+        for split, studies in (("train", train), ("validation", validation), ("test", test)):
             made["data"]["splits"][split]["studies"] = studies
 
     card = changed(small_model, change)

@@ -10,17 +10,19 @@ import pytest
 
 import dgex
 from dgex import parallel
+from dgex.batches import place
 from dgex.data.dataset import Dataset, read_dataset
 from dgex.data.normalization import Scaler
 from dgex.data.platforms import Platforms
 from dgex.errors import DgexError
 from dgex.model import Model
 from dgex.model.evaluation import evaluate_model
-from dgex.model.fitting import train_model
+from dgex.model.fitting import standardized, train_model
 from dgex.model.reliability import LEVELS
 from dgex.model.self_check import self_check
-from dgex.networks import NetworkConfig
+from dgex.networks import NetworkConfig, Params
 from dgex.protocols import QUICK, Protocol
+from dgex.training import fit
 
 DATA = {"file": "made-up.h5", "sha256": "0123"}
 NETWORK = NetworkConfig(24, 60, (16,), taaf="hidden", dropout=0.1)
@@ -33,6 +35,23 @@ def train(dataset: Dataset, directory: Path | None = None, devices: int = 1, **o
 
 def evaluated(model: Model, dataset: Dataset) -> dict:
     return dict(evaluate_model(model, "other.h5", dataset, parallel.devices(1)))
+
+
+def before_refit(dataset: Dataset, protocol: Protocol = PROTOCOL) -> Params:
+    """The parameters that validation chose, of the network that was trained on the training profiles alone."""
+    _, landmark, target = standardized(dataset, split_of(dataset, "train"))
+    train, validation = (
+        place(landmark[rows], target[rows], parallel.devices(1))
+        for rows in (split_of(dataset, "train"), split_of(dataset, "validation"))
+    )
+    best = fit(NETWORK, protocol, train, validation, 0)
+    return jax.tree.map(np.asarray, best.params)
+
+
+@pytest.fixture(scope="module")
+def chosen(small_data: Dataset, small_model: Model) -> Model:
+    """``small_model`` before the refit: its reliability and validation scores are those of this one."""
+    return replace(small_model, params=before_refit(small_data))
 
 
 @pytest.fixture(scope="session")
@@ -115,8 +134,8 @@ def expected_error(model, data, split) -> np.ndarray:
     return np.exp(model.reliability.expectation.intercept + model.reliability.expectation.slope * np.log(error))
 
 
-def test_only_intervals_factors_and_the_epoch_know_the_validation_profiles(small_data, small_model, assert_trees_close):
-    """With one epoch there is nothing to choose: the same network whatever the validation values."""
+def test_validation_does_not_know_the_network_that_was_trained_on_it(small_data):
+    """With one epoch there is nothing to choose: the network before the refit is the same for any validation values."""
     validation = split_of(small_data, "validation")
     target = small_data.target.copy()
     target[validation] += 5
@@ -125,16 +144,37 @@ def test_only_intervals_factors_and_the_epoch_know_the_validation_profiles(small
         train_model(data, DATA, NETWORK, short, 0, parallel.devices(1))
         for data in (small_data, replace(small_data, target=target))
     ]
-    assert_trees_close(models[0].params, models[1].params)
-    assert (models[0].reliability.zscore_mae < models[1].reliability.zscore_mae).all()
+    before = replace(models[0], params=before_refit(small_data, short))
+    error, _ = errors(before, small_data, "validation")
+    shift = 5 / small_data.target_scaler.sd
+    for model, expected in zip(models, (np.abs(error), np.abs(error - shift)), strict=True):
+        np.testing.assert_allclose(model.reliability.zscore_mae, expected.mean(axis=0), atol=1e-4)
+    refitted = [model.params["outputs"]["bias"].mean() for model in models]
+    assert refitted[0] + 0.03 < refitted[1]  # the refit knows them
 
 
-def test_scores_are_those_of_the_predictions(small_data, small_model):
+def test_weights_are_refitted_to_training_and_validation_profiles(small_data, small_model, assert_trees_close):
+    """From the same start, for as many epochs as validation chose, by the scaler of the training profiles."""
+    best = small_model.provenance["best_epoch"]
+    assert small_model.provenance["refit"] and best == 3
+    _, landmark, target = standardized(small_data, split_of(small_data, "train"))
+    both = ~split_of(small_data, "test")
+    samples = place(landmark[both], target[both], parallel.devices(1))
+    again = fit(NETWORK, replace(PROTOCOL, epochs=best), samples, None, 0)
+    assert_trees_close(small_model.params, jax.tree.map(np.asarray, again.params))
+    test = small_model.provenance["scores"]["test"]["network"]["zscore_mae"]
+    assert (
+        test
+        < 0.95 * np.abs(errors(replace(small_model, params=before_refit(small_data)), small_data, "test")[0]).mean()
+    )
+
+
+def test_scores_are_those_of_the_predictions(small_data, small_model, chosen):
     sd, overlap = small_data.target_scaler.sd, np.arange(60) < 8
-    for split, size in (("validation", 60), ("test", 60)):
+    for split, network in (("validation", chosen), ("test", small_model)):
         scores = small_model.provenance["scores"][split]
-        error, measured = errors(small_model, small_data, split)
-        assert len(error) == size
+        error, measured = errors(network, small_data, split)
+        assert len(error) == 60
         for name, wrong in (("network", error), ("mean predictor", -measured)):
             mae = np.abs(wrong).mean(axis=0)
             assert scores[name]["zscore_mae"] == pytest.approx(mae.mean(), abs=1e-5)
@@ -172,8 +212,8 @@ def test_shares_of_genes_that_prove_well_inferred(small_data, small_model):
     assert small_model.provenance["scores"]["validation"]["well_inferred"] == {"flagged": 1}  # there are no others
 
 
-def test_reliability_is_that_of_the_validation_profiles(small_data, small_model):
-    error, measured = errors(small_model, small_data, "validation")
+def test_reliability_is_that_of_the_validation_profiles(small_data, small_model, chosen):
+    error, measured = errors(chosen, small_data, "validation")
     found = small_model.reliability
     np.testing.assert_allclose(found.zscore_mae, np.abs(error).mean(axis=0), atol=1e-5)
     study = studies_of(small_data, "validation")
@@ -195,10 +235,11 @@ def test_reliability_is_that_of_the_validation_profiles(small_data, small_model)
 
 def test_ridge_regression_is_told_first(small_data, small_model):
     told = []
-    train(small_data, on_ridge=told.append, on_epoch=lambda row, seconds: told.append(row.epoch))
-    assert [each if isinstance(each, int) else sorted(each) for each in told] == [
-        ["mean predictor", "ridge regression"], 1, 2, 3
-    ]  # fmt: skip
+    train(small_data, on_ridge=told.append, on_epoch=lambda stage, row: told.append(f"{stage} {row.epoch}"))
+    assert [each if isinstance(each, str) else sorted(each) for each in told] == [
+        ["mean predictor", "ridge regression"],
+        *(f"{stage} {epoch}" for stage in ("choosing", "refit") for epoch in (1, 2, 3)),
+    ]
     validation = small_model.provenance["scores"]["validation"]
     assert told[0] == {name: validation[name] for name in told[0]}
     assert told[0]["ridge regression"]["zscore_mae"] < 0.6 * told[0]["mean predictor"]["zscore_mae"]
@@ -223,9 +264,14 @@ def test_provenance(small_data, small_model):
     assert {"dgex", "python", "jax", "flax", "optax", "numpy"} == set(made["versions"])
 
 
-def test_evaluating_on_the_training_data_gives_the_scores_in_the_provenance(small_data, small_model):
+def test_evaluating_on_the_training_data_gives_the_scores_in_the_provenance(small_data, small_model, chosen):
     scores = evaluated(small_model, small_data)
     assert list(scores) == ["train", "validation", "test"]
+    assert (
+        scores["validation"]["network"]["zscore_mae"]
+        < evaluated(chosen, small_data)["validation"]["network"]["zscore_mae"]
+    )
+    scores["validation"] = evaluated(chosen, small_data)["validation"]
     for split in ("validation", "test"):
         made = small_model.provenance["scores"][split]
         assert {name: scores[split][name] for name in made if name in scores[split]} == {
@@ -250,9 +296,10 @@ class Stop(Exception):
     """Raised after an epoch, as an interrupt would be."""
 
 
-def test_resuming_gives_the_same_model(small_data, small_model, tmp_path, assert_same):
-    def stop(row, seconds):
-        if row.epoch == 2:
+@pytest.mark.parametrize("at", ["choosing", "refit"])
+def test_resuming_gives_the_same_model(small_data, small_model, tmp_path, assert_same, at):
+    def stop(stage, row):
+        if (stage, row.epoch) == (at, 2):
             raise Stop
 
     with pytest.raises(Stop):
@@ -260,8 +307,11 @@ def test_resuming_gives_the_same_model(small_data, small_model, tmp_path, assert
     with pytest.raises(DgexError, match="holds a run already"):
         train(small_data, tmp_path / "run")
     epochs = []
-    resumed = train(small_data, tmp_path / "run", resume=True, on_epoch=lambda row, seconds: epochs.append(row.epoch))
-    assert epochs[-1] == 3 and len(epochs) < 3
+    resumed = train(
+        small_data, tmp_path / "run", resume=True, on_epoch=lambda stage, row: epochs.append((stage, row.epoch))
+    )
+    assert epochs[-1] == ("refit", 3) and [stage for stage, _ in epochs].count(at) < 3
+    assert ("choosing", 1) not in epochs and (at, 3) in epochs
     assert_same(resumed, small_model)
     assert resumed.provenance == small_model.provenance
 
@@ -351,12 +401,15 @@ def test_a_missing_landmark_is_what_predictions_take_it_for(small_data, small_mo
 def test_missing_targets_teach_nothing(small_data):
     """A network that never sees a gene keeps the bias it began with; what is not missing trains as before."""
     target = small_data.target.copy()
-    target[np.ix_(split_of(small_data, "train"), [5])] = np.nan
+    target[np.ix_(~split_of(small_data, "test"), [5])] = np.nan
     target[np.ix_(split_of(small_data, "validation"), [6])] = np.nan
     model = train(replace(small_data, target=target))
     assert model.params["outputs"]["bias"][5] == 0 and (np.delete(model.params["outputs"]["bias"], 5) != 0).all()
-    assert np.isnan(model.reliability.zscore_mae[6]) and np.isinf(model.reliability.quantile[:, 6]).all()
-    assert np.isfinite(np.delete(model.reliability.zscore_mae, 6)).all()
+    lacking = [5, 6]
+    assert (
+        np.isnan(model.reliability.zscore_mae[lacking]).all() and np.isinf(model.reliability.quantile[:, lacking]).all()
+    )
+    assert np.isfinite(np.delete(model.reliability.zscore_mae, lacking)).all()
     assert model.provenance["scores"]["validation"]["network"]["zscore_mae"] < 1.5
 
 
