@@ -113,7 +113,8 @@ def calibrate_command(
             result = calibrate_table(loaded, str(data), table, request, name, source, used_devices, scratch)
     _say_found(data, table, result.comparison, input_scale)
     save_model(output, result.model)
-    offsets = f"its offsets from {len(result.comparison.inferred):,} profiles, on top of {result.base}"
+    number = len(result.comparison.inferred)
+    offsets = f"its offsets from {number:,} profile{'s' * (number > 1)}, on top of {result.base}"
     console.say(f"{output}: platform {name}, {offsets}, shrunk by n / (n + {result.shrinkage:.3g})")
 
 

@@ -19,7 +19,7 @@ from dgex.baselines.linear import ridge, ridge_path
 from dgex.baselines.sufficient_statistics import products
 from dgex.batches import Samples, check_devices, place
 from dgex.data.dataset import SPLITS, Dataset, Reference
-from dgex.data.normalization import fit_quantiles, fit_scaler, to_quantiles
+from dgex.data.normalization import Scaler, fit_quantiles, fit_scaler, to_quantiles
 from dgex.data.platforms import Platforms, fit_offsets, standardize_by_platform
 from dgex.errors import DgexError
 from dgex.log import Epoch
@@ -225,20 +225,23 @@ def standardized(dataset: Dataset, fitted: np.ndarray) -> tuple[Reference, np.nd
     first = fitted & (dataset.platform == 0)
     quantiles = fit_quantiles(dataset.landmark[first])
     normal = to_quantiles(dataset.landmark, quantiles, TIES)
-    sides = []
-    for values in (normal, dataset.target):
+    count = len(dataset.platforms.name)
+
+    def fit_to(values: np.ndarray) -> tuple[Scaler, np.ndarray]:
         scaler = fit_scaler(values[first])
-        count = len(dataset.platforms.name)
-        sides.append((values, scaler, fit_offsets(values[fitted], dataset.platform[fitted], scaler, count)))
-    (_, landmark_scaler, landmark_offsets), (_, target_scaler, target_offsets) = sides
+        return scaler, fit_offsets(values[fitted], dataset.platform[fitted], scaler, count)
+
+    landmark_scaler, landmark_offsets = fit_to(normal)
     if np.array_equal(fitted, dataset.split == SPLITS.index("train")):
         # That of the prepared file, to the bit: ``evaluate`` knows a model's data by it.
         target_scaler, target_offsets = dataset.target_scaler, dataset.platforms.target
-        sides[1] = (dataset.target, target_scaler, target_offsets)
+    else:
+        target_scaler, target_offsets = fit_to(dataset.target)
     platforms = Platforms(dataset.platforms.name, landmark_offsets, target_offsets)
     genes = dataset.landmark_genes, dataset.target_genes
     reference = Reference(*genes, landmark_scaler, target_scaler, quantiles, platforms)
-    landmark, target = (standardize_by_platform(*side, dataset.platform) for side in sides)
+    landmark = standardize_by_platform(normal, landmark_scaler, landmark_offsets, dataset.platform)
+    target = standardize_by_platform(dataset.target, target_scaler, target_offsets, dataset.platform)
     return reference, landmark, target
 
 

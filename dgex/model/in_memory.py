@@ -212,9 +212,7 @@ def evaluate(
     Raises:
       DgexError: as ``dgex.model.evaluation.evaluate_table``; the data name no genes.
     """
-    if isinstance(data, np.ndarray):
-        raise DgexError("an array names no genes; give a DataFrame or an AnnData of landmarks and targets")
-    label, table = _labelled_table(model, data, layer, "evaluate")
+    label, table = _whole_profiles(model, data, layer, "evaluate")
     request = Request(input_scale, max_missing=max_missing, platform=platform)
     folder = Path(tempfile.gettempdir())
     return evaluate_table(model, label, table, request, parallel.devices(), folder, against).scores
@@ -248,12 +246,17 @@ def calibrate(
     Raises:
       DgexError: as ``dgex.model.calibration.calibrate_table``; the data name no genes.
     """
-    if isinstance(data, np.ndarray):
-        raise DgexError("an array names no genes; give a DataFrame or an AnnData of landmarks and targets")
-    label, table = _labelled_table(model, data, layer, "calibrate")
+    label, table = _whole_profiles(model, data, layer, "calibrate")
     request = Request(input_scale, max_missing=max_missing, platform=platform)
     folder = Path(tempfile.gettempdir())
     return calibrate_table(model, label, table, request, name, {"file": label}, parallel.devices(), folder).model
+
+
+def _whole_profiles(model: Model, data: object, layer: str | None, command: str) -> tuple[str, Expression]:
+    """Converts whole profiles to a table as ``_labelled_table`` does; an array is refused, since it names no genes."""
+    if isinstance(data, np.ndarray):
+        raise DgexError("an array names no genes; give a DataFrame or an AnnData of landmarks and targets")
+    return _labelled_table(model, data, layer, command)
 
 
 def _labelled_table(model: Model, data: object, layer: str | None, command: str) -> tuple[str, Expression]:
