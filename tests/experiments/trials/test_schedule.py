@@ -85,7 +85,7 @@ def test_a_stopped_study_goes_on(sources: Sources, devices, fitted, tmp_path: Pa
     def killed_at_the_fifth(trial: Trial, data: Loaded, choice: Any) -> Any:
         if len(fitted) == 4:
             raise Killed
-        return compute(trial, data)
+        return compute(trial, data, choice)
 
     with monkeypatch.context() as patched, pytest.raises(Killed):
         patched.setattr(trials, "_baseline", killed_at_the_fifth)
