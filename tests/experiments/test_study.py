@@ -14,7 +14,8 @@ import pytest
 from dgex.files.run_directory import claim
 from experiments import study
 from experiments.questions import ablation, activations, growth, linear_path, platforms
-from experiments.trials import trial as trials
+from experiments.trials import running
+from experiments.trials.outcome import Outcome, read
 from experiments.trials.sources import find_sources
 from experiments.trials.trial import Trial
 
@@ -47,13 +48,13 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """The trials that were computed."""
     found: list[Path] = []
     for name in ("_network", "_baseline"):
-        compute = getattr(trials, name)
+        compute = getattr(running, name)
 
         def counted(trial: Trial, *rest, compute=compute):
             found.append(trial.folder)
             return compute(trial, *rest)
 
-        monkeypatch.setattr(trials, name, counted)
+        monkeypatch.setattr(running, name, counted)
     return found
 
 
@@ -110,7 +111,7 @@ def test_platforms_end_to_end(two_platforms: Path, plant, tmp_path: Path, calls)
     (section,) = json.loads((tmp_path / "results.json").read_text())["sections"]
     assert section["name"] == "platforms-together" and len(section["answer"]) == 2 * 4
     ridge_alone = next(trial for trial in left if trial.platform == "rnaseq" and trial.model.name == "ridge")
-    found = trials.read(ridge_alone, sources.folds[1].identity, tmp_path).held_out_errors["test on rnaseq"]
+    found = read(ridge_alone, sources.folds[1].identity, tmp_path).held_out_errors["test on rnaseq"]
     errors = next(table for table in section["tables"] if table["name"] == "platforms-rnaseq-errors")
     row = next(row for row in errors["rows"] if row[0] == "ridge regression, rnaseq alone")
     here = found.sample.shape[1]  # of the 48 test samples of RNA-seq those of this fold; the others have 0.5
@@ -141,12 +142,12 @@ def test_a_seed_more(study_data: Path, sources, plant, tmp_path: Path, monkeypat
     claim(tmp_path / "study.json", study.identity(sources, study.FULL), False)
     trained: list[Trial] = []
 
-    def train(trial: Trial, data, *rest) -> trials.Outcome:
+    def train(trial: Trial, data, *rest) -> Outcome:
         trained.append(trial)
-        return trials.read(replace(trial, seed=0), data.source.identity, tmp_path)
+        return read(replace(trial, seed=0), data.source.identity, tmp_path)
 
-    monkeypatch.setattr(trials, "_network", train)
-    monkeypatch.setattr(trials, "_baseline", None)
+    monkeypatch.setattr(running, "_network", train)
+    monkeypatch.setattr(running, "_baseline", None)
     command(study_data, tmp_path, "--only", "activations", "--seeds", "2", "--resume")()
     networks = [trial for trial in first if trial.model.seeded]
     assert len(networks) == 6 * (7 + 3)

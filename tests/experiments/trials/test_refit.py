@@ -16,11 +16,13 @@ from dgex.files.run_directory import InUseError, sole_use
 from dgex.networks import forward
 from dgex.protocols import RESIDUAL
 from dgex.training import init_state
-from experiments.trials import trial as trials
+from experiments.trials import running
 from experiments.trials.loading import Loaded, random_subset
 from experiments.trials.models import ModelSpec
+from experiments.trials.outcome import Outcome, identity, is_done, read, write
+from experiments.trials.running import run
 from experiments.trials.sources import Sources, find_sources
-from experiments.trials.trial import Trial, identity, is_done, read, run, write
+from experiments.trials.trial import Trial
 
 RIDGE = Trial("fold-1", ModelSpec("ridge", "ridge regression"), None, targets=12)
 PLAIN = {"hidden": (4,), "activation": "sigmoid", "taaf": "hidden", "dropout": 0.25}
@@ -77,7 +79,7 @@ def hidden_part(params: Any, landmark: np.ndarray) -> np.ndarray:
     return activated @ params["outputs"]["kernel"] + params["outputs"]["bias"]
 
 
-def expect_test_errors(data: Loaded, found: trials.Outcome, predict: Callable[[np.ndarray], np.ndarray]) -> None:
+def expect_test_errors(data: Loaded, found: Outcome, predict: Callable[[np.ndarray], np.ndarray]) -> None:
     landmark, target = data.dataset.zscores("test")
     error = np.abs(predict(landmark) - target[:, COLUMNS])
     np.testing.assert_allclose(found.held_out_errors["test"].sample[0], error.mean(1), rtol=1e-3)
@@ -117,14 +119,14 @@ def test_ridge_of_one_platform(two_platforms: Path, tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def choice(loaded: Loaded, tmp_path_factory: pytest.TempPathFactory) -> trials.Outcome:
+def choice(loaded: Loaded, tmp_path_factory: pytest.TempPathFactory) -> Outcome:
     folder = tmp_path_factory.mktemp("choice")
     run(NETWORK, loaded, folder)
     return read(NETWORK, loaded.source.identity, folder)
 
 
 @pytest.fixture
-def planted(loaded: Loaded, choice: trials.Outcome, tmp_path: Path) -> trials.Outcome:
+def planted(loaded: Loaded, choice: Outcome, tmp_path: Path) -> Outcome:
     """A choice of the second epoch and of another penalty, in place of the network's own, written to ``tmp_path``."""
     planted = replace(choice, best_epoch=2, chosen=PENALTIES[5], validation_mae=0.125)
     assert choice.chosen != planted.chosen
@@ -137,7 +139,7 @@ def planted(loaded: Loaded, choice: trials.Outcome, tmp_path: Path) -> trials.Ou
 def fits(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """What ``fit`` was called with, and what came out."""
     calls: list[dict[str, Any]] = []
-    original = trials.fit
+    original = running.fit
 
     def spied(config, protocol, train, validation, *rest, start=None, **options) -> Any:
         call = {"config": config, "epochs": protocol.epochs, "train": train, "validation": validation, "start": start}
@@ -145,12 +147,12 @@ def fits(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         call["fit"] = original(config, protocol, train, validation, *rest, start=start, **options)
         return call["fit"]
 
-    monkeypatch.setattr(trials, "fit", spied)
+    monkeypatch.setattr(running, "fit", spied)
     return calls
 
 
 def test_a_network_is_trained_on_both_splits_for_the_chosen_epochs(
-    loaded: Loaded, planted: trials.Outcome, fits: list[dict[str, Any]], tmp_path: Path
+    loaded: Loaded, planted: Outcome, fits: list[dict[str, Any]], tmp_path: Path
 ) -> None:
     epochs = []
     run(refit_of(NETWORK), loaded, tmp_path, lambda row, seconds: epochs.append(row.epoch))
@@ -219,9 +221,7 @@ def test_a_missing_choice_is_trained_first(loaded: Loaded, fits: list[dict[str, 
     assert found.best_epoch == choice.best_epoch == 1 + int(np.argmin(choice.curve[1]))
 
 
-def test_a_killed_refit_goes_on(
-    loaded: Loaded, planted: trials.Outcome, fits: list[dict[str, Any]], tmp_path: Path
-) -> None:
+def test_a_killed_refit_goes_on(loaded: Loaded, planted: Outcome, fits: list[dict[str, Any]], tmp_path: Path) -> None:
     class Killed(Exception):
         pass
 
