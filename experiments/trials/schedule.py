@@ -1,5 +1,6 @@
 """The schedule of a study's trials: source by source, shared by any number of processes."""
 
+import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -64,7 +65,9 @@ def run_all(
                         bar.update(task, description=f"{source.name}, {todo[0].variant.label}, seed {seeds}", status="")
 
                         def on_epoch(row: Epoch, seconds: float) -> None:
-                            bar.update(task, status=f"epoch {row.epoch}  validation {row.validation_mae:.4f}")
+                            mae = row.validation_mae
+                            validated = "" if math.isnan(mae) else f"  validation {mae:.4f}"  # a refit has none
+                            bar.update(task, status=f"epoch {row.epoch}{validated}")
 
                         try:
                             if len(todo) > 1:

@@ -1,11 +1,12 @@
 """Every trial is run once, whoever asks for it, however often, and however many work on it."""
 
+import math
 import shutil
 import subprocess
 import sys
 import threading
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -16,6 +17,7 @@ import pytest
 
 from dgex.errors import DgexError
 from dgex.files.run_directory import sole_use
+from dgex.log import Epoch
 from experiments.trials import loading, running, schedule
 from experiments.trials.loading import Loaded
 from experiments.trials.models import ModelSpec
@@ -93,6 +95,21 @@ def test_a_stopped_study_goes_on(sources: Sources, devices, fitted, tmp_path: Pa
     assert sum(is_done(trial, tmp_path) for trial in TRIALS) == 4
     run_all(TRIALS, list(sources), tmp_path, devices)
     assert sorted(path for _, path in fitted) == sorted(trial.folder for trial in TRIALS)
+
+
+def test_the_progress_of_a_refit_has_no_validation_error(
+    sources: Sources, devices, tmp_path: Path, monkeypatch
+) -> None:
+    def trained(trial: Trial, data: Loaded, folder: Path, on_epoch: Any, events: bool) -> None:
+        on_epoch(Epoch(3, 0.001, 0.5, 0.4, math.nan, 0.25), 1.0)
+        on_epoch(Epoch(4, 0.001, 0.5, 0.4, math.nan, math.nan), 1.0)
+
+    monkeypatch.setattr(schedule, "run", trained)
+    monkeypatch.setattr(schedule, "progress", lambda *fields: nullcontext(bar))
+    bar = Mock()
+    run_all(TRIALS[:1], list(sources), tmp_path, devices)
+    said = [call.kwargs["status"] for call in bar.update.call_args_list if call.kwargs.get("status")]
+    assert said == ["epoch 3  validation 0.2500", "epoch 4"]
 
 
 def need_all(folder: Path, sources: Sources) -> None:
