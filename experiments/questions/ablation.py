@@ -2,8 +2,8 @@
 
     python -m experiments.study --only ablation --data DIR -o results/study
 
-On every fold 37 networks are trained from three seeds each for 100 epochs, ridge regression and the lasso, on 500
-targets; in the quick study for 30 epochs on 300 targets of the split by sample.
+On 500 targets of every fold it trains ridge regression, the lasso and 37 networks, from three seeds each for 100
+epochs; in the quick study for 30 epochs on 300 targets of the split by sample.
 """
 
 from collections.abc import Mapping, Sequence
