@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from dgex.data.dataset import HISTOGRAM_EDGES
+from dgex.data.dataset_members import HISTOGRAM_EDGES
 
 BINS = len(HISTOGRAM_EDGES) - 1
 

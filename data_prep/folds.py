@@ -17,7 +17,8 @@ from data_prep.pipeline import Settings, check_sources, prepare, prepare_onto
 from data_prep.prepared import open_prepared
 from data_prep.report import Report
 from data_prep.split import check_fold
-from dgex.data.dataset import SCHEMA_VERSION, SPLITS, sha256_of
+from dgex.data.dataset import SPLITS, sha256_of
+from dgex.data.dataset_members import SCHEMA_VERSION
 from dgex.data.genes import gene_table_paths
 from dgex.errors import DgexError
 from dgex.files.atomic import check_writable

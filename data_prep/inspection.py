@@ -18,7 +18,8 @@ from data_prep.densities import histograms
 from data_prep.prepared import Prepared, open_prepared
 from data_prep.report import listed
 from data_prep.steps import Steps
-from dgex.data.dataset import SCHEMA_VERSION, SPLITS, is_prepared
+from dgex.data.dataset import SPLITS, is_prepared
+from dgex.data.dataset_members import SCHEMA_VERSION
 from dgex.data.intensity_scale import Scale, intensity_scale, log2_of_linear, scale_of, value_ranges
 from dgex.errors import DgexError, visible
 from dgex.formats.expression import Expression

@@ -14,7 +14,7 @@ from data_prep.densities import histograms
 from data_prep.inspection import Inspection
 from data_prep.prepared import Prepared
 from data_prep.steps import Steps
-from dgex.data.dataset import HISTOGRAM_EDGES
+from dgex.data.dataset_members import HISTOGRAM_EDGES
 from dgex.data.normalization import Ties, fit_quantiles, to_quantiles
 from dgex.files.atomic import replacing
 

@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from dgex.data.dataset import HISTOGRAM_EDGES, SPLITS
+from dgex.data.dataset import SPLITS
+from dgex.data.dataset_members import HISTOGRAM_EDGES
 from dgex.files.svg import look, to_svg
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")  # of Okabe and Ito

@@ -14,7 +14,8 @@ import h5py
 import numpy as np
 
 from data_prep.report import Report
-from dgex.data.dataset import HISTOGRAM_EDGES, PREPARE_AGAIN, Reference, read_missing, read_reference
+from dgex.data.dataset import Reference, read_missing, read_reference
+from dgex.data.dataset_members import HISTOGRAM_EDGES, PREPARE_AGAIN
 from dgex.errors import DgexError
 from dgex.formats.content import reading
 from dgex.formats.expression import Block, Expression

@@ -38,7 +38,6 @@ from dgex.training import (
     TrainState,
     advance_blocks,
     fit,
-    identity,
     init_state,
     is_best,
     make_epoch,
@@ -49,7 +48,7 @@ from dgex.training import (
     sum_blocks,
     with_rate,
 )
-from dgex.training_record import recorded
+from dgex.training_record import identity, recorded
 
 Tree = TypeVar("Tree")
 

@@ -9,11 +9,10 @@ rounding only. All epochs are run, and the parameters of the best validation epo
 """
 
 import functools
-import hashlib
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +29,7 @@ from dgex.metrics import GeneStatistics, empty_statistics, finalize, statistics
 from dgex.networks import COMPONENTS, LINEAR, NetworkConfig, Params, forward, init_params
 from dgex.optimizers import optimizer as named_optimizer
 from dgex.protocols import LOSSES, Protocol, learning_rate
-from dgex.training_record import recorded
+from dgex.training_record import identity, recorded
 
 Metrics = dict[str, jax.Array]
 Advance = Callable[..., tuple["TrainState", Metrics]]  # advances the state by a step or an epoch
@@ -353,29 +352,6 @@ def fit(
                 record.add([row], (state, best), last=epoch == protocol.epochs)
             on_epoch(row, time.monotonic() - started)
     return Fit(best, log)
-
-
-def identity(
-    config: NetworkConfig,
-    protocol: Protocol,
-    seed: int | list[int],
-    train: Samples,
-    validation: Samples | None,
-    start: Params | None = None,
-) -> dict[str, Any]:
-    """Describes all that decides the result of a training, for fit.json; ``seed`` is a list for a stack of networks."""
-    samples = {"train": train.sha256, "validation": validation.sha256 if validation else None}
-    described = {"network": asdict(config), "protocol": asdict(protocol), "seed": seed, "samples": samples}
-    return described | ({"start": _digest(start)} if start else {})
-
-
-def _digest(params: Params) -> str:
-    """Computes the SHA-256 of parameters, which depends on their names, shapes and values."""
-    digest = hashlib.sha256()
-    for path, leaf in jax.tree_util.tree_leaves_with_path(jax.device_get(params)):
-        digest.update(f"{jax.tree_util.keystr(path)} {leaf.shape} {leaf.dtype}".encode())
-        digest.update(np.ascontiguousarray(leaf).data)
-    return digest.hexdigest()
 
 
 def with_rate(state: TrainState, rate: np.ndarray | np.float32, devices: tuple[jax.Device, ...]) -> TrainState:

@@ -1,16 +1,23 @@
 """The record of a training in its run directory, to resume from: fit.json (what is trained), log.csv, checkpoints/."""
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
+import jax
+import numpy as np
 from orbax.checkpoint import v1 as ocp
 
+from dgex.batches import Samples
 from dgex.checkpoints import Saving, open_checkpoints, restore_latest, save
 from dgex.errors import DgexError
 from dgex.files.run_directory import check_claim, claim, sole_use
 from dgex.log import Epoch, append_log, read_log, write_log
+from dgex.networks import NetworkConfig, Params
+from dgex.protocols import Protocol
 
 Tree = TypeVar("Tree")
 
@@ -88,3 +95,26 @@ def recorded(
         record = Record(directories, checkpoints)
         stack.callback(record.finish)
         yield record
+
+
+def identity(
+    config: NetworkConfig,
+    protocol: Protocol,
+    seed: int | list[int],
+    train: Samples,
+    validation: Samples | None,
+    start: Params | None = None,
+) -> dict[str, Any]:
+    """Describes all that decides the result of a training, for fit.json; ``seed`` is a list for a stack of networks."""
+    samples = {"train": train.sha256, "validation": validation.sha256 if validation else None}
+    described = {"network": asdict(config), "protocol": asdict(protocol), "seed": seed, "samples": samples}
+    return described | ({"start": _digest(start)} if start else {})
+
+
+def _digest(params: Params) -> str:
+    """Computes the SHA-256 of parameters, which depends on their names, shapes and values."""
+    digest = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_leaves_with_path(jax.device_get(params)):
+        digest.update(f"{jax.tree_util.keystr(path)} {leaf.shape} {leaf.dtype}".encode())
+        digest.update(np.ascontiguousarray(leaf).data)
+    return digest.hexdigest()

@@ -10,20 +10,22 @@ from dgex.batches import Samples
 from dgex.networks import NetworkConfig, Params
 
 
-def choose_penalty(config: NetworkConfig, train: Samples, validation: Samples) -> float:
-    """Chooses the penalty of the linear path's start, the one with the lowest validation z-score MAE.
+def errors_by_penalty(config: NetworkConfig, train: Samples, validation: Samples) -> dict[float, float]:
+    """Computes the validation z-score MAE of the linear path's start for every penalty.
 
     Args:
-      config: a network with a linear path.
+      config: a network with a linear path; without one its ``kernel`` is None, and the errors are ridge regression's.
       train: the training samples.
-      validation: the samples that decide.
+      validation: the samples to score.
     """
-    errors: Mapping[float, float]
     if config.kernel is None:
-        _, errors = ridge_path(products(train), validation)
-    else:
-        _, errors = arc_cosine_path(train, validation)
-    return min(errors, key=lambda penalty: errors[penalty])
+        return ridge_path(products(train), validation)[1]
+    return arc_cosine_path(train, validation)[1]
+
+
+def choose_penalty(*errors: Mapping[float, float]) -> float:
+    """Chooses the penalty with the lowest mean of the errors, each of them a ``errors_by_penalty``."""
+    return min(errors[0], key=lambda penalty: sum(each[penalty] for each in errors))
 
 
 def closed_form(config: NetworkConfig, train: Samples, penalty: float) -> tuple[NetworkConfig, Params]:

@@ -18,8 +18,8 @@ from dgex.batches import Samples
 from dgex.errors import DgexError
 from dgex.networks import COMPONENTS, KERNEL, LINEAR, NetworkConfig, Params
 
-# Half a decade apart. On z-scores of 943 landmarks k(x, x) = |x|^2 is about 1,000.
-PENALTIES = (30.0, 100.0, 300.0, 1000.0, 3000.0)
+# On z-scores of 943 landmarks k(x, x) = |x|^2 is about 1,000.
+PENALTIES = (30.0, 50.0, 100.0, 200.0, 300.0, 500.0, 1000.0, 3000.0)
 
 LARGEST = 20_000  # training profiles; their matrix takes 3.2 GB
 BATCH = 256  # profiles at a time; their kernel with 20,000 others takes 40 MB

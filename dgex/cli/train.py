@@ -182,6 +182,7 @@ def _remove_run(run: Path) -> None:
             _remove_run(part)
         for predictions in run.glob("out-of-fold-*.npz"):
             predictions.unlink()
-        (run / "cross-fit.json").unlink()
+        for name in ("penalties.json", "cross-fit.json"):
+            (run / name).unlink(missing_ok=True)
     with suppress(OSError):  # the directory is not empty, or is a link
         run.rmdir()

@@ -9,7 +9,8 @@ from typing import Any
 import h5py
 import numpy as np
 
-from dgex.data.dataset import ATTRIBUTES, MEMBERS, SCHEMA_VERSION, Dataset, Reference
+from dgex.data.dataset import Dataset, Reference
+from dgex.data.dataset_members import ATTRIBUTES, MEMBERS, SCHEMA_VERSION
 from dgex.data.missing import Missing
 from dgex.formats.hdf5 import create_hdf5
 

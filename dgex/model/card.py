@@ -159,7 +159,7 @@ def _network(config: NetworkConfig, provenance: dict[str, Any]) -> list[str]:
     """Describes the network and its training; without hidden layers that is ridge regression."""
     parameters, protocol = sum(count for *_, count in layer_table(config)), provenance["protocol"]
     if not config.hidden:
-        chosen = "the median of those that validation chose in the folds" if "folds" in provenance else "of validation"
+        chosen = "chosen on the validation studies of all folds" if "folds" in provenance else "of validation"
         return [
             f"{config.landmarks} → no hidden layer → {config.targets}: ridge regression in closed form, penalty "
             f"{provenance['penalty']:g}, {chosen}; {parameters:,} parameters."

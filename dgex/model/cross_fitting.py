@@ -4,19 +4,22 @@ For every fold a network is trained without the fold's test studies, and infers 
 together calibrate what the model says of its errors, and the weights that ship are then fitted to all profiles. So no
 study is lost to validation, and all of them calibrate.
 
-In each fold the validation studies choose the penalty of the linear path and the number of epochs; with these the
-network is trained again on training and validation studies together (*refit*) before it infers the test studies. The
-shipped weights take the median of the folds' penalties, epochs and numbers of factors.
+The validation studies of all folds together choose the penalty of the linear path, which is one number; a fold's own
+alone would choose it by chance. Those of each fold choose its number of epochs; with these the network is trained again
+on training and validation studies together (*refit*) before it infers the test studies. The shipped weights take the
+median of the folds' epochs and numbers of factors.
 """
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import numpy as np
 
-from dgex.baselines.closed_form import choose_penalty
+from dgex.baselines.closed_form import choose_penalty, errors_by_penalty
 from dgex.baselines.linear import ridge, ridge_path
 from dgex.baselines.sufficient_statistics import products
 from dgex.batches import Samples, place
@@ -51,7 +54,7 @@ class OutOfFold:
       study: the study of each profile, str ``[profiles]``.
       platform: the platform of each profile, str ``[profiles]``.
       pearson: median self-check r across the profiles of each study, f8 ``[studies]``.
-      chosen: penalty, epochs and number of factors, f8 ``[3]``.
+      chosen: epochs and number of factors, f8 ``[2]``.
     """
 
     inferred: np.ndarray
@@ -63,6 +66,13 @@ class OutOfFold:
     platform: np.ndarray
     pearson: np.ndarray
     chosen: np.ndarray
+
+
+class Penalties(NamedTuple):
+    """Holds the penalties that all folds have: of ridge regression, and of the network's linear path."""
+
+    ridge: float
+    path: float
 
 
 def fold_files(folder: Path) -> list[Path]:
@@ -111,24 +121,26 @@ def cross_fit(
     """
     identity = {"data": dict(data), "network": asdict(config), "protocol": asdict(protocol), "seed": seed}
     claim(directory / "cross-fit.json", identity, resume)
+    penalties = _choose_penalties(files, config, devices, directory / "penalties.json")
     folds = []
     for number, path in enumerate(files, 1):
         kept = directory / f"out-of-fold-{number}.npz"
         if not kept.exists():
-            fold = _fit_fold(path, config, protocol, seed, devices, directory / f"fold-{number}", resume, on_epoch)
+            run = directory / f"fold-{number}"
+            fold = _fit_fold(path, config, protocol, penalties, seed, devices, run, resume, on_epoch)
             with replacing(kept) as temporary, temporary.open("wb") as file:
                 np.savez(file, **vars(fold))
         with np.load(kept) as values:
             folds.append(OutOfFold(**values))
         on_fold(number, folds[-1])
     whole, reliability = _joined(folds), _reliability(folds)
-    penalty, epochs, factors = np.median([fold.chosen for fold in folds], axis=0)
+    epochs, factors = np.median([fold.chosen for fold in folds], axis=0)
     dataset = read_dataset(files[0])
     every = np.full(len(dataset.split), True)
     reference, landmark, target = standardized(dataset, every)
     samples, shipped = place(np.nan_to_num(landmark), target, devices), replace(protocol, epochs=round(epochs))
     network, _ = train_network(
-        config, shipped, penalty, samples, None, seed, directory / "all", resume,
+        config, shipped, penalties.path, samples, None, seed, directory / "all", resume,
         lambda row, seconds: on_epoch("all studies", row),
     )  # fmt: skip
     distribution = factors_of(samples.landmark, round(factors))
@@ -143,8 +155,8 @@ def cross_fit(
         "protocol": asdict(protocol),
         "seed": seed,
         "best_epoch": shipped.epochs,
-        "penalty": float(penalty),
-        "folds": [dict(zip(("penalty", "epochs", "factors"), fold.chosen.tolist(), strict=True)) for fold in folds],
+        "penalty": penalties.path,
+        "folds": [dict(zip(("epochs", "factors"), fold.chosen.tolist(), strict=True)) for fold in folds],
         "scores": _scores(model, whole),
         "by_study": by_study(folds),
         "calibration": _calibration(whole),
@@ -158,6 +170,7 @@ def _fit_fold(
     path: Path,
     config: NetworkConfig,
     protocol: Protocol,
+    penalties: Penalties,
     seed: int,
     devices: tuple[jax.Device, ...],
     directory: Path,
@@ -168,16 +181,11 @@ def _fit_fold(
     dataset = read_dataset(path)
     train, validation, test = (dataset.split == code for code in range(len(SPLITS)))
     _, landmark, target = standardized(dataset, train)
-
-    def samples(rows: np.ndarray) -> Samples:
-        return place(np.nan_to_num(landmark[rows]), target[rows], devices)
-
-    training, validating, both = samples(train), samples(validation), samples(train | validation)
-    _, errors = ridge_path(products(training), validating)
-    ridge_penalty = min(errors, key=lambda penalty: errors[penalty])
-    penalty = ridge_penalty if config.kernel is None else choose_penalty(config, training, validating)
+    training, validating, both = (
+        _samples(landmark, target, rows, devices) for rows in (train, validation, train | validation)
+    )
     _, network, epochs = train_and_refit(
-        config, protocol, penalty, training, validating, both, seed, directory, resume,
+        config, protocol, penalties.path, training, validating, both, seed, directory, resume,
         lambda stage, row: on_epoch(f"{path.stem}, {stage}", row),
     )  # fmt: skip
     factors = fit_factors(np.nan_to_num(landmark[train]), np.nan_to_num(landmark[validation]))
@@ -190,15 +198,39 @@ def _fit_fold(
     ]  # fmt: skip
     return OutOfFold(
         infer(*network, filled, devices),
-        ridge(products(both), min(errors, key=lambda candidate: errors[candidate])).predict(filled),
+        ridge(products(both), penalties.ridge).predict(filled),
         target[test],
         error,
         correlations(landmark[test], hidden, 1),
         study,
         platform,
         np.array(pearson),
-        np.array([penalty, epochs, factors.loadings.shape[1]], np.float64),
+        np.array([epochs, factors.loadings.shape[1]], np.float64),
     )
+
+
+def _choose_penalties(
+    files: Sequence[Path], config: NetworkConfig, devices: tuple[jax.Device, ...], kept: Path
+) -> Penalties:
+    """Chooses the penalties on the validation studies of all folds, or reads the choice that ``kept`` has."""
+    if not kept.exists():
+        by_ridge, by_path = [], []
+        for path in files:
+            dataset = read_dataset(path)
+            train, validation = (dataset.split == code for code in (0, 1))
+            _, landmark, target = standardized(dataset, train)
+            samples = [_samples(landmark, target, rows, devices) for rows in (train, validation)]
+            by_ridge.append(ridge_path(products(samples[0]), samples[1])[1])
+            by_path.append(by_ridge[-1] if config.kernel is None else errors_by_penalty(config, *samples))
+        chosen = Penalties(choose_penalty(*by_ridge), choose_penalty(*by_path))
+        with replacing(kept) as temporary:
+            temporary.write_text(json.dumps(chosen._asdict()))
+    return Penalties(**json.loads(kept.read_text()))
+
+
+def _samples(landmark: np.ndarray, target: np.ndarray, rows: np.ndarray, devices: tuple[jax.Device, ...]) -> Samples:
+    """Puts some samples on the devices; a missing landmark is 0, the training mean."""
+    return place(np.nan_to_num(landmark[rows]), target[rows], devices)
 
 
 def _joined(folds: Sequence[OutOfFold]) -> OutOfFold:

@@ -14,7 +14,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from dgex.baselines.closed_form import choose_penalty, closed_form
+from dgex.baselines.closed_form import choose_penalty, closed_form, errors_by_penalty
 from dgex.baselines.linear import ridge, ridge_path
 from dgex.baselines.sufficient_statistics import products
 from dgex.batches import Samples, check_devices, place
@@ -99,8 +99,9 @@ def train_model(
 
     training, validation, both = samples("train"), samples("validation"), samples("train", "validation")
     linear, errors = ridge_path(products(training), validation)
-    ridge_penalty = min(errors, key=lambda penalty: errors[penalty])
-    penalty = ridge_penalty if config.kernel is None else choose_penalty(config, training, validation)
+    ridge_penalty = penalty = choose_penalty(errors)
+    if config.kernel is not None:
+        penalty = choose_penalty(errors_by_penalty(config, training, validation))
     by_ridge = infer(*linear.as_network(), validation.landmark, devices)
     on_ridge(scores_of(reference, validation.target, {"ridge regression": by_ridge}))
     chosen, refitted, epochs = train_and_refit(

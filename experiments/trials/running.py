@@ -9,7 +9,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from dgex.baselines.closed_form import choose_penalty, closed_form
+from dgex.baselines.closed_form import choose_penalty, closed_form, errors_by_penalty
 from dgex.batches import Samples
 from dgex.files.run_directory import sole_use
 from dgex.inference import Inference
@@ -170,7 +170,7 @@ def start_of(trial: Trial, data: Loaded, choice: Outcome | None = None) -> tuple
     if not config.linear:
         return None, None
     train, validation = samples_of(trial, data)
-    penalty = choose_penalty(config, train, validation) if choice is None else choice.chosen
+    penalty = choose_penalty(errors_by_penalty(config, train, validation)) if choice is None else choice.chosen
     assert penalty is not None
     return closed_form(config, train, penalty)[1], penalty
 
