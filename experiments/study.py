@@ -8,8 +8,8 @@ report.html, results.json, tables/ and figures/ after every question. It can be 
 ``--resume``; further processes that are started so on the same folder share the work. docs/results.md reports the
 results.
 
-Cost on 2 CPU cores and the GEO compendium of the README: the quick study under ten minutes; the full one about two
-hours in two processes.
+Every network is trained from three seeds. Numbers of targets, epochs and training profiles are those of
+``experiments.trials.plan``, and what a question trains stands in its docstring.
 """
 
 import shutil
@@ -31,10 +31,10 @@ from experiments.analysis.evidence import Evidence
 from experiments.analysis.statistics import FEWEST_SEEDS, FEWEST_STUDIES
 from experiments.questions import ablation, activations, growth, linear_path, platforms
 from experiments.report.sections import Section
+from experiments.trials.outcome import is_done
 from experiments.trials.plan import FULL, QUICK_STUDY, Plan
 from experiments.trials.schedule import run_all
 from experiments.trials.sources import Sources, find_sources, origin_of
-from experiments.trials.trial import is_done
 
 # Each question is a module: ``trials`` lists what to train, ``sections`` makes the sections of the report. The order is
 # that of the work and of the page.

@@ -12,8 +12,9 @@ from dgex.metrics import GeneScores
 from experiments.analysis.statistics import Errors, PairedComparison, compare, correct
 from experiments.trials.heldout import MEASURES, HeldOutErrors, gene_scores, is_test
 from experiments.trials.models import ModelSpec
+from experiments.trials.outcome import Outcome, read
 from experiments.trials.sources import Source
-from experiments.trials.trial import Outcome, Trial, read
+from experiments.trials.trial import Trial
 
 
 class Evidence:
@@ -26,7 +27,7 @@ class Evidence:
         self._read: dict[Path, Outcome] = {}
 
     def __call__(self, trial: Trial) -> Outcome:
-        """Returns a trial's outcome; raises errors as ``experiments.trials.trial.read`` does."""
+        """Returns a trial's outcome; raises errors as ``experiments.trials.outcome.read`` does."""
         if trial.folder not in self._read:
             self._read[trial.folder] = read(trial, self._data[trial.source], self._folder)
         return self._read[trial.folder]

@@ -2,10 +2,8 @@
 
     python -m experiments.study --only ablation --data DIR -o results/study
 
-Cost on the GEO compendium (seven folds, 1,000 targets): 777 networks of 5 seconds each, an hour, and the lasso 10 s a
-fold. Expect a z-score MAE of 0.717 for sigmoid, 0.711 for TAAF of sigmoid, 0.705 with only delta learnt; 0.688 for tanh
-and 0.684 for TAAF of tanh; 0.679 for ABU, the least of all; 0.724 with an output TAAF that starts at 0 to 1, 0.711 with
-one that starts wide.
+On 500 targets of every fold it trains ridge regression, the lasso and 37 networks, from three seeds each for 100
+epochs; in the quick study for 30 epochs on 300 targets of the split by sample.
 """
 
 from collections.abc import Mapping, Sequence

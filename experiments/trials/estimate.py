@@ -21,7 +21,8 @@ from dgex.networks import NetworkConfig
 from dgex.protocols import Protocol
 from dgex.training import TrainState, epoch_function, evaluate, init_state, train_epoch
 from experiments.trials.models import ModelSpec
-from experiments.trials.trial import Trial, is_done
+from experiments.trials.outcome import is_done
+from experiments.trials.trial import Trial
 
 STEPS = 5  # in a round
 ROUNDS = 4

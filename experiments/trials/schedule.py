@@ -1,5 +1,6 @@
 """The schedule of a study's trials: source by source, shared by any number of processes."""
 
+import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,9 +11,11 @@ from dgex.console import progress
 from dgex.files.run_directory import InUseError
 from dgex.log import Epoch
 from experiments.trials.loading import Loaded
+from experiments.trials.outcome import check, is_done
+from experiments.trials.running import run
 from experiments.trials.sources import Source
 from experiments.trials.stacked import run_at_once
-from experiments.trials.trial import Trial, check, is_done, run
+from experiments.trials.trial import Trial
 
 SMALL = 1000  # units of a layer
 PATIENCE = 5  # seconds between two looks at the trials that other processes are running
@@ -36,7 +39,7 @@ def run_all(
       events: whether to write TensorBoard event files of networks too, in ``events/`` beside their outcome.
 
     Raises:
-      DgexError: as ``experiments.trials.trial.run``; an existing outcome is that of another trial.
+      DgexError: as ``experiments.trials.running.run``; an existing outcome is that of another trial.
     """
     once = {trial.folder: trial for trial in trials}
     left = [trial for trial in once.values() if not is_done(trial, folder)]
@@ -62,7 +65,9 @@ def run_all(
                         bar.update(task, description=f"{source.name}, {todo[0].variant.label}, seed {seeds}", status="")
 
                         def on_epoch(row: Epoch, seconds: float) -> None:
-                            bar.update(task, status=f"epoch {row.epoch}  validation {row.validation_mae:.4f}")
+                            mae = row.validation_mae
+                            validated = "" if math.isnan(mae) else f"  validation {mae:.4f}"  # a refit has none
+                            bar.update(task, status=f"epoch {row.epoch}{validated}")
 
                         try:
                             if len(todo) > 1:

@@ -11,7 +11,9 @@ from dgex.stacked_training import fit_many
 from dgex.training import DivergedError
 from experiments.trials.events import event_file
 from experiments.trials.loading import Loaded
-from experiments.trials.trial import Trial, identity, network_of, network_outcome, run, samples_of, start_of, write
+from experiments.trials.outcome import identity, write
+from experiments.trials.running import network_of, network_outcome, run, samples_of, start_of
+from experiments.trials.trial import Trial
 
 
 def run_at_once(
@@ -24,8 +26,8 @@ def run_at_once(
 ) -> None:
     """Trains several seeds of a network at once, scores them and writes their outcomes.
 
-    It is ``experiments.trials.trial.run`` for several trials. A network that diverges stops the whole stack; the trials
-    are then run one after another, so that only the diverging one is affected.
+    It is ``experiments.trials.running.run`` for several trials. A network that diverges stops the whole stack; the
+    trials are then run one after another, so that only the diverging one is affected.
 
     Args:
       trials: trials of one network on one data set that differ in their seed alone; none has an outcome.

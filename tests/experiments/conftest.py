@@ -24,9 +24,10 @@ from experiments import compare
 from experiments.analysis import statistics
 from experiments.trials.heldout import MEASURES, HeldOutErrors, test_on
 from experiments.trials.loading import measured_in_all, random_subset
+from experiments.trials.outcome import Outcome, identity, write
 from experiments.trials.plan import Plan
 from experiments.trials.sources import Sources, find_sources
-from experiments.trials.trial import Outcome, Trial, identity, write
+from experiments.trials.trial import Trial
 
 SCALE = Scale(15, 40, overlap=7, rows=150, profiles=150, profiles_per_study=18, duplicates=0.05)
 FOLDS = 5

@@ -14,7 +14,8 @@ import pytest
 from dgex.files.run_directory import claim
 from experiments import study
 from experiments.questions import ablation, activations, growth, linear_path, platforms
-from experiments.trials import trial as trials
+from experiments.trials import running
+from experiments.trials.outcome import Outcome, read
 from experiments.trials.sources import find_sources
 from experiments.trials.trial import Trial
 
@@ -23,14 +24,12 @@ from experiments.trials.trial import Trial
 def small(few_draws, monkeypatch: pytest.MonkeyPatch, tiny) -> None:
     """The main comparison's networks, narrow ones, and the baselines of its pairs."""
     plain = tuple(replace(model, network={**model.network, "hidden": (4, 3)}) for model in activations.PLAIN)
-    linear = tuple(map(activations.beside_linear_path, plain))
+    linear, kernel = tuple(map(activations.beside_linear_path, plain)), activations.beside_kernel(plain[-1])
     few = tuple(model for model in activations.BASELINE_MODELS if model.name in ("mean", "ridge", "arc_cosine"))
     for question in (activations, platforms):
-        monkeypatch.setattr(question, "PLAIN", plain)
-        monkeypatch.setattr(question, "LINEAR", linear)
+        monkeypatch.setattr(question, "NETWORKS", (*plain, *linear, kernel))
         monkeypatch.setattr(question, "BASELINE_MODELS", few)
-    monkeypatch.setattr(activations, "REFITTED", (*few[1:], *plain, *linear))
-    monkeypatch.setattr(platforms, "ALONE", (*few[1:], linear[-1]))
+    monkeypatch.setattr(activations, "REFITTED", (*few[1:], plain[-1], linear[-1], kernel))
     monkeypatch.setattr(study, "FULL", replace(tiny, targets=10))
     monkeypatch.setattr(study, "QUICK_STUDY", replace(tiny, protocol=replace(tiny.protocol, epochs=1)))
     monkeypatch.setattr("sys.argv", ["study"])
@@ -49,29 +48,29 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """The trials that were computed."""
     found: list[Path] = []
     for name in ("_network", "_baseline"):
-        compute = getattr(trials, name)
+        compute = getattr(running, name)
 
         def counted(trial: Trial, *rest, compute=compute):
             found.append(trial.folder)
             return compute(trial, *rest)
 
-        monkeypatch.setattr(trials, name, counted)
+        monkeypatch.setattr(running, name, counted)
     return found
 
 
 def test_end_to_end_with_one_seed(
     study_data: Path, sources, plant, tiny, tmp_path: Path, calls, capsys, monkeypatch
 ) -> None:
-    """Three trials of 102 are left to be trained: in six files three baselines and six networks, eight refitted."""
+    """Three trials of 90 are left to be trained: in six files three baselines and seven networks, five refitted."""
     output = tmp_path / "study"
     asked = activations.trials(sources, replace(tiny, targets=10, seeds=(0,)))
     left = [
-        trial for trial in asked if trial.source == "fold-2" and trial.variant.name in ("tanh", "taaf_linear", "ridge")
+        trial for trial in asked if trial.source == "fold-2" and trial.variant.name in ("tanh", "taaf_kernel", "ridge")
     ]
     plant(output, [trial for trial in asked if trial not in left], sources, lambda trial, held, study: 0.5)
     command(study_data, output, *ONE_SEED)()
     assert calls == [trial.folder for trial in left]
-    notes, start = "1 seed(s): no intervals for networks, at least 3 needed", "activations: 102 trials, 99 of them done"
+    notes, start = "1 seed(s): no intervals for networks, at least 3 needed", "activations: 90 trials, 87 of them done"
     said = capsys.readouterr().out
     assert 0 <= said.index(notes) < said.index(start) and "folds" not in said
     results = json.loads((output / "results.json").read_text())
@@ -108,11 +107,11 @@ def test_platforms_end_to_end(two_platforms: Path, plant, tmp_path: Path, calls)
     plant(tmp_path, [trial for trial in asked if trial not in left], sources, lambda trial, held, study: 0.5)
     claim(tmp_path / "study.json", study.identity(sources, study.FULL), False)
     command(two_platforms, tmp_path, "--only", "platforms", "--seeds", "1", "--resume")()
-    assert calls == [trial.folder for trial in left] and len(left) == 2 + 2 * 3
+    assert calls == [trial.folder for trial in left] and len(left) == 2 + 2 * 2
     (section,) = json.loads((tmp_path / "results.json").read_text())["sections"]
-    assert section["name"] == "platforms-together" and len(section["answer"]) == 2 * 6
+    assert section["name"] == "platforms-together" and len(section["answer"]) == 2 * 4
     ridge_alone = next(trial for trial in left if trial.platform == "rnaseq" and trial.model.name == "ridge")
-    found = trials.read(ridge_alone, sources.folds[1].identity, tmp_path).held_out_errors["test on rnaseq"]
+    found = read(ridge_alone, sources.folds[1].identity, tmp_path).held_out_errors["test on rnaseq"]
     errors = next(table for table in section["tables"] if table["name"] == "platforms-rnaseq-errors")
     row = next(row for row in errors["rows"] if row[0] == "ridge regression, rnaseq alone")
     here = found.sample.shape[1]  # of the 48 test samples of RNA-seq those of this fold; the others have 0.5
@@ -143,17 +142,17 @@ def test_a_seed_more(study_data: Path, sources, plant, tmp_path: Path, monkeypat
     claim(tmp_path / "study.json", study.identity(sources, study.FULL), False)
     trained: list[Trial] = []
 
-    def train(trial: Trial, data, *rest) -> trials.Outcome:
+    def train(trial: Trial, data, *rest) -> Outcome:
         trained.append(trial)
-        return trials.read(replace(trial, seed=0), data.source.identity, tmp_path)
+        return read(replace(trial, seed=0), data.source.identity, tmp_path)
 
-    monkeypatch.setattr(trials, "_network", train)
-    monkeypatch.setattr(trials, "_baseline", None)
+    monkeypatch.setattr(running, "_network", train)
+    monkeypatch.setattr(running, "_baseline", None)
     command(study_data, tmp_path, "--only", "activations", "--seeds", "2", "--resume")()
     networks = [trial for trial in first if trial.model.seeded]
-    assert len(networks) == 72
+    assert len(networks) == 6 * (7 + 3)
     assert {trial.folder for trial in trained} == {replace(trial, seed=1).folder for trial in networks}
-    assert len(trained) == 72
+    assert len(trained) == len(networks)
     sections = json.loads((tmp_path / "results.json").read_text())["sections"]
     assert all("2 seeds" in section["data"] for section in sections) and len(sections) == 3
 

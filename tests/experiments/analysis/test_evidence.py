@@ -11,8 +11,9 @@ from experiments.analysis import evidence as module
 from experiments.analysis.evidence import Evidence, Run, by_study, errors, runs
 from experiments.trials.heldout import HeldOut, score
 from experiments.trials.models import ModelSpec
+from experiments.trials.outcome import Outcome
 from experiments.trials.sources import Sources
-from experiments.trials.trial import Outcome, Trial
+from experiments.trials.trial import Trial
 
 GENES = 6
 # Names whose order is not that of the folds: joined rows must be put in sorted order.

@@ -10,7 +10,7 @@ import pytest
 from dgex.data.dataset import read_dataset
 from experiments.analysis.evidence import Evidence
 from experiments.questions import activations
-from experiments.questions.activations import BASELINE_MODELS, LINEAR, PLAIN, REFITTED
+from experiments.questions.activations import BASELINE_MODELS, KERNEL, LINEAR, NETWORKS, PLAIN, REFITTED
 from experiments.report.sections import Section
 from experiments.trials.models import BASELINES
 from experiments.trials.sources import Sources, find_sources
@@ -22,6 +22,7 @@ ERROR = {
     "arc_cosine": 0.49,
     "tanh": 0.46, "sigmoid": 0.45, "taaf": 0.44,
     "tanh_linear": 0.47, "sigmoid_linear": 0.46, "taaf_linear": 0.43,
+    "taaf_kernel": 0.45,
 }  # fmt: skip
 
 
@@ -51,21 +52,19 @@ def sections(evidence: Evidence, sources: Sources, tiny) -> list[Section]:
 
 def test_every_model_on_every_split(sources: Sources, tiny) -> None:
     trials = activations.trials(sources, tiny)
-    # Six networks of three seeds and six baselines; the networks and two of the baselines are refitted.
-    assert len({trial.folder for trial in trials}) == len(trials) == 6 * (2 * 6 * 3 + 6 + 2)
+    # Seven networks of three seeds and six baselines; three of the networks and two of the baselines are refitted.
+    assert len({trial.folder for trial in trials}) == len(trials) == 6 * ((7 + 3) * 3 + 6 + 2)
     counted = Counter((trial.source, trial.model.name, trial.refit) for trial in trials)
-    networks = (*PLAIN, *LINEAR)
-    assert all(
-        counted[source.name, model.name, refit] == 3 for source in sources for model in networks for refit in (0, 1)
-    )
+    assert all(counted[source.name, model.name, False] == 3 for source in sources for model in NETWORKS)
     assert all(counted[source.name, model.name, False] == 1 for source in sources for model in BASELINE_MODELS)
-    refitted = {trial.model.name for trial in trials if trial.refit}
-    assert (
-        refitted == {model.name for model in REFITTED} == {"ridge", "arc_cosine", *(model.name for model in networks)}
-    )
+    refitted = {"ridge": 1, "arc_cosine": 1, "taaf": 3, "taaf_linear": 3, "taaf_kernel": 3}
+    assert {(source, name): seeds for (source, name, refit), seeds in counted.items() if refit} == {
+        (source.name, name): seeds for source in sources for name, seeds in refitted.items()
+    }
     assert {trial.targets for trial in trials} == {None} and {trial.profiles for trial in trials} == {None}
     for trial in trials:
-        plain, linear = trial.model.name in ("tanh", "sigmoid", "taaf"), trial.model.name.endswith("_linear")
+        plain = trial.model.name in ("tanh", "sigmoid", "taaf")
+        linear = trial.model.name.endswith(("_linear", "_kernel"))
         assert trial.protocol == (tiny.protocol if plain else tiny.residual if linear else None)
     assert {model.name for model in BASELINE_MODELS} <= set(BASELINES)
 
@@ -74,6 +73,11 @@ def test_networks_beside_a_linear_path_differ_in_it_alone() -> None:
     for plain, linear in zip(PLAIN, LINEAR, strict=True):
         assert linear.network == {**plain.network, "linear": True, "linear_rate": 0.1}
         assert (linear.name, linear.label) == (f"{plain.name}_linear", f"{plain.label} with a linear path")
+
+
+def test_the_network_beside_the_kernel_leaves_it_as_it_is() -> None:
+    assert KERNEL.network == {**PLAIN[-1].network, "linear": True, "linear_rate": 0.0, "kernel": 1}
+    assert (KERNEL.name, KERNEL.label) == ("taaf_kernel", "TAAF with the kernel")
 
 
 def test_pairs_are_of_models_that_are_trained(sources: Sources, tiny) -> None:
@@ -90,6 +94,7 @@ def test_new_studies(sections: list[Section], sources: Sources) -> None:
     assert answers["taaf", "sigmoid"].startswith("No difference is shown between TAAF and sigmoid: ")
     assert answers["taaf", "tanh"].startswith("No difference is shown between TAAF and tanh: ")
     path, refitted = "TAAF with a linear path", "TAAF with a linear path, refitted"
+    kernel = "TAAF with the kernel, refitted"
     # Seeds add 0.002 on average to networks, nothing to baselines.
     for pair, said in {
         ("taaf_linear", "ridge"): f"{path} has a lower error than ridge regression: −0.0680 z-score MAE [−0.0",
@@ -99,7 +104,10 @@ def test_new_studies(sections: list[Section], sources: Sources) -> None:
         ("taaf_linear_refit", "ridge_refit"): f"{refitted} has a lower error than ridge regression, refitted: −0.0680 ",
         ("taaf_linear_refit", "arc_cosine_refit"):
             f"{refitted} has a lower error than arc-cosine kernel, refitted: −0.0580 ",
-        ("taaf_linear_refit", "ridge"): f"{refitted} has a lower error than ridge regression: −0.0880 ",
+        ("taaf_kernel_refit", "arc_cosine_refit"):
+            f"{kernel} has a lower error than arc-cosine kernel, refitted: −0.0380 ",
+        ("taaf_kernel_refit", "ridge_refit"): f"{kernel} has a lower error than ridge regression, refitted: −0.0480 ",
+        ("taaf_kernel_refit", "ridge"): f"{kernel} has a lower error than ridge regression: −0.0680 ",
     }.items():  # fmt: skip
         assert answers[pair].startswith(said)
     # In a fold whose test samples are of even studies more than of odd ones, TAAF is refitted to the lowest error.
@@ -110,7 +118,7 @@ def test_new_studies(sections: list[Section], sources: Sources) -> None:
     taaf = sum(0.44 + np.where(of, 0.1, -0.1).mean() < 0.43 for of in odd)
     assert 0 < taaf < 5
     best = section.answer[-1]
-    assert best.startswith("Of all 20 models, the one with the lowest validation error is, fold by fold, ")
+    assert best.startswith("Of all 18 models, the one with the lowest validation error is, fold by fold, ")
     assert f"TAAF, refitted ({taaf} of 5)" in best and f"{refitted} ({5 - taaf} of 5)" in best
 
 
@@ -123,7 +131,7 @@ def test_new_samples(sections: list[Section]) -> None:
 def test_tables_and_figures(sections: list[Section]) -> None:
     labels = [
         label
-        for model in (*BASELINE_MODELS, *PLAIN, *LINEAR)
+        for model in (*BASELINE_MODELS, *NETWORKS)
         for label in (model.label, f"{model.label}, refitted")[: 1 + (model in REFITTED)]
     ]
     for section in sections:
@@ -132,7 +140,7 @@ def test_tables_and_figures(sections: list[Section]) -> None:
         assert len(comparisons.rows) == len(log2.rows) == len(activations.PAIRS)
         for one, half in zip(comparisons.rows, log2.rows, strict=True):
             assert half[2] == pytest.approx(one[2] / 2)
-        assert len(genes.rows) == 40 and genes.shown == 12 and len(genes.columns) == 4 + 20
+        assert len(genes.rows) == 40 and genes.shown == 12 and len(genes.columns) == 4 + 18
         assert all(len(row) == len(genes.columns) for row in genes.rows)
         intervals, dots, scatter, by_ridge, histograms, linear_histograms = section.figures
         assert len(intervals.data["rows"]) == len(activations.PAIRS)
@@ -140,7 +148,7 @@ def test_tables_and_figures(sections: list[Section]) -> None:
         assert len(dots.data["rows"]) == len(dots.data["notes"]) == 8
         ridge = next(one["values"] for one in dots.data["series"] if one["label"] == "ridge regression")
         assert ridge == sorted(ridge)
-        if section.name == "new-samples":  # the means of the five models are 0.5, 0.462, 0.452, 0.492 and 0.432
+        if section.name == "new-samples":  # the means of the five models are 0.5, 0.49, 0.492, 0.432 and 0.452
             assert "goes from 0.47 to 0.54; between models the mean over rows goes from 0.47 to 0.54" in dots.caption
         assert len(scatter.data["x"]) == len(by_ridge.data["x"]) == 40
         # Three units a layer in 5 folds or 1, 3 seeds.

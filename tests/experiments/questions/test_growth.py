@@ -1,4 +1,4 @@
-"""Growth on errors that are known: the sizes, the curves, and where networks overtake ridge regression."""
+"""Growth on errors that are known: the sizes, the curves, and where models overtake ridge regression."""
 
 from dataclasses import replace
 
@@ -11,13 +11,14 @@ from experiments.report.sections import Section
 from experiments.trials.sources import Sources
 from experiments.trials.trial import Trial
 
-# z-score MAE by training profiles and studies: TAAF is behind ridge regression, then as good and ahead at last; with a
-# linear path it is ahead everywhere.
+# z-score MAE by training profiles and studies: TAAF is behind ridge regression, then as good and ahead at last; the
+# kernel is ahead everywhere.
 ERROR = {
     "ridge": {(None, 2): 0.85, (20, None): 0.8, (40, None): 0.7, (None, None): 0.6},
-    "taaf": {(None, 2): 0.95, (20, None): 0.9, (40, None): 0.69, (None, None): 0.55},
-    "taaf_linear": {(None, 2): 0.79, (20, None): 0.75, (40, None): 0.62, (None, None): 0.54},
+    "arc_cosine": {(None, 2): 0.79, (20, None): 0.75, (40, None): 0.62, (None, None): 0.54},
+    "taaf_linear": {(None, 2): 0.95, (20, None): 0.9, (40, None): 0.69, (None, None): 0.55},
 }
+PATH = "TAAF with a linear path"
 
 
 def planted(trial: Trial, held: str, study: np.ndarray) -> float:
@@ -47,19 +48,19 @@ def section(evidence: Evidence, sources: Sources, tiny) -> Section:
 def test_sizes_that_there_are(sources: Sources, tiny) -> None:
     """1,000 profiles or studies are asked for and no file has them: not trained on all of them under that name."""
     trials = growth.trials(sources, tiny)
-    # Two networks of three seeds and ridge regression: by sample with three numbers of profiles, in the folds with
-    # two studies too. All profiles are of all studies, and so the same trials.
-    assert len({trial.folder for trial in trials}) == 5 * 4 * 7 + 3 * 7 + 2 * 3
+    # A network of three seeds and two baselines: by sample with three numbers of profiles, in the folds with two
+    # studies too. All profiles are of all studies, and so the same trials.
+    assert len({trial.folder for trial in trials}) == 5 * 4 * 5 + 3 * 5 + 3
     sizes = {(trial.profiles, trial.studies) for trial in trials}
     assert sizes == {(20, None), (40, None), (None, 2), (None, None)}
     assert {trial.source for trial in trials if trial.studies} == {fold.name for fold in sources.folds}
     assert {trial.targets for trial in trials} == {12} and not any(trial.refit or trial.platform for trial in trials)
-    protocols = {"ridge": None, "taaf": tiny.protocol, "taaf_linear": tiny.residual}
+    protocols = {"ridge": None, "arc_cosine": None, "taaf_linear": tiny.residual}
     assert all(trial.protocol == protocols[trial.model.name.removesuffix("-30")] for trial in trials)
     wide = [trial for trial in trials if trial.model.name.endswith("-30")]
-    assert {trial.source for trial in wide} == {"sample"} and len(wide) == 6
+    assert {trial.source for trial in wide} == {"sample"} and len(wide) == 3
     assert all(trial.model.network["hidden"] == (30, 30) for trial in wide)
-    assert {trial.model.network.get("linear") for trial in wide} == {None, True}
+    assert all(trial.model.network["linear"] for trial in wide)
 
 
 def test_a_size_that_one_fold_lacks_is_left_out_of_all(sources: Sources, tiny) -> None:
@@ -72,28 +73,23 @@ def test_a_size_that_one_fold_lacks_is_left_out_of_all(sources: Sources, tiny) -
 def test_answer(section: Section) -> None:
     by_studies, by_profiles, by_sample, width = section.answer
     assert by_studies.startswith(
-        "Studies left out, fewer studies: TAAF has a lower error than ridge regression with 5 studies, a higher error "
-        "than ridge regression with 2 studies (with 5: −0.0400 [−0.0"
+        f"Studies left out, fewer studies: {PATH} has a lower error than ridge regression with 5 studies, a higher "
+        "error than ridge regression with 2 studies (with 5: −0.0400 [−0.0"
     )
-    path = "TAAF with a linear path"
-    assert f"; {path} has a lower error than ridge regression with 2, 5 studies (with 5: −0.0500 [−0.0" in by_studies
+    kernel = "; arc-cosine kernel has a lower error than ridge regression"
+    assert f"{kernel} with 2, 5 studies (with 5: −0.0600 [−0.0" in by_studies
     assert by_studies.endswith("]).")  # two sizes: no change between the largest that all folds have
     assert by_profiles.startswith(
-        "Studies left out, fewer profiles: TAAF has a lower error than ridge regression with 85 profiles, no shown "
+        f"Studies left out, fewer profiles: {PATH} has a lower error than ridge regression with 85 profiles, no shown "
         "difference from ridge regression with 40 profiles, a higher error than ridge regression with 20 profiles "
         "(with 85: −0.0400 [−0.0"
     )
-    said = f"; {path} has a lower error than ridge regression with 20, 40, 85 profiles (with 85: −0.0500 [−0.0"
-    assert said in by_profiles
-    changes = f"−0.2100 (TAAF), −0.1300 ({path}), −0.1000 (ridge regression)"
+    assert f"{kernel} with 20, 40, 85 profiles (with 85: −0.0600 [−0.0" in by_profiles
+    changes = f"−0.2100 ({PATH}), −0.1000 (ridge regression), −0.1300 (arc-cosine kernel)"
     assert by_profiles.endswith(f"From 20 to 40 profiles the z-score MAE changes by {changes}.")
-    assert by_sample.startswith("Split by sample: TAAF has ")
-    assert (
-        f"; {path} has a lower error than ridge regression with 20, 40, 114 profiles (with 114: −0.0500 [" in by_sample
-    )
-    assert width == (
-        f"Split by sample, the validation error is lowest with 300 units for TAAF, 300 units for {path}, of 30, 300."
-    )
+    assert by_sample.startswith(f"Split by sample: {PATH} has ")
+    assert f"{kernel} with 20, 40, 114 profiles (with 114: −0.0600 [" in by_sample
+    assert width == f"Split by sample, the validation error is lowest with 300 units for {PATH}, of 30, 300."
     for title in ("Studies left out, fewer studies", "Studies left out, fewer profiles"):
         assert f"{title}: 142 samples of 8 studies in 5 folds, 12 target genes, 3 seeds." in section.data
 
@@ -109,14 +105,14 @@ def test_tables(section: Section) -> None:
     assert [row[0] for row in folds.rows] == [20, 40, 85] and folds.columns[0] == "training profiles"
     assert [row[0] for row in sample.rows] == [20, 40, 114]
     few = dict(zip(studies.columns[:7], studies.rows[0][:7], strict=True))
-    assert few["TAAF, test"] == pytest.approx(0.96) and few["ridge regression, test"] == pytest.approx(0.85)
+    assert few[f"{PATH}, test"] == pytest.approx(0.96) and few["ridge regression, test"] == pytest.approx(0.85)
     first = dict(zip(folds.columns[:7], folds.rows[0][:7], strict=True))
-    assert first["TAAF, test"] == pytest.approx(0.91) and first["ridge regression, validation"] == pytest.approx(0.8)
+    assert first[f"{PATH}, test"] == pytest.approx(0.91) and first["ridge regression, validation"] == pytest.approx(0.8)
     differences = {column: number for number, column in enumerate(folds.columns) if "−" in column}
-    path = "TAAF with a linear path"
-    assert list(differences) == ["TAAF − ridge regression", f"{path} − ridge regression", f"{path} − TAAF"]
-    assert [row[differences[f"{path} − TAAF"]] for row in folds.rows] == pytest.approx([-0.15, -0.07, -0.01])
-    assert [row[differences[f"{path} − TAAF"]] for row in studies.rows] == pytest.approx([-0.16, -0.01])
+    beyond = f"{PATH} − arc-cosine kernel"
+    assert list(differences) == [f"{PATH} − ridge regression", "arc-cosine kernel − ridge regression", beyond]
+    assert [row[differences[beyond]] for row in folds.rows] == pytest.approx([0.16, 0.08, 0.02])
+    assert [row[differences[beyond]] for row in studies.rows] == pytest.approx([0.17, 0.02])
     assert [row[0] for row in width.rows] == [30, 300]
     assert width.rows[0][3] == pytest.approx(0.66) and width.rows[1][3] == pytest.approx(0.56)
 
@@ -127,13 +123,15 @@ def test_figure(section: Section) -> None:
     assert [panel["x_label"] for panel in figure.data["panels"]] == [
         "training studies", "training profiles", "training profiles", "units of both hidden layers"
     ]  # fmt: skip
-    assert [one["label"] for one in folds["series"]] == ["ridge regression", "TAAF", "TAAF with a linear path"]
+    assert [one["label"] for one in folds["series"]] == ["ridge regression", "arc-cosine kernel", PATH]
     assert studies["series"][0]["x"] == [2, 5] and studies["series"][0]["y"] == pytest.approx([0.85, 0.6])
-    ridge, taaf, _ = folds["series"]
+    ridge, kernel, taaf = folds["series"]
     assert ridge["x"] == [20, 40, 85] and ridge["y"] == pytest.approx([0.8, 0.7, 0.6]) == ridge["low"]
+    assert kernel["y"] == pytest.approx([0.75, 0.62, 0.54])
     assert taaf["y"] == pytest.approx([0.91, 0.7, 0.56])
     assert taaf["low"] == pytest.approx([0.9, 0.69, 0.55]) and taaf["high"] == pytest.approx([0.92, 0.71, 0.57])
-    assert width["series"][1]["x"] == [30, 300] and width["series"][1]["y"] == pytest.approx([0.65, 0.55])
+    (wider,) = width["series"]
+    assert wider["label"] == PATH and wider["x"] == [30, 300] and wider["y"] == pytest.approx([0.66, 0.56])
 
 
 def test_without_a_split_by_sample(evidence: Evidence, sources: Sources, tiny) -> None:
@@ -143,6 +141,6 @@ def test_without_a_split_by_sample(evidence: Evidence, sources: Sources, tiny) -
 
 def test_one_seed_has_no_interval(evidence: Evidence, sources: Sources, tiny) -> None:
     (section,) = growth.sections(evidence, sources, replace(tiny, seeds=(0,)))
-    nothing = "TAAF has no shown difference from ridge regression with 20, 40, 85 profiles"
+    nothing = f"{PATH} has no shown difference from ridge regression with 20, 40, 85 profiles"
     assert f"{nothing} (with 85: −0.0500, no interval: 1 seed, at least 3 needed)" in section.answer[1]
     assert section.tables[0].rows[0][-2:] == [None, None]

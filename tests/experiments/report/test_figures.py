@@ -10,7 +10,7 @@ from experiments.report.charts import KINDS
 from experiments.report.figures import learning_curves, taaf_parameters, taaf_shapes
 from experiments.report.sections import Figure
 from experiments.trials.models import ModelSpec
-from experiments.trials.trial import Outcome
+from experiments.trials.outcome import Outcome
 
 # A network that learns two of the four in each unit, and whose output starts wide; and one that shares all of them.
 PARTIAL = {"hidden": (30,), "taaf": "all", "learn": ("alpha", "gamma")}

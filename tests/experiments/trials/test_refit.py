@@ -9,20 +9,26 @@ import jax
 import numpy as np
 import pytest
 
+from dgex.baselines import kernel
 from dgex.baselines.linear import PENALTIES
 from dgex.errors import DgexError
 from dgex.files.run_directory import InUseError, sole_use
+from dgex.networks import forward
 from dgex.protocols import RESIDUAL
-from experiments.trials import trial as trials
+from dgex.training import init_state
+from experiments.trials import running
 from experiments.trials.loading import Loaded, random_subset
 from experiments.trials.models import ModelSpec
+from experiments.trials.outcome import Outcome, identity, is_done, read, write
+from experiments.trials.running import run
 from experiments.trials.sources import Sources, find_sources
-from experiments.trials.trial import Trial, identity, is_done, read, run, write
+from experiments.trials.trial import Trial
 
 RIDGE = Trial("fold-1", ModelSpec("ridge", "ridge regression"), None, targets=12)
 PLAIN = {"hidden": (4,), "activation": "sigmoid", "taaf": "hidden", "dropout": 0.25}
 LINEAR = {**PLAIN, "linear": True, "linear_rate": 0.1}
 NETWORK = Trial("fold-1", ModelSpec("small", "small", LINEAR), replace(RESIDUAL, batch=32, epochs=4), 3, targets=12)
+BESIDE_KERNEL = {**PLAIN, "linear": True, "linear_rate": 0.0, "kernel": 1}
 COLUMNS = random_subset(40, 12)
 
 
@@ -53,7 +59,27 @@ def ridge(x: np.ndarray, y: np.ndarray, penalty: float) -> tuple[np.ndarray, np.
     return weights, y.mean(0) - x.mean(0) @ weights
 
 
-def expect_test_errors(data: Loaded, found: trials.Outcome, predict: Callable[[np.ndarray], np.ndarray]) -> None:
+def kernel_ridge(x: np.ndarray, y: np.ndarray, penalty: float) -> Callable[[np.ndarray], np.ndarray]:
+    """Arc-cosine kernel ridge regression in closed form."""
+
+    def products(a: np.ndarray) -> np.ndarray:
+        lengths = np.sqrt((a**2).sum(1))[:, None] * np.sqrt((x**2).sum(1))
+        angle = np.arccos(np.clip(a @ x.T / lengths, -1, 1))
+        return lengths / np.pi * (np.sin(angle) + (np.pi - angle) * np.cos(angle))
+
+    weights = np.linalg.solve(products(x) + penalty * np.eye(len(x)), y - y.mean(0))
+    return lambda landmark: products(landmark.astype(float)) @ weights + y.mean(0)
+
+
+def hidden_part(params: Any, landmark: np.ndarray) -> np.ndarray:
+    """What the one hidden layer, a TAAF of sigmoid, adds to the linear path."""
+    hidden, taaf = params["H0"], params["H0_taaf"]
+    z = landmark @ hidden["kernel"] * taaf["beta"] + taaf["gamma"]
+    activated = taaf["alpha"] / (1 + np.exp(-z)) + taaf["delta"]
+    return activated @ params["outputs"]["kernel"] + params["outputs"]["bias"]
+
+
+def expect_test_errors(data: Loaded, found: Outcome, predict: Callable[[np.ndarray], np.ndarray]) -> None:
     landmark, target = data.dataset.zscores("test")
     error = np.abs(predict(landmark) - target[:, COLUMNS])
     np.testing.assert_allclose(found.held_out_errors["test"].sample[0], error.mean(1), rtol=1e-3)
@@ -93,14 +119,14 @@ def test_ridge_of_one_platform(two_platforms: Path, tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def choice(loaded: Loaded, tmp_path_factory: pytest.TempPathFactory) -> trials.Outcome:
+def choice(loaded: Loaded, tmp_path_factory: pytest.TempPathFactory) -> Outcome:
     folder = tmp_path_factory.mktemp("choice")
     run(NETWORK, loaded, folder)
     return read(NETWORK, loaded.source.identity, folder)
 
 
 @pytest.fixture
-def planted(loaded: Loaded, choice: trials.Outcome, tmp_path: Path) -> trials.Outcome:
+def planted(loaded: Loaded, choice: Outcome, tmp_path: Path) -> Outcome:
     """A choice of the second epoch and of another penalty, in place of the network's own, written to ``tmp_path``."""
     planted = replace(choice, best_epoch=2, chosen=PENALTIES[5], validation_mae=0.125)
     assert choice.chosen != planted.chosen
@@ -113,20 +139,20 @@ def planted(loaded: Loaded, choice: trials.Outcome, tmp_path: Path) -> trials.Ou
 def fits(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """What ``fit`` was called with, and what came out."""
     calls: list[dict[str, Any]] = []
-    original = trials.fit
+    original = running.fit
 
     def spied(config, protocol, train, validation, *rest, start=None, **options) -> Any:
-        call = {"epochs": protocol.epochs, "train": train, "validation": validation, "start": start}
+        call = {"config": config, "epochs": protocol.epochs, "train": train, "validation": validation, "start": start}
         calls.append(call)
         call["fit"] = original(config, protocol, train, validation, *rest, start=start, **options)
         return call["fit"]
 
-    monkeypatch.setattr(trials, "fit", spied)
+    monkeypatch.setattr(running, "fit", spied)
     return calls
 
 
 def test_a_network_is_trained_on_both_splits_for_the_chosen_epochs(
-    loaded: Loaded, planted: trials.Outcome, fits: list[dict[str, Any]], tmp_path: Path
+    loaded: Loaded, planted: Outcome, fits: list[dict[str, Any]], tmp_path: Path
 ) -> None:
     epochs = []
     run(refit_of(NETWORK), loaded, tmp_path, lambda row, seconds: epochs.append(row.epoch))
@@ -144,16 +170,43 @@ def test_a_network_is_trained_on_both_splits_for_the_chosen_epochs(
     assert found.curve.shape == (2, 4) and np.isnan(found.curve[1]).all()
     assert np.isfinite(found.curve[0]).tolist() == [True, True, False, False]
     params = jax.device_get(call["fit"].params)  # after the last epoch
-    hidden, taaf = params["H0"], params["H0_taaf"]
 
     def predict(landmark: np.ndarray) -> np.ndarray:
-        z = landmark @ hidden["kernel"] * taaf["beta"] + taaf["gamma"]
-        activated = taaf["alpha"] / (1 + np.exp(-z)) + taaf["delta"]
         path = landmark @ params["linear"]["kernel"] + params["linear"]["bias"]
-        return path + activated @ params["outputs"]["kernel"] + params["outputs"]["bias"]
+        return path + hidden_part(params, landmark)
 
     expect_test_errors(loaded, found, predict)
     assert read(NETWORK, loaded.source.identity, tmp_path).best_epoch == 2  # the choice is left as it was
+
+
+def test_a_network_beside_the_kernel(loaded: Loaded, fits: list[dict[str, Any]], tmp_path: Path) -> None:
+    """It starts at kernel ridge regression on all its training profiles, of a refit those of both splits."""
+    trial = replace(NETWORK, model=ModelSpec("small_kernel", "small with the kernel", BESIDE_KERNEL))
+    run(refit_of(trial), loaded, tmp_path)
+    choice, found = (read(one, loaded.source.identity, tmp_path) for one in (trial, refit_of(trial)))
+    x, y = (values.astype(float) for values in loaded.dataset.zscores("train"))
+    y = y[:, COLUMNS]
+    landmark, target = loaded.dataset.zscores("validation")
+    errors = {
+        penalty: np.abs(kernel_ridge(x, y, penalty)(landmark) - target[:, COLUMNS]).mean()
+        for penalty in kernel.PENALTIES
+    }
+    assert choice.chosen == found.chosen == min(errors, key=lambda penalty: errors[penalty])
+    both = joined(loaded)
+    assert len(both[0]) == len(x) + len(landmark)
+    for call, (profiles, values) in zip(fits, ((x, y), both), strict=True):
+        assert call["config"].kernel == len(profiles)
+        np.testing.assert_array_equal(call["start"]["kernel"]["profiles"], profiles.astype(np.float32))
+        params = init_state(call["config"], RESIDUAL.optimizer, 3, call["start"]).params
+        np.testing.assert_allclose(
+            forward(call["config"], params, landmark), kernel_ridge(profiles, values, choice.chosen)(landmark),
+            rtol=1e-3, atol=1e-4,
+        )  # fmt: skip
+    # Training has changed the hidden layer alone.
+    params = jax.device_get(fits[1]["fit"].params)
+    assert np.abs(params["outputs"]["kernel"]).max() > 0
+    started = kernel_ridge(*both, choice.chosen)
+    expect_test_errors(loaded, found, lambda landmark: started(landmark) + hidden_part(params, landmark))
 
 
 def test_a_missing_choice_is_trained_first(loaded: Loaded, fits: list[dict[str, Any]], tmp_path: Path) -> None:
@@ -168,9 +221,7 @@ def test_a_missing_choice_is_trained_first(loaded: Loaded, fits: list[dict[str, 
     assert found.best_epoch == choice.best_epoch == 1 + int(np.argmin(choice.curve[1]))
 
 
-def test_a_killed_refit_goes_on(
-    loaded: Loaded, planted: trials.Outcome, fits: list[dict[str, Any]], tmp_path: Path
-) -> None:
+def test_a_killed_refit_goes_on(loaded: Loaded, planted: Outcome, fits: list[dict[str, Any]], tmp_path: Path) -> None:
     class Killed(Exception):
         pass
 

@@ -1,11 +1,12 @@
 """Every trial is run once, whoever asks for it, however often, and however many work on it."""
 
+import math
 import shutil
 import subprocess
 import sys
 import threading
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -16,13 +17,14 @@ import pytest
 
 from dgex.errors import DgexError
 from dgex.files.run_directory import sole_use
-from experiments.trials import loading, schedule
-from experiments.trials import trial as trials
+from dgex.log import Epoch
+from experiments.trials import loading, running, schedule
 from experiments.trials.loading import Loaded
 from experiments.trials.models import ModelSpec
+from experiments.trials.outcome import is_done, read
 from experiments.trials.schedule import run_all
 from experiments.trials.sources import Source, Sources
-from experiments.trials.trial import Trial, is_done, read
+from experiments.trials.trial import Trial
 
 MODELS = (ModelSpec("mean", "mean predictor"), ModelSpec("least_squares", "linear regression"))
 TRIALS = [
@@ -42,14 +44,14 @@ def devices() -> tuple[jax.Device, ...]:
 def fitted(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Path]]:
     """Who (a thread's name) has computed what."""
     calls: list[tuple[str, Path]] = []
-    compute = trials._baseline
+    compute = running._baseline
 
     def counted(trial: Trial, data: Loaded, choice: Any) -> Any:
         calls.append((threading.current_thread().name, trial.folder))
         time.sleep(0.02)  # so that others get their turn
         return compute(trial, data, choice)
 
-    monkeypatch.setattr(trials, "_baseline", counted)
+    monkeypatch.setattr(running, "_baseline", counted)
     monkeypatch.setattr(schedule, "PATIENCE", 0.02)
     return calls
 
@@ -80,19 +82,34 @@ def test_a_stopped_study_goes_on(sources: Sources, devices, fitted, tmp_path: Pa
     class Killed(Exception):
         pass
 
-    compute = trials._baseline
+    compute = running._baseline
 
     def killed_at_the_fifth(trial: Trial, data: Loaded, choice: Any) -> Any:
         if len(fitted) == 4:
             raise Killed
-        return compute(trial, data)
+        return compute(trial, data, choice)
 
     with monkeypatch.context() as patched, pytest.raises(Killed):
-        patched.setattr(trials, "_baseline", killed_at_the_fifth)
+        patched.setattr(running, "_baseline", killed_at_the_fifth)
         run_all(TRIALS, list(sources), tmp_path, devices)
     assert sum(is_done(trial, tmp_path) for trial in TRIALS) == 4
     run_all(TRIALS, list(sources), tmp_path, devices)
     assert sorted(path for _, path in fitted) == sorted(trial.folder for trial in TRIALS)
+
+
+def test_the_progress_of_a_refit_has_no_validation_error(
+    sources: Sources, devices, tmp_path: Path, monkeypatch
+) -> None:
+    def trained(trial: Trial, data: Loaded, folder: Path, on_epoch: Any, events: bool) -> None:
+        on_epoch(Epoch(3, 0.001, 0.5, 0.4, math.nan, 0.25), 1.0)
+        on_epoch(Epoch(4, 0.001, 0.5, 0.4, math.nan, math.nan), 1.0)
+
+    monkeypatch.setattr(schedule, "run", trained)
+    monkeypatch.setattr(schedule, "progress", lambda *fields: nullcontext(bar))
+    bar = Mock()
+    run_all(TRIALS[:1], list(sources), tmp_path, devices)
+    said = [call.kwargs["status"] for call in bar.update.call_args_list if call.kwargs.get("status")]
+    assert said == ["epoch 3  validation 0.2500", "epoch 4"]
 
 
 def need_all(folder: Path, sources: Sources) -> None:
@@ -107,21 +124,22 @@ WORKER = """
 import sys, time
 from pathlib import Path
 import jax
-from experiments.trials import schedule, trial as trials
+from experiments.trials import running, schedule
 from experiments.trials.models import ModelSpec
 from experiments.trials.sources import find_sources
+from experiments.trials.trial import Trial
 
 data, folder, ready, names = Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), ("mean", "least_squares")
-compute = trials._baseline
+compute = running._baseline
 
 def said(trial, data, choice):
     print(trial.folder, flush=True)
     time.sleep(0.05)
     return compute(trial, data, choice)
 
-trials._baseline, schedule.PATIENCE = said, 0.05
+running._baseline, schedule.PATIENCE = said, 0.05
 asked = [
-    trials.Trial(source, ModelSpec(name, name), None, targets=targets)
+    Trial(source, ModelSpec(name, name), None, targets=targets)
     for targets in (4, 6) for source in ("fold-2", "fold-1", "sample") for name in names
 ]
 sources = list(find_sources(data))
@@ -231,16 +249,16 @@ def test_what_another_finishes_meanwhile_is_not_done_again(
     sources: Sources, devices, fitted, tmp_path: Path, monkeypatch
 ) -> None:
     """All trials are asked for, and while the first is trained another process does the rest of its source."""
-    ours = trials._baseline
+    ours = running._baseline
 
     def slow(trial: Trial, data: Loaded, choice: Any) -> Any:
         with monkeypatch.context() as patched:
-            patched.setattr(trials, "_baseline", ours)
+            patched.setattr(running, "_baseline", ours)
             rest = [other for other in TRIALS if other.source == trial.source and other != trial]
             run_all(rest, list(sources), tmp_path, devices)
         return ours(trial, data, choice)
 
-    monkeypatch.setattr(trials, "_baseline", slow)
+    monkeypatch.setattr(running, "_baseline", slow)
     run_all(TRIALS, list(sources), tmp_path, devices)
     assert sorted(path for _, path in fitted) == sorted(trial.folder for trial in TRIALS)
 
@@ -249,7 +267,7 @@ def test_a_failure_ends_all(sources: Sources, devices, tmp_path: Path, monkeypat
     def fail(trial: Trial, data: Loaded, choice: Any) -> Any:
         raise DgexError("the disk is full")
 
-    monkeypatch.setattr(trials, "_baseline", fail)
+    monkeypatch.setattr(running, "_baseline", fail)
     with pytest.raises(DgexError, match="the disk is full"):
         run_all(TRIALS, list(sources), tmp_path, devices)
     assert not any(is_done(trial, tmp_path) for trial in TRIALS)

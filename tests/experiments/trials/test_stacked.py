@@ -12,10 +12,12 @@ from dgex.baselines.linear import PENALTIES
 from experiments.trials import schedule
 from experiments.trials.loading import Loaded
 from experiments.trials.models import ModelSpec
+from experiments.trials.outcome import Outcome, read
+from experiments.trials.running import run
 from experiments.trials.schedule import at_once
 from experiments.trials.sources import Sources
 from experiments.trials.stacked import run_at_once
-from experiments.trials.trial import Outcome, Trial, read, run
+from experiments.trials.trial import Trial
 
 TAAF = ModelSpec("taaf", "TAAF", {"hidden": (6,), "activation": "sigmoid", "taaf": "hidden"})
 LARGE = ModelSpec("large", "large", {"hidden": (3000,), "activation": "tanh"})

@@ -15,12 +15,14 @@ from dgex.files.run_directory import InUseError, sole_use
 from dgex.inference import Inference
 from dgex.protocols import QUICK
 from dgex.training import DivergedError
-from experiments.trials import trial as trials
+from experiments.trials import running
 from experiments.trials.loading import Loaded, random_subset
 from experiments.trials.models import ModelSpec
+from experiments.trials.outcome import Outcome, check, identity, is_done, read
+from experiments.trials.running import run, same_steps
 from experiments.trials.schedule import run_all
 from experiments.trials.sources import Sources
-from experiments.trials.trial import Outcome, Trial, check, identity, is_done, read, run, same_steps
+from experiments.trials.trial import Trial
 
 PROTOCOL = replace(QUICK, batch=32, epochs=4)
 SMALL = {"hidden": (6, 5), "dropout": 0.25, "activation": "sigmoid", "taaf": "all"}
@@ -146,7 +148,7 @@ def test_the_scored_network_is_that_of_the_best_epoch(
         networks.append(Inference(*network))
         return networks[-1]
 
-    monkeypatch.setattr(trials, "Inference", spy)
+    monkeypatch.setattr(running, "Inference", spy)
     run(NETWORK, loaded, tmp_path)
     same(read(NETWORK, loaded.source.identity, tmp_path), outcome)  # nor does it matter where and when it is trained
     landmark, target = loaded.dataset.zscores("validation")
@@ -188,7 +190,7 @@ def test_a_killed_trial_goes_on(loaded: Loaded, outcome: Outcome, tmp_path: Path
 
 
 def test_it_says_what_made_it(loaded: Loaded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trials, "git_commit", lambda: "abc-dirty")
+    monkeypatch.setattr(running, "git_commit", lambda: "abc-dirty")
     run(MEAN, loaded, tmp_path)
     assert read(MEAN, loaded.source.identity, tmp_path).made == f"1 x cpu, JAX {jax.__version__}, commit abc-dirty"
 
@@ -238,7 +240,7 @@ def test_a_study_goes_on_after_a_diverged_network(
 
 
 def test_a_finished_trial_is_not_trained_again(folder: Path, loaded: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trials, "fit", None)
+    monkeypatch.setattr(running, "fit", None)
     before = (folder / NETWORK.folder / "outcome.npz").read_bytes()
     run(NETWORK, loaded, folder)
     assert (folder / NETWORK.folder / "outcome.npz").read_bytes() == before
