@@ -86,8 +86,9 @@ def train_command(
     from dgex.data.dataset import read_dataset, read_shape, sha256_of
     from dgex.log import Epoch
     from dgex.model.cross_fitting import OutOfFold, cross_fit, fold_files
-    from dgex.model.directory import check_new, rounded_to_half, save_model
+    from dgex.model.directory import check_new, save_model
     from dgex.model.fitting import Scores, train_model
+    from dgex.model.half_precision import rounded_to_half
     from dgex.networks import NetworkConfig
     from dgex.protocols import named_protocol
 

@@ -44,6 +44,7 @@ from dgex.formats.content import read_small
 from dgex.formats.expression import first_repeated
 from dgex.model import Model
 from dgex.model.card import model_card
+from dgex.model.half_precision import shortest
 from dgex.model.imputation import Factors
 from dgex.model.reliability import LEVELS, Expectation, Reliability
 from dgex.model.training_map import TrainingMap
@@ -235,21 +236,8 @@ def _flat(params: Params) -> dict[str, np.ndarray]:
     """Flattens the parameters to arrays by path: "H0/kernel". Those of half precision are float16, others float32."""
     leaves = jax.tree_util.tree_leaves_with_path(params)
     return {
-        "/".join(key.key for key in path): _shortest(np.ascontiguousarray(leaf, np.float32)) for path, leaf in leaves
+        "/".join(key.key for key in path): shortest(np.ascontiguousarray(leaf, np.float32)) for path, leaf in leaves
     }
-
-
-def _shortest(values: np.ndarray) -> np.ndarray:
-    """Converts float32 numbers to float16 if that loses nothing."""
-    half = rounded_to_half(values)
-    return half.astype(np.float16) if np.array_equal(half, values) else values
-
-
-def rounded_to_half(values: np.ndarray) -> np.ndarray:
-    """Rounds float32 numbers to those of half precision, float32; numbers beyond its range stay as they are."""
-    with np.errstate(over="ignore"):
-        half = values.astype(np.float16).astype(np.float32)
-    return half if np.isfinite(half).all() else values
 
 
 def _params(folder: Path, config: NetworkConfig, weights: dict[str, np.ndarray]) -> Params:

@@ -12,9 +12,10 @@ from dgex import parallel
 from dgex.data.dataset import Dataset
 from dgex.model import Model
 from dgex.model.card import model_card
-from dgex.model.directory import load_model, rounded_to_half, save_model
+from dgex.model.directory import load_model, save_model
 from dgex.model.evaluation import infer
 from dgex.model.fitting import train_model
+from dgex.model.half_precision import rounded_to_half
 from dgex.networks import NetworkConfig
 from dgex.protocols import RESIDUAL
 
