@@ -1,4 +1,4 @@
-"""Weights of half precision: rounded to it where a model is to be small, and stored as such where that loses nothing."""
+"""Weights of half precision: rounded to it where a model is to be small, stored as such where that loses nothing."""
 
 import numpy as np
 
