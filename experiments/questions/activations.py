@@ -211,14 +211,17 @@ def _on_platform(name: str, by_model: Mapping[str, Run], held_out: str) -> list[
     if not all(run.scored(held_out) for run in by_model.values()):
         return []
     tested = data_line(by_model, held_out)
-    where = held_out.replace(" ", "-")
+    where, platform = held_out.replace(" ", "-"), held_out.removeprefix(test_on(""))
     return [
         error_table(
-            f"{name}-{where}-errors", f"Errors on the {held_out} samples ({tested}).", [*by_model.values()], held_out
+            f"{name}-{where}-errors",
+            f"Errors on the test samples of the platform {platform} ({tested}).",
+            [*by_model.values()],
+            held_out,
         ),
         comparison_table(
             f"{name}-{where}-comparisons",
-            f"Differences of the z-score MAE, {held_out} samples ({tested}).",
+            f"Differences of the z-score MAE on the test samples of the platform {platform} ({tested}).",
             compare_all(by_model, PAIRS, held_out),
         ),
     ]

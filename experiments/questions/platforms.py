@@ -154,9 +154,13 @@ def _one_or_all(by_model: Mapping[str, Run], platforms: Sequence[str], alone: Se
         tested.append(f"{held_out}: {data_line(by_model, held_out)}")
         answer += [f"Test samples on {name}: {verdict(comparison)}" for comparison in comparisons]
         tables += [
-            error_table(f"platforms-{name}-errors", f"Errors on the {held_out} samples.", models, held_out),
+            error_table(
+                f"platforms-{name}-errors", f"Errors on the test samples of the platform {name}.", models, held_out
+            ),
             comparison_table(
-                f"platforms-{name}-comparisons", f"Differences of the z-score MAE, {held_out} samples.", comparisons
+                f"platforms-{name}-comparisons",
+                f"Differences of the z-score MAE on the test samples of the platform {name}.",
+                comparisons,
             ),
         ]
         groups = [f"test samples on {name}"] * len(pairs)

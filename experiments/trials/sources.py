@@ -66,7 +66,7 @@ class Sources:
     Attributes:
       folds: leave-studies-out folds; together they leave every study out once.
       by_sample: the file that is split sample by sample, as in the papers; None if the folder has no such file.
-      raw: name of the expression file that all were prepared from.
+      raw: names of the expression files that all were prepared from.
     """
 
     folds: tuple[Source, ...]
@@ -134,9 +134,9 @@ def find_sources(folder: Path) -> Sources:
 
 
 def _raw(provenance: dict[str, Any]) -> str:
-    """Names the expression file: the first of the sources that is no gene table."""
+    """Names the expression files: the sources that are no gene tables."""
     tables = {path.name for path in gene_table_paths(Path())}
-    return next(name for name in provenance["sources"] if name not in tables)
+    return ", ".join(name for name in provenance["sources"] if name not in tables)
 
 
 def _cohort(provenance: dict[str, Any]) -> tuple[str, str]:
