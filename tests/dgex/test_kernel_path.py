@@ -7,7 +7,7 @@ import pytest
 
 from dgex import parallel
 from dgex.arc_cosine import arc_cosine
-from dgex.baselines.closed_form import choose_penalty, closed_form
+from dgex.baselines.closed_form import choose_penalty, closed_form, errors_by_penalty
 from dgex.batches import Samples, place
 from dgex.errors import DgexError
 from dgex.networks import NetworkConfig, forward, init_params, layer_table, take_targets
@@ -107,9 +107,13 @@ def test_some_targets_alone(samples: Samples) -> None:
 
 def test_the_penalty_of_the_lowest_error(samples: Samples) -> None:
     """Validation samples that are the training samples want the least penalty; the mean wants the greatest."""
-    assert choose_penalty(config(), samples, samples) == 30
+    assert choose_penalty(errors_by_penalty(config(), samples, samples)) == 30
     mean = place(samples.landmark, np.broadcast_to(samples.target.mean(0), (48, 9)).copy(), parallel.devices(1))
-    assert choose_penalty(config(), samples, mean) == 3000
+    assert choose_penalty(errors_by_penalty(config(), samples, mean)) == 3000
+
+
+def test_the_penalty_of_the_lowest_mean_error() -> None:
+    assert choose_penalty({1.0: 0.5, 2.0: 0.1, 3.0: 0.2}, {1.0: 0.3, 2.0: 0.9, 3.0: 0.3}) == 3
 
 
 @pytest.mark.parametrize("settings", [{"linear": False}, {"linear_rate": 0.1}, {"kernel": 0}])

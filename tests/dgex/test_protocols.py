@@ -94,7 +94,7 @@ def test_a_missing_target_has_no_loss_and_no_gradient(loss, expected):
 
 
 def test_named_protocols():
-    assert set(PROTOCOLS) == {"example", "example-scheduled", "dgex", "quick"}
+    assert set(PROTOCOLS) == {"example", "example-scheduled", "dgex", "quick", "residual"}
     assert named_protocol("example", 2) == named_protocol("example", 1) == (EXAMPLE, "glorot")
     with pytest.raises(DgexError, match="unknown protocol 'slow'; known: example, example-scheduled, dgex, quick"):
         named_protocol("slow", 2)

@@ -148,7 +148,7 @@ def test_baselines_are_those_of_scikit_learn(results: dict, dataset: Dataset) ->
 
 
 def run_of(folder: Path, name: str, seed: int) -> Path:
-    return folder / "trials" / "prepared" / "all-targets-all-profiles" / name / f"seed-{seed}"
+    return folder / "trials" / "prepared" / "all-targets-all-profiles-all-studies" / name / f"seed-{seed}"
 
 
 def test_best_epoch_is_that_of_the_log(compared: Path, results: dict) -> None:

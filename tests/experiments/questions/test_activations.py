@@ -209,4 +209,4 @@ def test_tables_of_each_platform(two_platforms: Path, tiny, plant, tmp_path: Pat
     data = read_dataset(sources.by_sample.path)
     on_rnaseq = int((data.platform[data.split == 2] == 1).sum())
     caption = {table.name: table.caption for table in by_sample.tables}["new-samples-test-on-rnaseq-errors"]
-    assert caption.startswith(f"Errors on the test on rnaseq samples ({on_rnaseq} samples of ")
+    assert caption.startswith(f"Errors on the test samples of the platform rnaseq ({on_rnaseq} samples of ")
