@@ -110,8 +110,8 @@ DGEX_ONE_LAYER = replace(DGEX, learning_rate=5e-4)
 QUICK = replace(EXAMPLE, learning_rate=1e-3, epochs=300)
 
 # For networks with a linear path: these start at ridge regression, so few epochs are enough, and the loss is the
-# squared error that ridge regression minimises. With the absolute error they gain about half as much on ridge
-# regression, out of fold on the compendium of arrays and RNA-seq.
+# squared error that ridge regression minimises. Whether the absolute error of EXAMPLE is better is not settled: a
+# network of other size gained more by it (docs/models.md).
 RESIDUAL = replace(EXAMPLE, loss="mse", epochs=30)
 
 

@@ -130,7 +130,8 @@ CAVEATS = (
     "Optimiser, learning rate and epochs of the networks without a linear path were chosen on validation errors of "
     "tanh and sigmoid networks on the compendium of arrays; where the best epoch is among the last ones, longer "
     "training might lower the error. Loss and epochs of those with a linear path were chosen on out-of-fold errors "
-    "of networks on four of the eight folds.",
+    "of other networks (ReLU, another implementation) on four of the eight folds; the absolute error may suit them "
+    "better.",
     "A refit is made on training and validation samples, with the epoch, penalty or number of neighbours that "
     "validation has chosen; the validation error in its row is that of the choice.",
     "Studies of one laboratory can be in two folds, where the compendium does not say which project they are of. In "
