@@ -44,7 +44,7 @@ class Plan:
 
 
 # On the enlarged compendium a hundred epochs have as many steps as 200 on its arrays alone; the table of errors says
-# how many networks are still improving at the end. A thousand targets take a fifth of the time of all targets, and
+# how many networks are still improving at the end. A thousand targets take less time than all of them, and
 # leave the hidden layers, which the questions are about, as they are.
 FULL = Plan(
     protocol=replace(QUICK, epochs=100),
