@@ -169,6 +169,11 @@ class NetworkConfig:
             if not 0 < self.output_reach < math.inf:
                 raise DgexError(f"output_reach must be positive and finite, not {self.output_reach}")
 
+    @property
+    def fixed_path(self) -> bool:
+        """Tells whether there is a linear path that keeps its initial parameters."""
+        return self.linear and self.linear_rate == 0
+
 
 class Perceptron(nn.Module):
     """Maps landmark z-scores ``[..., landmarks]`` to target z-scores ``[..., targets]``, float32."""

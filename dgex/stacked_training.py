@@ -26,29 +26,27 @@ import numpy as np
 from dgex import parallel
 from dgex.batches import Batches, Samples, epoch_order
 from dgex.errors import DgexError
+from dgex.fixed_path import fit_beside
 from dgex.log import Epoch
 from dgex.metrics import GeneStatistics
 from dgex.networks import NetworkConfig, Params
 from dgex.protocols import Protocol, learning_rate
 from dgex.training import (
     Advance,
-    DivergedError,
-    Fit,
     Metrics,
     TrainState,
     advance_blocks,
     fit,
     init_state,
-    is_best,
     make_epoch,
     make_evaluation,
     mean_error,
     monitor_samples,
-    not_finite,
     sum_blocks,
     with_rate,
 )
 from dgex.training_record import identity, recorded
+from dgex.training_result import DivergedError, Fit, is_best, not_finite
 
 Tree = TypeVar("Tree")
 
@@ -143,6 +141,16 @@ def fit_many(
             on_epoch=lambda row, seconds: on_epoch([row], seconds), checkpoint_seconds=checkpoint_seconds,
         )  # fmt: skip
         return [result]
+    if config.fixed_path:
+
+        def fit_rest(rest: NetworkConfig, train: Samples, validation: Samples | None, start: Params) -> list[Fit]:
+            assert validation is not None
+            return fit_many(
+                rest, protocol, train, validation, seeds, directories, start=start, resume=resume,
+                on_epoch=on_epoch, checkpoint_seconds=checkpoint_seconds,
+            )  # fmt: skip
+
+        return fit_beside(config, train, validation, start, fit_rest)
     evaluate = stacked_evaluation_function(config, train.devices)
 
     def errors(params: Params, samples: Samples) -> list[float]:

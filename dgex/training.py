@@ -11,8 +11,8 @@ rounding only. All epochs are run, and the parameters of the best validation epo
 import functools
 import math
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +23,14 @@ from flax import struct
 
 from dgex import parallel
 from dgex.batches import Batches, Samples, epoch_order
-from dgex.errors import DgexError
+from dgex.fixed_path import fit_beside
 from dgex.log import Epoch
 from dgex.metrics import GeneStatistics, empty_statistics, finalize, statistics
 from dgex.networks import COMPONENTS, LINEAR, NetworkConfig, Params, forward, init_params
 from dgex.optimizers import optimizer as named_optimizer
 from dgex.protocols import LOSSES, Protocol, learning_rate
 from dgex.training_record import identity, recorded
+from dgex.training_result import DivergedError, Fit, is_best, not_finite
 
 Metrics = dict[str, jax.Array]
 Advance = Callable[..., tuple["TrainState", Metrics]]  # advances the state by a step or an epoch
@@ -238,39 +239,6 @@ def sum_blocks(
     return sums
 
 
-@dataclass(frozen=True)
-class Fit:
-    """Holds the result of a training run.
-
-    Attributes:
-      params: the parameters after the best epoch.
-      log: the training log, one row an epoch.
-    """
-
-    params: Params
-    log: list[Epoch]
-
-    @property
-    def best_epoch(self) -> int:
-        """Returns the first epoch, counted from 1, with the lowest validation MAE; without validation the last."""
-        if math.isnan(self.log[-1].validation_mae):
-            return self.log[-1].epoch
-        return min(self.log, key=lambda row: row.validation_mae).epoch
-
-
-class DivergedError(DgexError):
-    """Says that the loss of a network is not finite.
-
-    Attributes:
-      fits: the results until the epoch before, one for each network; without such an epoch their logs are empty.
-    """
-
-    def __init__(self, fits: list[Fit], message: str) -> None:
-        """Keeps the results beside the message."""
-        super().__init__(message)
-        self.fits = fits
-
-
 def fit(
     config: NetworkConfig,
     protocol: Protocol,
@@ -324,6 +292,16 @@ def fit(
       >>> result.log[-1].validation_mae < result.log[0].validation_mae
       True
     """
+    if config.fixed_path:
+
+        def fit_rest(rest: NetworkConfig, train: Samples, validation: Samples | None, start: Params) -> list[Fit]:
+            result = fit(
+                rest, protocol, train, validation, seed, directory, start=start, resume=resume,
+                on_epoch=on_epoch, checkpoint_seconds=checkpoint_seconds,
+            )  # fmt: skip
+            return [result]
+
+        return fit_beside(config, train, validation, start, fit_rest)[0]
     state = parallel.replicate(init_state(config, protocol.optimizer, seed, start), train.devices)
     best = jax.tree.map(jnp.copy, state.params)
     log: list[Epoch] = []
@@ -362,21 +340,6 @@ def with_rate(state: TrainState, rate: np.ndarray | np.float32, devices: tuple[j
 def mean_error(sums: GeneStatistics) -> float:
     """Computes the MAE, averaged over the genes that were measured, from sufficient statistics."""
     return finalize(jax.device_get(sums)).zscore_mae
-
-
-def is_best(row: Epoch, log: Sequence[Epoch]) -> bool:
-    """Tells whether an epoch has a lower validation MAE than all before it."""
-    return all(row.validation_mae < earlier.validation_mae for earlier in log)
-
-
-def not_finite(seed: int, row: Epoch, validated: bool = True) -> str | None:
-    """Words the error message if the loss of an epoch is not finite, and returns None if it is."""
-    if math.isfinite(row.train_loss) and (not validated or math.isfinite(row.validation_mae)):
-        return None
-    return (
-        f"training stopped: the loss is not finite in epoch {row.epoch} (seed {seed}, learning rate "
-        f"{row.learning_rate:g}); use a lower learning rate or look for extreme values in the data"
-    )
 
 
 def monitor_samples(protocol: Protocol, train: Samples) -> Samples | None:

@@ -46,7 +46,8 @@ from dgex.model.directory import save_model
 from dgex.model.fitting import assess
 from dgex.networks import PRESETS, NetworkConfig, Params, Precision
 from dgex.protocols import EXAMPLE, Protocol
-from dgex.training import Fit, fit
+from dgex.training import fit
+from dgex.training_result import Fit
 from experiments.report.figures import learning_curves
 from experiments.report.sections import Cell, Section, Table
 from experiments.trials.events import event_file

@@ -82,7 +82,7 @@ def main(
     plan = QUICK_STUDY if quick else FULL
     plan = replace(plan, seeds=tuple(range(seeds))) if seeds else plan
     check_devices(len(over), plan.protocol.batch)
-    sources = find_sources(data)
+    sources = find_sources(data).first(plan.folds)
     claim(output / "study.json", identity(sources, plan), resume)
     screen = Console(width=max(120, shutil.get_terminal_size().columns), highlight=False)
     for note in too_few(sources, plan):

@@ -3,7 +3,7 @@
     python -m experiments.study --only ablation --data DIR -o results/study
 
 On 500 targets of every fold it trains ridge regression, the lasso and 37 networks, from three seeds each for 100
-epochs; in the quick study for 30 epochs on 300 targets of the split by sample.
+epochs; in the quick study for 20 epochs on 300 targets of the split by sample.
 """
 
 from collections.abc import Mapping, Sequence
@@ -98,7 +98,7 @@ def used(sources: Sources, plan: Plan) -> tuple[Source, ...]:
 def trials(sources: Sources, plan: Plan) -> list[Trial]:
     """Lists the trials: every variant on every file."""
     return [
-        Trial(source.name, model, plan.protocol_of(model), seed, plan.part_targets)
+        Trial(source.name, model, plan.protocol_of(model), seed, plan.targets)
         for source in used(sources, plan)
         for model in (*MODELS, *BASELINE_MODELS)
         for seed in plan.seeds_of(model)

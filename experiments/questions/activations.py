@@ -3,8 +3,8 @@
     python -m experiments.study --only activations --data DIR -o results/study
 
 On every fold and on the split by sample, ten networks are trained from three seeds each, refits included, and eight
-baselines: on 1,000 targets, in the quick study on 300. Those without a linear path train for 100 epochs (30), the
-others for 20 (10).
+baselines: on 500 targets, in the quick study on 300. Those without a linear path train for 100 epochs (20), the others
+for 40 (10).
 """
 
 from collections.abc import Mapping, Sequence
@@ -129,9 +129,8 @@ CAVEATS = (
     "interval here covers that.",
     "Optimiser, learning rate and epochs of the networks without a linear path were chosen on validation errors of "
     "tanh and sigmoid networks on the compendium of arrays; where the best epoch is among the last ones, longer "
-    "training might lower the error. Loss and epochs of those with a linear path were chosen on out-of-fold errors "
-    "of other networks (ReLU, another implementation) on four of the eight folds; the absolute error may suit them "
-    "better.",
+    "training might lower the error. Loss and epochs of those with a linear path were chosen on the validation samples "
+    "of these folds, which are test samples of other folds.",
     "A refit is made on training and validation samples, with the epoch, penalty or number of neighbours that "
     "validation has chosen; the validation error in its row is that of the choice.",
     "Studies of one laboratory can be in two folds, where the compendium does not say which project they are of. In "

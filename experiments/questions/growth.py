@@ -6,7 +6,7 @@ Training sets grow by studies and by profiles; what is measured on each is ridge
 the TAAF network with a linear path, from three seeds each. On every fold there are 5, 10, 15 and 20 studies (in the
 quick study 8), and 100 and 400 profiles (150), besides all of them; split by sample, these profiles, and layers of 30,
 100 and 1,000 units (100) besides 300. A size that a fold does not have is left out of all. Targets are 500 (300), and
-networks train for as many steps as 20 epochs (10) of all profiles have.
+networks train for as many steps as 40 epochs (10) of all profiles have.
 """
 
 from collections.abc import Mapping, Sequence
@@ -45,7 +45,7 @@ class Curve(NamedTuple):
 
     def trial(self, source: Source, model: ModelSpec, plan: Plan, seed: int, size: int | None) -> Trial:
         """Makes the trial of a model on a training set of this size; None is that of all."""
-        trial = Trial(source.name, model, plan.protocol_of(model), seed, plan.part_targets)
+        trial = Trial(source.name, model, plan.protocol_of(model), seed, plan.targets)
         return replace(trial, profiles=size) if self.grows == "profiles" else replace(trial, studies=size)
 
 
@@ -98,7 +98,7 @@ def _growing(curve: Curve, plan: Plan) -> list[Trial]:
 def _wider(sources: Sources, plan: Plan) -> list[Trial]:
     """Lists the trials with growing layers."""
     return [
-        Trial(sources.by_sample.name, wide(model, width), plan.protocol_of(model), seed, plan.part_targets)
+        Trial(sources.by_sample.name, wide(model, width), plan.protocol_of(model), seed, plan.targets)
         for width in plan.widths
         for model in NETWORKS
         for seed in plan.seeds

@@ -5,7 +5,7 @@
 All networks start at the same ridge regression, so their differences are what hidden layers of the activation have
 learnt on top of it. The ablation has the same pairs without a linear path.
 
-On 500 targets of every fold it trains ridge regression and 14 networks, from three seeds each for 20 epochs; in the
+On 500 targets of every fold it trains ridge regression and 14 networks, from three seeds each for 40 epochs; in the
 quick study for 10 epochs on 300 targets of the split by sample.
 """
 
@@ -37,7 +37,7 @@ CONTRASTS = (
 def trials(sources: Sources, plan: Plan) -> list[Trial]:
     """Lists the trials: every network on every file."""
     return [
-        Trial(source.name, model, plan.protocol_of(model), seed, plan.part_targets)
+        Trial(source.name, model, plan.protocol_of(model), seed, plan.targets)
         for source in used(sources, plan)
         for model in (RIDGE, *MODELS)
         for seed in plan.seeds_of(model)
@@ -68,7 +68,7 @@ def sections(evidence: Evidence, sources: Sources, plan: Plan) -> list[Section]:
                 f"{len(CONTRASTS)} comparisons are made. Holm's p is corrected for their number; the intervals are "
                 "not, so one in twenty of them misses the true difference.",
                 "Every network is trained with the same optimiser, learning rate and epochs, which were chosen on "
-                "out-of-fold errors of a TAAF network; another rate might suit another activation better.",
+                "validation errors of a TAAF network; another rate might suit another activation better.",
                 *([] if by_study else ["The data are split by sample only, so this says nothing about new studies."]),
             ],
             tables=[

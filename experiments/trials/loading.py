@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
@@ -14,6 +14,8 @@ from dgex.data.dataset import SPLITS, Dataset, read_dataset
 from dgex.errors import DgexError
 from experiments.trials.heldout import TEST, HeldOut
 from experiments.trials.sources import Source
+
+Result = TypeVar("Result")
 
 # Seed of the random subsets of targets and training profiles, which are the same for every trial of every study.
 SEED = 0
@@ -80,6 +82,7 @@ class Loaded:
         # once for the next file.
         self._placed: dict[tuple[Any, ...], Samples] = {}
         self._held_out: dict[int | None, list[HeldOut]] = {}
+        self._computed: dict[tuple[Any, ...], Any] = {}
 
     @functools.cached_property
     def dataset(self) -> Dataset:
@@ -129,6 +132,17 @@ class Loaded:
         if targets not in self._held_out:
             self._held_out[targets] = self._read_held_out(targets)
         return self._held_out[targets]
+
+    def once(self, key: tuple[Any, ...], compute: Callable[[], Result]) -> Result:
+        """Returns what a trial computes from the samples, and is the same for others: the first one computes it.
+
+        Args:
+          key: names the result.
+          compute: computes it, if no trial has yet.
+        """
+        if key not in self._computed:
+            self._computed[key] = compute()
+        return self._computed[key]
 
     def _place(
         self, split: str, targets: int | None, profiles: int | None, studies: int | None, platform: str | None

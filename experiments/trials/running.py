@@ -16,7 +16,8 @@ from dgex.inference import Inference
 from dgex.log import Epoch
 from dgex.networks import NetworkConfig, Params
 from dgex.protocols import Protocol
-from dgex.training import DivergedError, Fit, fit
+from dgex.training import fit
+from dgex.training_result import DivergedError, Fit
 from experiments.trials.events import event_file
 from experiments.trials.heldout import score
 from experiments.trials.loading import Loaded
@@ -169,10 +170,16 @@ def start_of(trial: Trial, data: Loaded, choice: Outcome | None = None) -> tuple
     config, _ = network_of(trial, data)
     if not config.linear:
         return None, None
-    train, validation = samples_of(trial, data)
-    penalty = choose_penalty(errors_by_penalty(config, train, validation)) if choice is None else choice.chosen
-    assert penalty is not None
-    return closed_form(config, train, penalty)[1], penalty
+
+    def fit_path() -> tuple[Params, float]:
+        train, validation = samples_of(trial, data)
+        penalty = choose_penalty(errors_by_penalty(config, train, validation)) if choice is None else choice.chosen
+        assert penalty is not None
+        return closed_form(config, train, penalty)[1], penalty
+
+    # The path is the same beside any hidden layers, and for every seed.
+    samples = trial.targets, trial.profiles, trial.studies, trial.platform, trial.refit
+    return data.once((*samples, config.kernel, config.linear_rank, choice and choice.chosen), fit_path)
 
 
 def same_steps(protocol: Protocol, profiles: int, subset: int) -> Protocol:

@@ -1,7 +1,7 @@
 """The prepared files that experiments train on: a single one, or a study's folder of leave-studies-out folds."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +76,10 @@ class Sources:
     def __iter__(self) -> Iterator[Source]:
         """Yields the folds, then the file that is split by sample."""
         return iter((*self.folds, *([self.by_sample] if self.by_sample else [])))
+
+    def first(self, folds: int | None) -> "Sources":
+        """Leaves out the folds after the first ``folds``; None leaves out none."""
+        return replace(self, folds=self.folds[:folds])
 
     @property
     def identity(self) -> dict[str, Any]:

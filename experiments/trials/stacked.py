@@ -8,7 +8,7 @@ from pathlib import Path
 from dgex.files.run_directory import sole_use
 from dgex.log import Epoch
 from dgex.stacked_training import fit_many
-from dgex.training import DivergedError
+from dgex.training_result import DivergedError
 from experiments.trials.events import event_file
 from experiments.trials.loading import Loaded
 from experiments.trials.outcome import identity, write

@@ -120,22 +120,26 @@ def often(monkeypatch):
 
 def test_progress_without_a_terminal_is_lines(often, capsys):
     """Also while the program is in one long call, and of what is being done at that moment."""
+    started = time.monotonic()
     with console.progress("{task.fields[status]}") as bar:
         task = bar.add_task("trials", total=160, status="epoch 1")
         time.sleep(0.2)
         bar.update(task, completed=80, status="[epoch 2]\n")
         time.sleep(0.2)
+    most = (time.monotonic() - started) / console.LINE_SECONDS + 1
     lines = capsys.readouterr().err.splitlines()
-    assert 4 <= len(lines) <= 8
+    assert 4 <= len(lines) <= most
     assert lines[0].startswith("trials 0/160 epoch 1 ") and lines[-1].startswith("trials 80/160 ")
 
 
 def test_short_steps_one_after_another_are_told_of(often, capsys):
+    started = time.monotonic()
     for step in range(20):
         with console.progress() as bar:
             bar.add_task(f"step {step}", total=1)
             time.sleep(0.02)
-    assert 3 <= len(capsys.readouterr().err.splitlines()) <= 8
+    most = (time.monotonic() - started) / console.LINE_SECONDS + 1  # a slow machine takes longer for the steps
+    assert 3 <= len(capsys.readouterr().err.splitlines()) <= most
 
 
 def test_progress_of_what_is_done_sooner_is_none(capsys):

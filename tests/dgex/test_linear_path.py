@@ -1,5 +1,7 @@
 """The linear path beside a network, its start at ridge regression, and refitting."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -139,3 +141,18 @@ def test_layers_are_listed():
 def test_impossible_paths_are_refused(settings, message):
     with pytest.raises(DgexError, match=message):
         NetworkConfig(**{"landmarks": 6, "targets": 4, "hidden": (8,), **settings})
+
+
+@pytest.mark.parametrize("settings", [{}, {"taaf": "all", "output_reach": 3.0}, {"linear_rank": 2}])
+def test_a_frozen_path_is_one_that_hardly_moves(samples, assert_trees_close, settings):
+    """Its predictions are subtracted from the targets once; a path that moves is computed in every step."""
+    target = samples.target.copy()
+    target[::7, 1] = np.nan
+    gappy = place(samples.landmark, target, samples.devices)
+    frozen = NetworkConfig(6, 4, (8,), **{"taaf": "hidden", "linear": True, "linear_rate": 0.0, **settings})
+    start = with_linear_path(frozen, products(gappy), 3.0)
+    results = [fit(replace(frozen, linear_rate=rate), QUICK, gappy, gappy, 0, start=start) for rate in (0.0, 1e-12)]
+    assert_trees_close(results[0].params, results[1].params, rtol=0, atol=2e-5)
+    errors = [[row.validation_mae for row in result.log] for result in results]
+    np.testing.assert_allclose(*errors, rtol=1e-5)
+    assert errors[0][0] != errors[0][-1]

@@ -140,5 +140,5 @@ def test_a_linear_path_starts_alike_in_every_network(assert_trees_close, tmp_pat
         alone = fit(network, protocol, train, validation, seed, start=start)
         assert_trees_close(result.params, alone.params, rtol=0, atol=1e-5)
     other = with_linear_path(network, products(train), 30.0)
-    with pytest.raises(DgexError, match="start"):
+    with pytest.raises(DgexError, match="differs in: samples"):
         fit_many(network, protocol, train, validation, (0, 5), folders, start=other, resume=True)

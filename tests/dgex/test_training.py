@@ -18,7 +18,8 @@ from dgex.metrics import finalize
 from dgex.networks import PRESETS, NetworkConfig
 from dgex.protocols import DGEX, Plateau, Protocol
 from dgex.stacked_training import fit_many
-from dgex.training import DivergedError, evaluate, fit, init_state, make_train_step
+from dgex.training import evaluate, fit, init_state, make_train_step
+from dgex.training_result import DivergedError
 
 NETWORK = NetworkConfig(6, 4, (8,), "tanh", taaf="hidden", dropout=0.1)
 PROTOCOL = Protocol("keras_nadam", "mae", 3e-2, batch=16, epochs=12)

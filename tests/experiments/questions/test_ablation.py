@@ -66,7 +66,7 @@ def test_contrasts_are_of_models_that_are_trained() -> None:
 
 def test_section(section: Section) -> None:
     assert section.data == (
-        "Studies left out: 142 samples of 8 studies in 5 folds, 12 target genes, 3 seeds, drawn at random from all "
+        "Studies left out: 142 samples of 8 studies in 5 folds, 20 target genes, 3 seeds, drawn at random from all "
         "targets."
     )
     taaf, subsets, output, wide, bases, rivals, best = section.answer
@@ -132,7 +132,7 @@ def test_curves_go_on_without_diverged_networks(evidence: Evidence, sources: Sou
 
 def test_by_sample_it_says_so(evidence: Evidence, sources: Sources, tiny) -> None:
     (section,) = ablation.sections(evidence, sources, replace(tiny, ablation_by_study=False))
-    assert section.data.startswith("Split by sample: 14 samples of 8 studies, 12 target genes")
+    assert section.data.startswith("Split by sample: 14 samples of 8 studies, 20 target genes")
     said = f"Of all {len(MODELS)} models, {ALPHA} has the lowest validation error; its test z-score MAE is 0.4520."
     assert section.answer[-1] == said
     assert section.caveats[-1] == "The data are split by sample only, so this says nothing about new studies."

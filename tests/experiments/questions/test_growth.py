@@ -54,7 +54,7 @@ def test_sizes_that_there_are(sources: Sources, tiny) -> None:
     sizes = {(trial.profiles, trial.studies) for trial in trials}
     assert sizes == {(20, None), (40, None), (None, 2), (None, None)}
     assert {trial.source for trial in trials if trial.studies} == {fold.name for fold in sources.folds}
-    assert {trial.targets for trial in trials} == {12} and not any(trial.refit or trial.platform for trial in trials)
+    assert {trial.targets for trial in trials} == {20} and not any(trial.refit or trial.platform for trial in trials)
     protocols = {"ridge": None, "arc_cosine": None, "taaf_linear": tiny.residual}
     assert all(trial.protocol == protocols[trial.model.name.removesuffix("-30")] for trial in trials)
     wide = [trial for trial in trials if trial.model.name.endswith("-30")]
@@ -91,7 +91,7 @@ def test_answer(section: Section) -> None:
     assert f"{kernel} with 20, 40, 114 profiles (with 114: −0.0600 [" in by_sample
     assert width == f"Split by sample, the validation error is lowest with 300 units for {PATH}, of 30, 300."
     for title in ("Studies left out, fewer studies", "Studies left out, fewer profiles"):
-        assert f"{title}: 142 samples of 8 studies in 5 folds, 12 target genes, 3 seeds." in section.data
+        assert f"{title}: 142 samples of 8 studies in 5 folds, 20 target genes, 3 seeds." in section.data
 
 
 def test_tables(section: Section) -> None:

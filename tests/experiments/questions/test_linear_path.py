@@ -45,7 +45,7 @@ def test_trials(sources: Sources, tiny) -> None:
     trials = linear_path.trials(sources, tiny)
     assert len({trial.folder for trial in trials}) == len(trials) == 5 * (14 * 3 + 1)
     assert {trial.source for trial in trials} == {fold.name for fold in sources.folds}
-    assert {trial.targets for trial in trials} == {12}
+    assert {trial.targets for trial in trials} == {20}
     for trial in trials:
         assert trial.protocol == (tiny.residual if trial.model.seeded else None)
 
@@ -60,10 +60,9 @@ def test_each_pair_differs_in_the_taaf_alone(tiny) -> None:
 
 
 def test_trials_that_other_questions_have_too_are_the_same(sources: Sources, tiny) -> None:
-    """They share a folder where the numbers of targets agree, so must be of one identity."""
+    """They share a folder, so must be of one identity."""
     asked = {trial.folder: trial for trial in linear_path.trials(sources, tiny)}
-    plan = replace(tiny, targets=tiny.part_targets)
-    others = [*activations.trials(sources, plan), *growth.trials(sources, plan)]
+    others = [*activations.trials(sources, tiny), *growth.trials(sources, tiny)]
     shared = {other.folder: other for other in others if other.folder in asked}
     names = {folder.parent.name for folder in shared}
     assert names == {"ridge", "sigmoid_linear", "tanh_linear", "taaf_linear"}
@@ -74,7 +73,7 @@ def test_trials_that_other_questions_have_too_are_the_same(sources: Sources, tin
 def test_section(section: Section) -> None:
     assert (section.name, section.data) == (
         "linear-path",
-        "Studies left out: 142 samples of 8 studies in 5 folds, 12 target genes, 3 seeds, drawn at random from all "
+        "Studies left out: 142 samples of 8 studies in 5 folds, 20 target genes, 3 seeds, drawn at random from all "
         "targets.",
     )
     ridge, taaf, bases, best = section.answer
@@ -117,5 +116,5 @@ def test_tables_and_figure(section: Section) -> None:
 
 def test_by_sample_it_says_so(evidence: Evidence, sources: Sources, tiny) -> None:
     (section,) = linear_path.sections(evidence, sources, replace(tiny, ablation_by_study=False))
-    assert section.data.startswith("Split by sample: 14 samples of 8 studies, 12 target genes, 3 seeds")
+    assert section.data.startswith("Split by sample: 14 samples of 8 studies, 20 target genes, 3 seeds")
     assert section.caveats[-1] == "The data are split by sample only, so this says nothing about new studies."

@@ -49,7 +49,7 @@ def test_one_platform_is_not_trained_on_alone(sources: Sources, tiny) -> None:
 
 def test_cohorts(evidence: Evidence, sources: Sources, tiny) -> None:
     (section,) = platforms.sections(evidence, sources, tiny)
-    assert section.data.startswith("rna: 42 samples of 6 studies, 38 target genes, 3 seeds; every sample predicted by ")
+    assert section.data.startswith("rna: 42 samples of 6 studies, 18 target genes, 3 seeds; every sample predicted by ")
     ridge_mean, tanh_ridge, taaf_sigmoid, linear_ridge, overlap = section.answer
     assert ridge_mean.startswith("ridge regression has a lower error than mean predictor: −0.3000 z-score MAE [")
     assert tanh_ridge.startswith("tanh has a lower error than ridge regression: −0.0380 z-score MAE [")
@@ -99,8 +99,8 @@ def test_trials_on_one_platform_alone(mixed: Sources, tiny) -> None:
 
 def test_one_or_all(together: Section) -> None:
     assert together.name == "platforms-together"
-    assert together.data.startswith("Studies left out; test on array: 142 samples of 8 studies in 5 folds, 40 target ")
-    assert "; test on rnaseq: 48 samples of 8 studies in 5 folds, 40 target genes, 3 seeds." in together.data
+    assert together.data.startswith("Studies left out; test on array: 142 samples of 8 studies in 5 folds, 20 target ")
+    assert "; test on rnaseq: 48 samples of 8 studies in 5 folds, 20 target genes, 3 seeds." in together.data
     answers = iter(together.answer)
     for tested in ("array", "rnaseq"):
         for trained in ("array", "rnaseq"):

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from dgex import parallel, stacked_training, training
+from dgex import parallel, stacked_training, training_result
 from dgex.baselines.linear import PENALTIES
 from experiments.trials import schedule
 from experiments.trials.loading import Loaded
@@ -62,7 +62,7 @@ def test_outcomes_are_those_of_training_in_turn(trials, loaded, in_turn, tmp_pat
 
 
 def test_where_a_network_diverges_they_are_trained_in_turn(trials, loaded, in_turn, tmp_path, monkeypatch) -> None:
-    not_finite = training.not_finite
+    not_finite = training_result.not_finite
     problem = lambda seed, row: "problem" if seed == 1 else not_finite(seed, row)  # noqa: E731
     monkeypatch.setattr(stacked_training, "not_finite", problem)
     run_at_once(trials, loaded, tmp_path)

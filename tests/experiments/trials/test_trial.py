@@ -14,7 +14,7 @@ from dgex.errors import DgexError
 from dgex.files.run_directory import InUseError, sole_use
 from dgex.inference import Inference
 from dgex.protocols import QUICK
-from dgex.training import DivergedError
+from dgex.training_result import DivergedError
 from experiments.trials import running
 from experiments.trials.loading import Loaded, random_subset
 from experiments.trials.models import ModelSpec
