@@ -11,6 +11,8 @@ and matters only where studies differ less than their samples do. Crossing with 
 pigeonhole bootstrap, Annals of Applied Statistics 1(2), 2007).
 """
 
+import functools
+
 import numpy as np
 from scipy import stats
 
@@ -40,14 +42,32 @@ def resampled_means(
     Returns:
       float64 ``[..., draws]``.
     """
-    rng = np.random.default_rng(seed)
-    sizes = np.bincount(study)
     order = np.argsort(study, kind="stable")
     weights = np.ones(len(study)) if weight is None else np.asarray(weight, np.float64)[order]
     by_study = np.asarray(values, np.float64)[..., order]
     *leading, seeds, samples = by_study.shape
     rows = by_study.reshape(-1, samples)
     means = np.empty((*leading, draws))
+    for first, (sample_count, seed_count) in enumerate(_drawn(tuple(np.bincount(study)), seeds, draws, seed)):
+        counts = sample_count * weights
+        sums = (rows @ counts.T).reshape(*leading, seeds, len(counts))
+        total = np.einsum("...sd,ds->...d", sums, seed_count)
+        means[..., first * _BLOCK : first * _BLOCK + len(counts)] = total / (seeds * counts.sum(1))
+    return means
+
+
+@functools.lru_cache(maxsize=4)  # all comparisons of the same samples have the same draws, 30 MB for 1,500 samples
+def _drawn(sizes: tuple[int, ...], seeds: int, draws: int, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Draws how often each sample and seed counts: blocks ``[draws, samples]``, study by study, and ``[draws, seeds]``.
+
+    Args:
+      sizes: number of samples of each study.
+      seeds: number of seeds.
+      draws: number of draws, in blocks of ``_BLOCK``.
+      seed: as in ``resampled_means``.
+    """
+    rng = np.random.default_rng(seed)
+    blocks = []
     for first in range(0, draws, _BLOCK):
         block = min(_BLOCK, draws - first)
         times = rng.multinomial(len(sizes), np.full(len(sizes), 1 / len(sizes)), block)
@@ -55,12 +75,8 @@ def resampled_means(
         sample_count = np.concatenate(
             [rng.multinomial(times[:, g] * n, np.full(n, 1 / n)) for g, n in enumerate(sizes)], axis=1
         )
-        counts = sample_count * weights
-        seed_count = rng.multinomial(seeds, np.full(seeds, 1 / seeds), block)
-        sums = (rows @ counts.T).reshape(*leading, seeds, block)
-        total = np.einsum("...sd,ds->...d", sums, seed_count)
-        means[..., first : first + block] = total / (seeds * counts.sum(1))
-    return means
+        blocks.append((sample_count.astype(np.uint16), rng.multinomial(seeds, np.full(seeds, 1 / seeds), block)))
+    return blocks
 
 
 def once_a_study(study: np.ndarray) -> np.ndarray:
