@@ -41,8 +41,11 @@ def train_command(
         int | None, typer.Option(help="Rank of the linear path, for a smaller model.", show_default="full")
     ] = None,
     linear_rate: Annotated[
-        float, typer.Option(help="Learning rate of the linear path, as a multiple of that of the network.")
-    ] = 1.0,
+        float | None,
+        typer.Option(
+            help="Learning rate of the linear path, as a multiple of that of the network.", show_default="0.1"
+        ),
+    ] = None,
     kernel: Annotated[
         bool,
         typer.Option(
@@ -55,9 +58,12 @@ def train_command(
         bool, typer.Option("--half", help="Round the weights to half precision, for a model of half the size.")
     ] = False,
     protocol: Annotated[
-        str,
-        typer.Option(help="How to train, and from what start: quick, residual, example, example-scheduled or dgex."),
-    ] = "quick",
+        str | None,
+        typer.Option(
+            help="How to train, and from what start: quick, residual, example, example-scheduled or dgex.",
+            show_default="quick; beside a linear path residual",
+        ),
+    ] = None,
     init: Annotated[
         Literal["glorot", "dgex"] | None,
         typer.Option(
@@ -94,13 +100,15 @@ def train_command(
 
     check_new(output)
     units = _units(hidden)
-    chosen, start = named_protocol(protocol, len(units), epochs)
     folds = fold_files(prepared) if prepared.is_dir() else []
+    beside = linear or kernel or bool(folds and units)
+    chosen, start = named_protocol(protocol or ("residual" if beside else "quick"), len(units), epochs)
+    usual_rate = 0.0 if kernel else 0.1 if beside else 1.0  # 1 where there is no path
     shape, note_field = read_shape(folds[0] if folds else prepared), _text(note)
     config = NetworkConfig(
         shape.landmarks, shape.targets, units, activation, taaf if units else "none",
-        dropout=dropout if units else 0, init=init or start, linear=linear or kernel or bool(folds and units),
-        linear_rank=linear_rank, linear_rate=0.0 if kernel else linear_rate,
+        dropout=dropout if units else 0, init=init or start, linear=beside,
+        linear_rank=linear_rank, linear_rate=usual_rate if linear_rate is None else linear_rate,
         kernel=1 if kernel else None,  # training sets the number of its profiles
         matmul_precision="default" if units else "highest",
     )  # fmt: skip

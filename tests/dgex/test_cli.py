@@ -1,6 +1,7 @@
 """The command ``dgex`` with real files: train, evaluate and info."""
 
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -15,6 +16,8 @@ from dgex.data.dataset import sha256_of
 from dgex.data.dataset_writing import write_dataset
 from dgex.model import fitting
 from dgex.model.directory import load_model, read_card
+from dgex.networks import NetworkConfig
+from dgex.protocols import QUICK, RESIDUAL, Protocol
 
 # Those of ``small_model``, but for the protocol.
 TRAIN = ["--hidden", "16", "--taaf", "hidden", "--dropout", "0.1", "--epochs", "3", "--devices", "1"]
@@ -75,22 +78,52 @@ def test_train_says_what_it_made(model_files, tmp_path, capsys):
     )
 
 
+@pytest.fixture
+def asked_for(model_files, tmp_path, monkeypatch) -> Callable[..., tuple[NetworkConfig, Protocol]]:
+    """Runs the command with some options, and gives the network and protocol that it would train."""
+
+    class Asked(Exception):
+        pass
+
+    def train(dataset, data, config, protocol, *rest, **options):
+        raise Asked(config, protocol)
+
+    def ask(*options: str) -> tuple[NetworkConfig, Protocol]:
+        with pytest.raises(Asked) as asked:
+            dgex("train", model_files / "made-up.h5", "-o", tmp_path / "model", *options)
+        return asked.value.args
+
+    monkeypatch.setattr(fitting, "train_model", train)
+    return ask
+
+
 @pytest.mark.parametrize(
     ("hidden", "more", "rate", "init"),
     [("16", (), 5e-4, "dgex"), ("8,8", (), 3e-4, "dgex"), ("16", ("--init", "glorot"), 5e-4, "glorot")],
 )
-def test_train_takes_all_of_a_protocol(model_files, tmp_path, monkeypatch, hidden, more, rate, init):
-    class Asked(Exception):
-        """In place of the training, what it was asked for."""
+def test_train_takes_all_of_a_protocol(asked_for, hidden, more, rate, init):
+    config, protocol = asked_for("--hidden", hidden, "--protocol", "dgex", *more)
+    assert (config.init, protocol.loss, protocol.learning_rate) == (init, "sse", rate)
 
-    def train(dataset, data, config, protocol, *rest, **options):
-        raise Asked(config.init, protocol.loss, protocol.learning_rate)
 
-    monkeypatch.setattr(fitting, "train_model", train)
-    arguments = ["train", model_files / "made-up.h5", "-o", tmp_path / "model", "--hidden", hidden]
-    with pytest.raises(Asked) as asked:
-        dgex(*arguments, "--protocol", "dgex", *more)
-    assert asked.value.args == (init, "sse", rate)
+@pytest.mark.parametrize(
+    ("options", "protocol", "rate"),
+    [
+        ((), QUICK, 1.0),
+        (("--linear",), RESIDUAL, 0.1),
+        (("--linear", "--linear-rate", "0.3"), RESIDUAL, 0.3),
+        (("--kernel",), RESIDUAL, 0.0),
+        (("--kernel", "--protocol", "quick"), QUICK, 0.0),
+    ],
+)
+def test_what_is_usual_beside_a_linear_path(asked_for, options, protocol, rate):
+    config, chosen = asked_for(*options)
+    assert (chosen, config.linear_rate, config.linear) == (protocol, rate, bool(options))
+
+
+def test_a_path_on_the_kernel_has_no_rate(model_files, tmp_path, refused):
+    options = "-o", tmp_path / "model", "--kernel", "--linear-rate", "0.1"
+    assert "it is not trained" in refused(partial(dgex, "train", model_files / "made-up.h5", *options))
 
 
 class Stop(Exception):
