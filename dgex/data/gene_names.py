@@ -47,22 +47,40 @@ class GeneNames:
     symbols: tuple[str, ...]  # the current one first
 
 
+def _lines() -> list[str]:
+    """Reads the file: all human genes with an Ensembl id, one a line."""
+    return gzip.decompress(files("dgex.data").joinpath("gene_names.tsv.gz").read_bytes()).decode().splitlines()
+
+
+def _parsed(line: str) -> GeneNames:
+    """Takes a line of the file apart."""
+    ids, entrez, *symbols = line.split("\t")
+    return GeneNames(tuple(ids.split(",")), entrez, tuple(symbols))
+
+
 @cache
 def read_names() -> tuple[GeneNames, ...]:
     """Reads all human genes with an Ensembl id, sorted by it. Several genes of NCBI's may share an Ensembl id."""
-    content = gzip.decompress(files("dgex.data").joinpath("gene_names.tsv.gz").read_bytes()).decode()
-    lines = (line.split("\t") for line in content.splitlines())
-    return tuple(GeneNames(tuple(ids.split(",")), entrez, tuple(symbols)) for ids, entrez, *symbols in lines)
+    return tuple(map(_parsed, _lines()))
 
 
 @cache
-def _by_name() -> dict[str, list[GeneNames]]:
-    """Indexes the genes by every Ensembl id and every symbol."""
-    result: dict[str, list[GeneNames]] = {}
-    for gene in read_names():
-        for name in (*gene.ensembl, *gene.symbols):
-            result.setdefault(name, []).append(gene)
-    return result
+def _lines_by_name() -> dict[str, str]:
+    """Indexes the lines by every Ensembl id and every symbol; a name of several genes has all their lines.
+
+    Nearly all genes are never asked for, and taking them apart would take most of the start-up time of a command.
+    """
+    index: dict[str, str] = {}
+    for line in _lines():
+        ids, _, *symbols = line.split("\t")
+        for name in (*ids.split(","), *symbols):
+            index[name] = f"{index[name]}\n{line}" if name in index else line
+    return index
+
+
+def _named(name: str) -> list[GeneNames]:
+    """Looks up the genes with an Ensembl id or a symbol."""
+    return [_parsed(line) for line in _lines_by_name().get(name, "").splitlines()]
 
 
 def names_of(genes: Genes) -> list[GeneNames | None]:
@@ -73,10 +91,10 @@ def names_of(genes: Genes) -> list[GeneNames | None]:
     """
 
     def look_up(ensembl: str, symbol: str) -> GeneNames | None:
-        if candidates := _by_name().get(ensembl):
+        if candidates := _named(ensembl):
             return next((gene for gene in candidates if symbol in gene.symbols), candidates[0])
         # Only human ids: other species' genes may share the symbol.
-        bearers = _by_name().get(symbol, []) if ensembl.startswith("ENSG") else []
+        bearers = _named(symbol) if ensembl.startswith("ENSG") else []
         return bearers[0] if len(bearers) == 1 else None
 
     return [look_up(ensembl, symbol) for ensembl, symbol in zip(genes.ensembl, genes.symbol, strict=True)]
@@ -101,14 +119,14 @@ def namings(genes: Genes) -> dict[Naming, list[Tier]]:
     known_entrez = {gene.entrez for gene in known if gene}
 
     def others(name: str) -> list[GeneNames]:
-        return [gene for gene in _by_name().get(name, []) if gene.entrez not in known_entrez]
+        return [gene for gene in _named(name) if gene.entrez not in known_entrez]
 
     retired, entrez, main, further = [], [], [], []
     for ensembl, symbol, gene in zip(genes.ensembl, genes.symbol, known, strict=True):
         current = gene or GeneNames((), "", (symbol,))
         retired.append(current.ensembl if ensembl not in current.ensembl else ())
         entrez.append({current.entrez})
-        taken = any(other.symbols[0] == symbol for other in _by_name().get(symbol, []))
+        taken = any(other.symbols[0] == symbol for other in _named(symbol))
         main.append({current.symbols[0]} if taken else {current.symbols[0], symbol})
         further.append({symbol, *current.symbols})
     symbols = _tiers(main, [{name.upper() for name in names} for names in main], further)

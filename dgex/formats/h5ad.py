@@ -12,7 +12,7 @@ from typing import Any
 
 import h5py
 import numpy as np
-from scipy import sparse
+import scipy  # its subpackages are imported on first use
 
 from dgex.errors import DgexError
 from dgex.files.optional import load_extra
@@ -138,13 +138,13 @@ def from_anndata(adata: Any, layer: str | None = None) -> Expression:
         for start in range(0, len(sample_id), group):
             part = slice(start, min(start + group, len(sample_id)))
             values = matrix[part]
-            values = _dense(source, name, values) if sparse.issparse(values) else values
+            values = _dense(source, name, values) if scipy.sparse.issparse(values) else values
             yield part, slice(0, len(row_id)), finite(f"{source}: {name}", np.asarray(values, np.float32))
 
     pieces: Callable[[int], Iterator[Block]] = blocks
     if isinstance(group := getattr(matrix, "group", None), h5py.Group):  # a sparse matrix in a backing file
         pieces = _sparse_blocks(Path(adata.filename), group, shape, matrix.format == "csr")
-    elif sparse.issparse(matrix):
+    elif scipy.sparse.issparse(matrix):
         try:
             matrix.check_format(full_check=True)
         except ValueError as error:
@@ -317,7 +317,9 @@ def _sparse_blocks(
                 values, columns = data[first:last].astype(np.float32), indices[first:last]
             if (columns >= width).any() or (columns < 0).any():
                 raise DgexError(f"{path}: {name}/indices points beyond its {width} entries; write the file again")
-            block = sparse.csr_array((values, columns, start[top : part.stop + 1] - first), (part.stop - top, width))
+            block = scipy.sparse.csr_array(
+                (values, columns, start[top : part.stop + 1] - first), (part.stop - top, width)
+            )
             dense = finite(f"{path}: {name}", _dense(path, name, block))
             whole = slice(0, width)
             yield (part, whole, dense) if by_samples else (whole, part, dense.T)

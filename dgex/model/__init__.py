@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import scipy.special
+import scipy  # its subpackages are imported on first use
 
 from dgex.data.dataset import Reference
 from dgex.data.normalization import Ties, to_quantiles
