@@ -20,6 +20,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from dgex.compilation_cache import keep_compiled_programs
 from dgex.errors import DgexError, visible
 from dgex.files.atomic import check_path
 from dgex.signals import stoppable
@@ -69,7 +70,8 @@ def command_line(help: str) -> CommandLine:
 
 
 def main(app: Callable[[], object]) -> None:
-    """Runs an application as the work of the process, which signals end in order."""
+    """Runs an application as the work of the process: signals end it in order, and what it compiles is kept."""
+    keep_compiled_programs()
     stoppable(lambda: run(app))
 
 

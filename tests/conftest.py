@@ -13,6 +13,8 @@ from dgex.console import run
 # Several fake devices must be asked for before JAX starts its backend.
 os.environ.setdefault("JAX_NUM_CPU_DEVICES", "4")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# Commands that tests start keep what they compile here, not in the user's home.
+os.environ.setdefault("XDG_CACHE_HOME", str(Path(__file__).resolve().parent.parent / ".cache"))
 
 import jax  # noqa: E402
 
