@@ -1,6 +1,7 @@
 """Real expression data for the baselines, as z-scores; and a small made-up data set with a model trained on it."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -84,6 +85,29 @@ def small_data() -> Dataset:
             "preparation": {"split": "study"},
         },
     )
+
+
+@pytest.fixture(scope="session")
+def small_cohort(small_data: Dataset) -> Dataset:
+    """As a cohort that was mapped onto the data set: its test samples, by its scaler."""
+    rows = small_data.split == 2
+    return replace(
+        small_data,
+        landmark=small_data.landmark[rows],
+        target=small_data.target[rows],
+        sample_id=tuple(np.array(small_data.sample_id)[rows]),
+        study=("COHORT",) * rows.sum(),
+        split=small_data.split[rows],
+        platform=small_data.platform[rows],
+        project=("",) * rows.sum(),
+        provenance=small_data.provenance | {"preparation": {"onto": "0123"}},
+    )
+
+
+@pytest.fixture(scope="session")
+def small_protocol() -> Protocol:
+    """That of ``small_model``."""
+    return SMALL_PROTOCOL
 
 
 @pytest.fixture(scope="session")
