@@ -13,7 +13,6 @@ from scipy.stats import rankdata
 from data_prep.__main__ import app
 from data_prep.inspection import inspect
 from data_prep.pipeline import Settings, prepare
-from data_prep.simulate import ORIGIN
 from data_prep.steps import Steps
 from dgex.data.dataset import read_dataset, sha256_of
 from dgex.data.genes import Genes, write_gene_table
@@ -248,32 +247,6 @@ def test_the_command_gives_the_same_bytes_from_anywhere_under_any_name(folder, c
     assert (folder / "another-name.h5").read_bytes() == first
 
 
-def test_simulated_sources_can_be_prepared(tmp_path, capsys, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    for arguments in (
-        ["simulate", "-o", "."],
-        [
-            "prepare",
-            "simulated.gctx",
-            "simulated_rnaseq.gctx",
-            "--genes",
-            ".",
-            "--train-only",
-            "rnaseq",
-            "-o",
-            "out.h5",
-        ],
-    ):
-        app(arguments)
-    printed = capsys.readouterr().out
-    assert "duplicates removed  100\n" in printed and f"origin              {ORIGIN}\n" in printed
-    dataset = read_dataset(tmp_path / "out.h5")
-    assert dataset.provenance["preparation"]["origin"] == [ORIGIN]
-    assert dataset.platforms.name == ("array", "rnaseq") and (dataset.split[dataset.platform == 1] == 0).all()
-    assert 1 < dataset.platforms.landmark[1].std() < 3  # log2
-    assert (dataset.landmark.shape[1], dataset.target.shape[1], dataset.overlap.sum()) == (200, 1000, 94)
-
-
 @pytest.mark.parametrize("split", ["study", "sample"])
 def test_real_compendium(shared, tmp_path, split):
     data = shared / "data"
@@ -390,10 +363,6 @@ def test_an_unwritable_output_is_refused_before_the_work(folder, refused, output
     (folder / "source.gctx").write_bytes(b"not even read")
     assert "cannot be written" in refused(run_prepare(folder, "-o", f"{folder / output}"))
     assert sorted(folder.iterdir()) == before
-
-
-def test_simulating_into_a_file_is_refused(folder, refused):
-    assert "cannot be written" in refused(lambda: app(["simulate", "-o", f"{folder / 'map_lm.txt'}"]))
 
 
 def test_a_source_of_incomplete_profiles_is_refused(folder, refused):

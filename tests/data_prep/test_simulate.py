@@ -1,4 +1,4 @@
-"""The simulator: the form of the real files, and what its docstring promises."""
+"""The simulator: the form of the real files, and what its docstring promises; what it draws can be prepared."""
 
 import os
 import shutil
@@ -19,6 +19,7 @@ from data_prep.simulate import (
     simulate_laboratory,
     simulate_rna_seq,
 )
+from dgex.data.dataset import read_dataset
 from dgex.data.genes import overlap, read_gene_tables
 from dgex.formats.expression import BLOCK
 from dgex.formats.gctx import open_gctx
@@ -230,3 +231,17 @@ def test_the_command_refuses_an_output_it_cannot_write(tmp_path, refused):
     (tmp_path / "simulated.gctx").mkdir()
     assert "simulated.gctx: cannot be written" in refused(lambda: app(["simulate", "-o", f"{tmp_path}"]))
     assert {path.name for path in tmp_path.iterdir()} == {"file", "simulated.gctx"}
+
+
+def test_simulated_sources_can_be_prepared(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    app(["simulate", "-o", "."])
+    sources = "simulated.gctx", "simulated_rnaseq.gctx"
+    app(["prepare", *sources, "--genes", ".", "--train-only", "rnaseq", "-o", "out.h5"])
+    printed = capsys.readouterr().out
+    assert "duplicates removed  100\n" in printed and f"origin              {ORIGIN}\n" in printed
+    dataset = read_dataset(tmp_path / "out.h5")
+    assert dataset.provenance["preparation"]["origin"] == [ORIGIN]
+    assert dataset.platforms.name == ("array", "rnaseq") and (dataset.split[dataset.platform == 1] == 0).all()
+    assert 1 < dataset.platforms.landmark[1].std() < 3  # log2
+    assert (dataset.landmark.shape[1], dataset.target.shape[1], dataset.overlap.sum()) == (200, 1000, 94)
