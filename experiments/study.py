@@ -60,6 +60,9 @@ def main(
     ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="A small study, to see all of it in minutes.")] = False,
     seeds: Annotated[int | None, typer.Option(min=1, help="Seeds of every network.", show_default="3")] = None,
+    folds: Annotated[
+        int | None, typer.Option(min=2, help="Leave out the folds after so many, for a shorter study.")
+    ] = None,
     devices: Annotated[int | None, typer.Option(help="How many devices to train on; all by default.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue what the folder holds, if anything.")] = False,
     redraw_only: Annotated[
@@ -81,9 +84,11 @@ def main(
     over = parallel.devices(devices)
     plan = QUICK_STUDY if quick else FULL
     plan = replace(plan, seeds=tuple(range(seeds))) if seeds else plan
+    plan = replace(plan, folds=folds) if folds else plan
     check_devices(len(over), plan.protocol.batch)
-    sources = find_sources(data).first(plan.folds)
-    claim(output / "study.json", identity(sources, plan), resume)
+    all_sources = find_sources(data)
+    claim(output / "study.json", identity(all_sources, plan), resume)
+    sources = all_sources.first(plan.folds)
     screen = Console(width=max(120, shutil.get_terminal_size().columns), highlight=False)
     for note in too_few(sources, plan):
         screen.print(note)
@@ -120,7 +125,7 @@ def main(
 
 
 def identity(sources: Sources, plan: Plan) -> dict[str, Any]:
-    """Identifies the study of a run directory, in which numbers of seeds, targets and profiles may grow."""
+    """Identifies the study of a run directory, in which numbers of seeds, folds, targets and profiles may grow."""
     protocols = {"protocol": asdict(plan.protocol), "residual": asdict(plan.residual)}
     return {"data": sources.identity, **protocols, "dgex": __version__}
 

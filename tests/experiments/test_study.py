@@ -157,6 +157,24 @@ def test_a_seed_more(study_data: Path, sources, plant, tmp_path: Path, monkeypat
     assert all("2 seeds" in section["data"] for section in sections) and len(sections) == 3
 
 
+def test_the_first_folds_alone(study_data: Path, sources, plant, tiny, tmp_path: Path, calls, capsys) -> None:
+    """What was done on them counts when all folds are asked for."""
+    asked = activations.trials(sources, replace(tiny, targets=10, seeds=(0,)))
+    used = [trial for trial in asked if trial.source in ("fold-1", "fold-2", "sample")]
+    plant(tmp_path, used, sources, lambda trial, held, study: 0.5)
+    command(study_data, tmp_path, *ONE_SEED, "--folds", "2")()
+    assert not calls and "2 folds: no intervals over them" in capsys.readouterr().out
+    report = json.loads((tmp_path / "results.json").read_text())
+    assert (
+        report["sections"][0]["data"].startswith("Studies left out: ")
+        and " in 2 folds" in report["sections"][0]["data"]
+    )
+    assert set(report["data"]) == {"fold-1.h5", "fold-2.h5", "sample.h5"}
+    plant(tmp_path, asked, sources, lambda trial, held, study: 0.5)
+    command(study_data, tmp_path, *ONE_SEED, "--resume")()
+    assert not calls and " in 5 folds" in json.loads((tmp_path / "results.json").read_text())["sections"][0]["data"]
+
+
 def test_what_will_have_no_interval(sources, tiny) -> None:
     assert study.too_few(sources, tiny) == []
     few, one = replace(sources, folds=sources.folds[:4]), replace(tiny, seeds=(0, 1))
