@@ -11,7 +11,7 @@ from dgex import parallel
 from dgex.batches import Samples
 from dgex.data.dataset import Dataset, read_dataset
 from dgex.data.dataset_writing import write_dataset
-from dgex.data.genes import Genes
+from dgex.data.genes import Genes, read_gene_table
 from dgex.data.normalization import fit_scaler
 from dgex.data.platforms import Platforms
 from dgex.formats.expression import Expression, in_memory
@@ -39,6 +39,12 @@ def compendium(prepared_compendium: Path) -> tuple[Samples, Samples]:
         return Samples(landmark, np.ascontiguousarray(target[:, targets]), parallel.devices(2), len(landmark))
 
     return samples("train"), samples("validation")
+
+
+@pytest.fixture(scope="session")
+def landmark_genes(shared: Path) -> Genes:
+    """The 943 real landmarks."""
+    return read_gene_table(shared / "data" / "genes" / "map_lm.txt")
 
 
 def made_up_genes(numbers: Sequence[int], probe: int) -> Genes:

@@ -1,6 +1,4 @@
-"""Which rows are the landmarks, on real tables and on small ones made for each rule; averages against pandas."""
-
-from dataclasses import replace
+"""Which rows are the landmarks, on small tables made for each rule; averages against pandas."""
 
 import numpy as np
 import pandas as pd
@@ -8,16 +6,12 @@ import pytest
 
 from dgex.data.gene_matching import GeneRows, average, match_genes
 from dgex.data.gene_names import read_names
-from dgex.data.genes import Genes, read_gene_table
+from dgex.data.genes import Genes
 from dgex.errors import DgexError
 from dgex.formats.expression import in_memory
-from dgex.formats.opening import open_expression
 
 NAN = np.nan
 PATH = "table.csv"
-PLATE = "l1000/LJP009_A375_24H_X1_B20_QNORM_n371x978.gct.gz"
-COMPENDIUM = "geo/geo_compendium_n704x16687.gctx"
-RNA_SEQ = "geo/rnaseq_cohorts_n661x10018.gctx"
 
 # Real genes: KIAA0907 is now KHDC4, HN1L is now JPT2; CRAMP1 was called HN1L as well.
 GENES = Genes(
@@ -46,52 +40,18 @@ def rows_of(match):
     return [own.tolist() for own in np.split(match.rows.members, np.cumsum(match.rows.count)[:-1])]
 
 
-@pytest.fixture(scope="module")
-def landmark(shared):
-    return read_gene_table(shared / "data" / "genes" / "map_lm.txt")
-
-
-@pytest.fixture(scope="module")
-def plate(shared):
-    with open_expression(shared / "data" / PLATE) as expression:
-        return expression
-
-
-@pytest.mark.parametrize(
-    ("file", "naming", "unused"),
-    [(PLATE, "probe set", 35), (COMPENDIUM, "probe set", 16_687 - 943), (RNA_SEQ, "Ensembl id", 10_018 - 943)],
-)
-def test_real_tables_have_all_landmarks_either_way_round(shared, landmark, file, naming, unused):
-    with open_expression(shared / "data" / file) as expression:
-        for transposed, given in enumerate((expression, expression.transposed())):
-            match = match_genes(PATH, given, landmark)
-            assert (match.naming, match.field, match.transposed) == (naming, None, bool(transposed))
-            assert match.missing == match.ambiguous == () and match.unused == unused
-            names = getattr(landmark, "probes" if naming == "probe set" else "ensembl")
-            assert tuple(expression.row_id[row] for row in match.rows.members) == names  # one row each
-
-
-def test_a_real_plate_has_the_same_rows_by_every_naming(landmark, plate):
-    expected = rows_of(match_genes(PATH, plate, landmark))
-    for field, naming in (("pr_gene_id", "Entrez id"), ("pr_gene_symbol", "symbol")):
-        only = replace(plate, row_id=others(978), row_metadata={field: plate.row_metadata[field]})
-        match = match_genes(PATH, only, landmark)
-        assert (match.naming, match.field, match.unused) == (naming, field, 35)
-        assert rows_of(match) == expected
-
-
-def test_landmarks_among_all_human_genes(landmark):
+def test_landmarks_among_all_human_genes(landmark_genes):
     """Tables of today: no gene is missed, none is taken for another."""
     everything = read_names()
     symbols = list(dict.fromkeys(gene.symbols[0] for gene in everything))
     ids = [str(gene.entrez) for gene in everything]
     now = {old: gene.symbols[0] for gene in everything for old in gene.ensembl}
     for names in (symbols, [name.upper() for name in symbols]):
-        match = match_genes(PATH, table(list(dict.fromkeys(names))), landmark)
+        match = match_genes(PATH, table(list(dict.fromkeys(names))), landmark_genes)
         assert (match.naming, match.found, match.ambiguous) == ("symbol", 943, ())
-        for ensembl, own, (row,) in zip(landmark.ensembl, landmark.symbol, rows_of(match), strict=True):
+        for ensembl, own, (row,) in zip(landmark_genes.ensembl, landmark_genes.symbol, rows_of(match), strict=True):
             assert names[row] in (own, now.get(ensembl, own))
-    assert match_genes(PATH, table(ids), landmark).found == 943
+    assert match_genes(PATH, table(ids), landmark_genes).found == 943
 
 
 @pytest.mark.parametrize(
@@ -253,13 +213,13 @@ def test_rows_of_one_ensembl_id_are_ambiguous(names):
         assert match.ambiguous == ("TP53 (ENSG00000141510): ENSG00000141510 (2 times)",)
 
 
-def test_a_field_that_tells_rows_apart_comes_first(landmark):
+def test_a_field_that_tells_rows_apart_comes_first(landmark_genes):
     """In which a symbol stands for two genes; unless it knows a tenth fewer."""
     entrez = {gene.symbols[0]: gene.entrez for gene in read_names()}
-    symbols = [symbol for symbol in landmark.symbol if symbol in entrez][:200]
+    symbols = [symbol for symbol in landmark_genes.symbol if symbol in entrez][:200]
     for unknown, naming in ((0, "Entrez id"), (19, "Entrez id"), (21, "symbol")):
         ids = ["-"] * unknown + [entrez[symbol] for symbol in symbols[unknown:]]
-        match = match_genes(PATH, table([*symbols, symbols[50]], row_metadata={"gene": [*ids, "1"]}), landmark)
+        match = match_genes(PATH, table([*symbols, symbols[50]], row_metadata={"gene": [*ids, "1"]}), landmark_genes)
         assert (match.naming, len(match.averaged)) == (naming, naming == "symbol")
 
 
@@ -330,39 +290,6 @@ def test_genes_of_two_tables_are_found_by_one_naming():
     assert rows_of(match) == [[1], [], [], [], [], [1]] and len(match.ambiguous) == 2
 
 
-# What public programs and portals write, cut from the plate's six first profiles; see the folder's README.
-CASES = {
-    "cbio_dup.txt": ("Entrez id", "Entrez_Gene_Id"),
-    "cbio_empty.txt": ("Entrez id", "Entrez_Gene_Id"),
-    "depmap.csv": ("Entrez id", None),
-    "tcga_rsem.txt": ("Entrez id", None),
-    "entrez_float_samples.csv": ("Entrez id", None),
-    "dup_symbol.csv": ("symbol", None),
-    "tenx_dup.h5ad": ("Ensembl id", "gene_ids"),
-}
-
-
-@pytest.mark.parametrize("name", CASES)
-def test_cases(shared, landmark, plate, name):
-    if name.endswith(".h5ad"):
-        pytest.importorskip("anndata")
-    expected = plate.load()[:300:50, [plate.row_id.index(probe) for probe in landmark.probes]]
-    with open_expression(shared / "data" / "cases" / name) as given:
-        match = match_genes(PATH, given, landmark)
-        values = (given.transposed() if match.transposed else given).load()
-    assert (match.naming, match.field) == CASES[name]
-    found = average(values if values.max() < 32 else np.log2(values + 1), match.rows)
-    if name == "dup_symbol.csv":  # whose ATF1 stands twice, the second time with 1 more
-        assert match.averaged == ("ATF1 (ENSG00000123268): 2 rows",)
-        expected[:, landmark.symbol.index("ATF1")] += 0.5
-    if name == "tenx_dup.h5ad":  # whose DDR1 has its id on another assembly
-        assert match.missing == ("DDR1 (ENSG00000204580)",)
-        expected[:, landmark.symbol.index("DDR1")] = NAN
-    else:
-        assert match.missing == ()
-    np.testing.assert_allclose(found, expected, atol=0.1 if name == "tenx_dup.h5ad" else 1e-3)  # which has whole counts
-
-
 def test_reports():
     assert (
         match_genes(PATH, table(["TP53", "KHDC4", "JPT2", "C1orf43", "x", "y"]), GENES).report()
@@ -380,8 +307,8 @@ def test_reports():
     )
 
 
-def test_long_lists_are_cut(landmark):
-    lines = match_genes(PATH, table(landmark.symbol[:900]), landmark).report().split("\n")
+def test_long_lists_are_cut(landmark_genes):
+    lines = match_genes(PATH, table(landmark_genes.symbol[:900]), landmark_genes).report().split("\n")
     assert lines[0] == "900 of 943 landmarks found by symbol (row ids); 0 rows unused" and len(lines) == 2
     assert lines[1].startswith("43 missing: ") and lines[1].endswith(" and 33 more") and lines[1].count("ENSG") == 10
 
@@ -396,13 +323,13 @@ def test_unrecognised_names_are_shown_with_those_expected():
     assert "g4" not in line
 
 
-def test_a_few_chance_hits_prove_nothing(landmark):
+def test_a_few_chance_hits_prove_nothing(landmark_genes):
     """Ages, say, of a table whose rows are unknown."""
-    entrez = [int(gene.entrez) for gene in read_names() if gene.symbols[0] in landmark.symbol]
+    entrez = [int(gene.entrez) for gene in read_names() if gene.symbols[0] in landmark_genes.symbol]
     given = table(others(20), row_metadata={"age": entrez[:9] + [1] * 11})
     with pytest.raises(DgexError, match="only 9 of the 943 landmarks are recognised"):
-        match_genes(PATH, given, landmark)
-    assert match_genes(PATH, table(others(20), row_metadata={"age": entrez[:20]}), landmark).found == 20
+        match_genes(PATH, given, landmark_genes)
+    assert match_genes(PATH, table(others(20), row_metadata={"age": entrez[:20]}), landmark_genes).found == 20
 
 
 def test_only_measured_rows_count():

@@ -3,7 +3,7 @@
 from importlib.resources import files
 
 from dgex.data.gene_names import FOREIGN, names_of, namings, read_names
-from dgex.data.genes import Genes, read_gene_table
+from dgex.data.genes import Genes
 
 
 def genes(*lines):
@@ -46,10 +46,9 @@ def test_names_of_genes():
     assert [gene and gene.entrez for gene in found] == ["11272", "9641", "22889", None, None]
 
 
-def test_every_landmark_of_d_gex_is_known(shared):
-    landmark = read_gene_table(shared / "data" / "genes" / "map_lm.txt")
-    known = names_of(landmark)
-    assert all(symbol in gene.symbols for symbol, gene in zip(landmark.symbol, known, strict=True))
+def test_every_landmark_of_d_gex_is_known(landmark_genes):
+    known = names_of(landmark_genes)
+    assert all(symbol in gene.symbols for symbol, gene in zip(landmark_genes.symbol, known, strict=True))
 
 
 def test_namings():
