@@ -1,11 +1,12 @@
 """Real expression data for the baselines, as z-scores; and a small made-up data set with a model trained on it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import ArrayLike
 
 from dgex import parallel
 from dgex.batches import Samples
@@ -19,6 +20,7 @@ from dgex.formats.gct import write_gct
 from dgex.model import Model
 from dgex.model.directory import save_model
 from dgex.model.fitting import train_model
+from dgex.model.prediction import Prediction, Request, predict_table
 from dgex.networks import NetworkConfig
 from dgex.protocols import Protocol
 
@@ -124,12 +126,38 @@ def small_model(small_data: Dataset) -> Model:
 
 
 @pytest.fixture(scope="session")
-def small_plate(small_data: Dataset) -> Expression:
+def landmark(small_data: Dataset) -> np.ndarray:
+    """log2 landmarks of the 60 test profiles."""
+    return small_data.landmark[small_data.split == 2]
+
+
+@pytest.fixture(scope="session")
+def table_of(small_data: Dataset) -> Callable[[ArrayLike], Expression]:
+    """Profiles [profiles, landmarks] as an expression table, of samples s0, s1, ..."""
+
+    def table_of(values: ArrayLike) -> Expression:
+        names = [f"s{row}" for row in range(len(values))]
+        return in_memory(np.asarray(values, np.float32), small_data.landmark_genes.ensembl, names)
+
+    return table_of
+
+
+@pytest.fixture(scope="session")
+def small_plate(landmark: np.ndarray, table_of: Callable[[ArrayLike], Expression]) -> Expression:
     """The landmarks of the test profiles, as an expression table."""
-    values = small_data.landmark[small_data.split == 2]
-    names = [f"s{row}" for row in range(len(values))]
-    told = {"drug": np.array(["a", "b"] * 30)}
-    return in_memory(values, small_data.landmark_genes.ensembl, names, {}, told)
+    return replace(table_of(landmark), sample_metadata={"drug": np.array(["a", "b"] * 30)})
+
+
+@pytest.fixture(scope="session")
+def predicted() -> Callable[..., tuple[Prediction, np.ndarray]]:
+    """The prediction for a table called plate.gct, and its values."""
+
+    def predicted(model: Model, table: Expression, devices: int = 1, **request) -> tuple[Prediction, np.ndarray]:
+        asked, on = Request(**request), parallel.devices(devices)
+        with predict_table(model, "plate.gct", table, asked, on, Path(".")) as prediction:
+            return prediction, prediction.expression.load()
+
+    return predicted
 
 
 @pytest.fixture(scope="session")
