@@ -198,10 +198,9 @@ def test_the_real_compendium(prepared_compendium):
     assert model.reference.quantiles.shape == (943,) and model.reliability.quantile.shape == (4, len(some))
     scores = model.provenance["scores"]
     assert scores["test"]["network"]["zscore_mae"] < 0.95 * scores["test"]["mean predictor"]["zscore_mae"]
-    own = model.provenance["data"]["splits"]["validation"]["profiles"]
-    shares = [np.ceil((own + 1) * level) / own for level in LEVELS]  # of the profiles that calibrated it
-    covered = {split: [share["all"] for share in scores[split]["coverage"].values()] for split in scores}
-    np.testing.assert_allclose(covered["validation"], shares, atol=1e-3)
+    # Of the studies that calibrated the intervals, each counted once, hardly more values than asked for are in them.
+    own = [np.mean([*share["by_study"].values()]) for share in scores["validation"]["coverage"].values()]
+    np.testing.assert_allclose(own, LEVELS, atol=0.03)
     share = scores["test"]["coverage"]["0.9"]  # studies never seen: told as it is
     assert 0.3 < share["lowest"] < share["all"] < share["highest"] <= 1
     well = scores["test"]["well_inferred"]
