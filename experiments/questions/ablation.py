@@ -3,7 +3,7 @@
     python -m experiments.study --only ablation --data DIR -o results/study
 
 On 500 targets of every fold it trains ridge regression, the lasso and 37 networks, from three seeds each for 100
-epochs; in the quick study for 15 epochs on 300 targets of the split by sample.
+epochs; in the quick study for 10 epochs on 300 targets of the split by sample.
 """
 
 from collections.abc import Mapping, Sequence

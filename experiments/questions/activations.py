@@ -3,8 +3,8 @@
     python -m experiments.study --only activations --data DIR -o results/study
 
 On every fold and on the split by sample, ten networks are trained from three seeds each, refits included, and eight
-baselines: on 500 targets, in the quick study on 300. Those without a linear path train for 100 epochs (15), the others
-for 40 (8).
+baselines: on 500 targets, in the quick study on 300. Those without a linear path train for 100 epochs (10), the others
+for 40 (6).
 """
 
 from collections.abc import Mapping, Sequence

@@ -6,7 +6,7 @@ Training sets grow by studies and by profiles; what is measured on each is ridge
 the TAAF network with a linear path, from three seeds each. On every fold there are 5, 10, 15 and 20 studies (in the
 quick study 8), and 100 and 400 profiles (150), besides all of them; split by sample, these profiles, and layers of 30,
 100 and 1,000 units (100) besides 300. A size that a fold does not have is left out of all. Targets are 500 (300), and
-networks train for as many steps as 40 epochs (8) of all profiles have.
+networks train for as many steps as 40 epochs (6) of all profiles have.
 """
 
 from collections.abc import Mapping, Sequence

@@ -6,7 +6,7 @@ All networks start at the same ridge regression, so their differences are what h
 learnt on top of it. The ablation has the same pairs without a linear path.
 
 On 500 targets of every fold it trains ridge regression and 14 networks, from three seeds each for 40 epochs; in the
-quick study for 8 epochs on 300 targets of the split by sample.
+quick study for 6 epochs on 300 targets of the split by sample.
 """
 
 from experiments.analysis.evidence import Evidence, compare_all, runs

@@ -60,8 +60,8 @@ FULL = Plan(
 
 # Half of its time is compilation, which every fold needs anew; five folds are the fewest that give an interval.
 QUICK_STUDY = Plan(
-    protocol=replace(QUICK, epochs=15),
-    residual=replace(RESIDUAL, epochs=8),
+    protocol=replace(QUICK, epochs=10),
+    residual=replace(RESIDUAL, epochs=6),
     seeds=(0, 1, 2),
     folds=5,
     targets=300,
