@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import jax
+import numpy as np
 
 from dgex.batches import Samples
 from dgex.inference import Inference
@@ -46,7 +47,9 @@ def fit_beside(
     predict = _path(config, path, train.devices)
 
     def left_over(samples: Samples) -> Samples:
-        return replace(samples, target=samples.target - predict(samples.landmark))
+        target = predict(samples.landmark)
+        np.subtract(samples.target, target, out=target)  # in place: targets may fill much of the memory
+        return replace(samples, target=target)
 
     def complete(fits: list[Fit]) -> list[Fit]:
         return [replace(each, params=each.params | path) for each in fits]

@@ -58,7 +58,7 @@ FULL = Plan(
     widths=(30, 100, 1000),
 )
 
-# Half of its time is compilation, which every fold needs anew; five folds are the fewest that give an interval.
+# Five folds are the fewest that give an interval.
 QUICK_STUDY = Plan(
     protocol=replace(QUICK, epochs=10),
     residual=replace(RESIDUAL, epochs=6),
