@@ -5,13 +5,13 @@ import gzip
 import hashlib
 import os
 import re
+import socket
 import subprocess
 import sys
 import threading
 import time
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
@@ -21,59 +21,6 @@ from dgex.errors import DgexError
 
 DATA = gzip.compress(os.urandom(300_000), mtime=0)
 OTHER = gzip.compress(os.urandom(300_000), mtime=0)
-
-
-class Server:
-    """Answers the n-th request as the n-th of ``answers`` says, and every later one as the last does.
-
-    An answer takes the handler and the request's first byte. ``ranges`` and ``served`` are what was asked for and sent.
-    """
-
-    def __init__(self):
-        self.answers, self.ranges, self.served = [], [], []
-        self.stop = threading.Event()
-        server = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self):
-                asked = self.headers["Range"]
-                server.ranges.append(asked)
-                answer = server.answers[min(len(server.ranges), len(server.answers)) - 1]
-                server.served.append(0)
-                answer(self, int(re.fullmatch(r"bytes=(\d+)-", asked)[1]) if asked else 0)
-                self.close_connection = True
-
-            def head(self, status, **headers):
-                self.send_response(status)
-                for name, value in headers.items():
-                    self.send_header(name.replace("_", "-"), str(value))
-                self.end_headers()
-
-            def body(self, data):
-                server.served[-1] += len(data)
-                self.wfile.write(data)
-
-            def log_message(self, *_):
-                pass
-
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._http.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._http.server_port}/data.txt.gz"
-        self._thread = threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.01})
-        self._thread.start()
-
-    def close(self):
-        self.stop.set()
-        self._http.shutdown()
-        self._thread.join()
-        self._http.server_close()
-
-
-@pytest.fixture
-def server():
-    server = Server()
-    yield server
-    server.close()
 
 
 @pytest.fixture
@@ -284,10 +231,10 @@ def test_a_stalled_connection_is_resumed(fetch, server, monkeypatch, capsys):
 
 
 def test_a_server_that_is_down_is_tried_again(tmp_path, waits):
-    down = Server()
-    down.close()
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        down = f"http://127.0.0.1:{closed.getsockname()[1]}/data.txt.gz"
     with pytest.raises(DgexError, match="refused, after 6 attempts"):
-        download(down.url, tmp_path / "data.txt.gz", sleep=waits.append)
+        download(down, tmp_path / "data.txt.gz", sleep=waits.append)
     assert len(waits) == 5
 
 

@@ -3,8 +3,7 @@
 import gzip
 import hashlib
 import re
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 
 import numpy as np
 import pytest
@@ -48,7 +47,7 @@ def levels(rows, samples, seed=0):
 class Mirror:
     """Serves a dictionary of files by path and keeps what was asked for."""
 
-    def __init__(self):
+    def __init__(self, serve):
         self.files, self.asked = {}, []
         mirror = self
 
@@ -64,23 +63,12 @@ class Mirror:
             def log_message(self, *_):
                 pass
 
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._http.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._http.server_port}"
-        self._thread = threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.01})
-        self._thread.start()
-
-    def close(self):
-        self._http.shutdown()
-        self._thread.join()
-        self._http.server_close()
+        self.url = serve(Handler)
 
 
 @pytest.fixture
-def mirror():
-    mirror = Mirror()
-    yield mirror
-    mirror.close()
+def mirror(serve):
+    return Mirror(serve)
 
 
 @pytest.fixture
