@@ -1,4 +1,4 @@
-"""Batches: which samples each step uses, the same for any number of devices, and how they get to the devices."""
+"""Batches: which samples each step uses, the same for any number of devices and processes, and how they get there."""
 
 import functools
 import hashlib
@@ -78,9 +78,10 @@ def index_batches(order: np.ndarray, batch: int, devices: int) -> Batches:
 class Samples:
     """Holds landmark and target z-scores of samples on the host, and places them on the devices.
 
-    Up to ``block`` samples are replicated on every device once and stay there. More are streamed in blocks, in the
-    order in which the epoch visits them. The next block is prefetched, that is gathered while the devices work on the
-    one before, as dispatch does not wait. The batches are the same either way.
+    Up to ``block`` samples are placed on every device once, as a whole copy, and stay there. More are streamed in
+    blocks, in the order in which the epoch visits them, and each device gets those that it trains on: a process gathers
+    no others. The next block is prefetched, that is gathered while the devices work on the one before, as dispatch does
+    not wait. The batches are the same either way.
 
     Attributes:
       landmark: f4 ``[samples, landmarks]``.
@@ -112,12 +113,13 @@ class Samples:
 
     @functools.cached_property
     def _resident(self) -> tuple[jax.Array, jax.Array]:
-        return parallel.replicate((self.landmark, self.target), self.devices)
+        return parallel.place_copies((self.landmark, self.target), self.devices)
 
     def blocks(self, order: np.ndarray, batch: int) -> Iterator[tuple[jax.Array, jax.Array, Batches]]:
         """Yields blocks of landmarks and targets with the index batches into them, until all samples were visited.
 
-        A block that stays on the devices is shared by all networks. A streamed block holds the samples of every network
+        All arrays have a leading axis of this process's devices, ``[devices, samples, genes]`` those of the blocks. A
+        block that stays on the devices is shared by all networks. A streamed block holds the samples of every network
         one after another, because the same steps visit different samples in each.
 
         Args:
@@ -125,16 +127,22 @@ class Samples:
           batch: samples a step, over all devices together.
         """
         if len(self) <= self.block:
-            yield *self._resident, index_batches(order, batch, len(self.devices))
+            yield *self._resident, self._index_batches(order, batch)
             return
         samples = order.shape[-1]
         networks = order.size // samples
         # Two blocks are on the devices at a time: one in use, one prefetched.
-        size = max(self.block // 2 // networks // batch, 1) * batch
+        size = max(len(self.devices) * self.block // 2 // networks // batch, 1) * batch
         for start in range(0, samples, size):
-            chosen = order[..., start : start + size]
-            placed = parallel.replicate((self.landmark[chosen.ravel()], self.target[chosen.ravel()]), self.devices)
-            yield *placed, index_batches(np.arange(chosen.size).reshape(chosen.shape), batch, len(self.devices))
+            batches = self._index_batches(order[..., start : start + size], batch)
+            chosen = batches.sample.reshape(len(batches.sample), -1)  # of each device
+            block = parallel.place_shards((self.landmark[chosen], self.target[chosen]), self.devices)
+            gathered = np.arange(chosen.shape[1], dtype=np.int32).reshape(batches.sample.shape[1:])
+            yield *block, replace(batches, sample=np.broadcast_to(gathered, batches.sample.shape))
+
+    def _index_batches(self, order: np.ndarray, batch: int) -> Batches:
+        """Makes the index batches of this process's devices."""
+        return parallel.shards(index_batches(order, batch, len(self.devices)), self.devices)
 
 
 # Leaves room for a training, a validation and a test set, and for the network.

@@ -43,8 +43,10 @@ class Inference:
           config: the network.
           params: its parameters.
           scaler: mean and SD of the targets, for results in log2; None for z-scores.
-          devices: the devices over which the profiles are sharded.
+          devices: the devices over which the profiles are sharded; those of other processes, which infer for
+            themselves, are left out.
         """
+        devices = parallel.local(devices)
         mean = np.zeros(config.targets, np.float32) if scaler is None else scaler.mean
         sd = np.ones(config.targets, np.float32) if scaler is None else scaler.sd
         self._targets = config.targets

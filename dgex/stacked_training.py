@@ -66,7 +66,7 @@ def stacked_epoch_function(
 
         return jax.vmap(epoch_of_one)(states, batches.sample)
 
-    return parallel.lift(epochs, devices, shared=3, donate=True)
+    return parallel.lift(epochs, devices, sharded=3, donate=True)
 
 
 @functools.cache
@@ -75,7 +75,7 @@ def stacked_evaluation_function(
 ) -> Callable[..., GeneStatistics]:
     """Compiles the evaluation of a stack: params and statistics have an axis for networks, and batches have none."""
     evaluate = jax.vmap(make_evaluation(config), in_axes=(0, None, None, None))
-    return parallel.lift(evaluate, devices, shared=3)
+    return parallel.lift(evaluate, devices, sharded=3)
 
 
 def train_stack_epoch(

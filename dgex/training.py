@@ -123,8 +123,8 @@ def make_train_step(
 def make_epoch(config: NetworkConfig, optimizer: str, loss: str) -> Advance:
     """Makes the pure epoch ``(state, landmark, target, batches) -> (state, metrics [steps])``.
 
-    It is to be lifted over devices. The block, ``[samples, landmarks]`` and ``[samples, targets]``, is replicated
-    (``parallel.replicate``).
+    It is to be lifted over devices. The block, ``[samples, landmarks]`` and ``[samples, targets]``, holds the samples
+    that the device's batches refer to.
 
     Args:
       config: the network.
@@ -161,13 +161,13 @@ def make_evaluation(config: NetworkConfig) -> Callable[..., GeneStatistics]:
 @functools.cache
 def epoch_function(config: NetworkConfig, optimizer: str, loss: str, devices: tuple[jax.Device, ...]) -> Advance:
     """Compiles the epoch for all devices; the memory of the state is reused."""
-    return parallel.lift(make_epoch(config, optimizer, loss), devices, shared=3, donate=True)
+    return parallel.lift(make_epoch(config, optimizer, loss), devices, sharded=3, donate=True)
 
 
 @functools.cache
 def evaluation_function(config: NetworkConfig, devices: tuple[jax.Device, ...]) -> Callable[..., GeneStatistics]:
     """Compiles the evaluation for all devices."""
-    return parallel.lift(make_evaluation(config), devices, shared=3)
+    return parallel.lift(make_evaluation(config), devices, sharded=3)
 
 
 def train_epoch(

@@ -92,7 +92,7 @@ def products_function(devices: tuple[jax.Device, ...]) -> Callable[..., Products
         sums, _ = jax.lax.scan(step, zeros, batches)
         return parallel.sum_over_devices(sums)
 
-    return parallel.lift(products_of, devices, shared=2)
+    return parallel.lift(products_of, devices, shared=0, sharded=3)
 
 
 def products(samples: Samples) -> Products:

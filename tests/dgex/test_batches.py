@@ -66,43 +66,53 @@ def test_order_is_a_pure_function_of_seed_and_epoch():
     assert len({order.tobytes() for order in orders.values()}) == 9
 
 
-def epoch_of(samples, order, batch):
-    """The landmarks and targets of every global batch of an epoch, and the number of blocks."""
-    steps, blocks = [], 0
-    for landmark, target, batches in samples.blocks(order, batch):
-        blocks += 1
-        landmark, target = np.asarray(landmark), np.asarray(target)
-        assert len(landmark) == len(target) <= max(samples.block, batch)
-        steps += [(landmark[step].tolist(), target[step].tolist()) for step in global_batches(batches)]
-    return steps, blocks
+def values_of(block, batches):
+    """The values of a block's samples in every global batch, whichever device they lie on, in the order of its rows."""
+    devices = np.arange(len(batches.sample))[:, None, None]
+    values = np.asarray(block)[devices, batches.sample]  # [devices, steps, per_device, genes]
+    steps = []
+    for step in range(values.shape[1]):
+        real = batches.weight[:, step] == 1
+        order = np.argsort(batches.row[:, step][real])
+        steps.append(values[:, step][real][order].tolist())
+    return steps
 
 
-@pytest.mark.parametrize(("block", "blocks"), [(23, 1), (22, 3), (10, 5), (3, 5)])
-def test_streamed_blocks_give_the_same_batches(block, blocks):
+def epoch_of(blocks):
+    """The landmarks and targets of every global batch of an epoch."""
+    steps = []
+    for landmark, target, batches in blocks:
+        steps += zip(values_of(landmark, batches), values_of(target, batches), strict=True)
+    return steps
+
+
+@pytest.mark.parametrize("devices", [1, 2, 3])
+@pytest.mark.parametrize(("block", "blocks"), [(23, (1, 1, 1)), (22, (3, 2, 1)), (10, (5, 3, 2)), (3, (5, 5, 5))])
+def test_streamed_blocks_give_the_same_batches(block, blocks, devices):
+    """Of 23 samples, as many as two blocks of every device hold; a device holds its own part of them."""
     rng = np.random.default_rng(0)
     landmark, target = rng.normal(size=(23, 2)).astype("f4"), rng.normal(size=(23, 3)).astype("f4")
     order, batch = rng.permutation(23), 5
-    samples = Samples(landmark, target, parallel.devices(2), block)
+    placed = list(Samples(landmark, target, parallel.devices(devices), block).blocks(order, batch))
     chosen = [order[start : start + batch] for start in range(0, 23, batch)]
-    expected = [(landmark[rows].tolist(), target[rows].tolist()) for rows in chosen]
-    assert epoch_of(samples, order, batch) == (expected, blocks)
+    assert epoch_of(placed) == [(landmark[rows].tolist(), target[rows].tolist()) for rows in chosen]
+    assert len(placed) == blocks[devices - 1]
+    per_device = -(-batch // devices)
+    assert all(x.shape[:2] == y.shape[:2] for x, y, _ in placed)
+    assert all(len(x) == devices and x.shape[1] <= max(block, per_device) for x, _, _ in placed)
 
 
-@pytest.mark.parametrize(("block", "blocks"), [(23, 1), (22, 5), (40, 1)])
+@pytest.mark.parametrize(("block", "blocks"), [(23, 1), (22, 3), (40, 1)])
 def test_blocks_for_several_networks(block, blocks):
-    """A resident block is common to all; a streamed one holds 5 samples, one batch, of each of two networks."""
+    """A resident block is common to all; a streamed one holds samples of each of two networks."""
     rng = np.random.default_rng(0)
     landmark, target = rng.normal(size=(23, 2)).astype("f4"), rng.normal(size=(23, 3)).astype("f4")
     orders = np.stack([rng.permutation(23) for _ in range(2)])
     placed = list(Samples(landmark, target, parallel.devices(2), block).blocks(orders, 5))
     assert len(placed) == blocks
-    assert all(len(x) == len(y) <= block for x, y, _ in placed)
+    assert all(x.shape[:2] == y.shape[:2] and x.shape[1] <= block + 2 for x, y, _ in placed)
     for network, order in enumerate(orders):
-        steps = [
-            (np.asarray(x)[step].tolist(), np.asarray(y)[step].tolist())
-            for x, y, batches in placed
-            for step in global_batches(of_network(batches, network))
-        ]
+        steps = epoch_of((x, y, of_network(batches, network)) for x, y, batches in placed)
         chosen = [order[start : start + 5] for start in range(0, 23, 5)]
         assert steps == [(landmark[rows].tolist(), target[rows].tolist()) for rows in chosen]
 

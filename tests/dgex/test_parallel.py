@@ -51,7 +51,7 @@ def test_equals_jit_on_the_joined_batch(joined, data, count, assert_trees_close)
     config, first_state, expected, expected_metrics = joined
     devices = parallel.devices(count)
     run = epoch_function(config, "sgd", "mse", devices)
-    placed = parallel.replicate((first_state, *data), devices)
+    placed = parallel.replicate(first_state, devices), *parallel.place_copies(data, devices)
     state, metrics = jax.block_until_ready(run(*placed, index_batches(np.arange(SAMPLES), BATCH, count)))
 
     moved = jax.tree.map(lambda a, b: float(np.abs(a - b).max()), expected.params, first_state.params)
@@ -71,9 +71,11 @@ def test_stack_equals_jit_on_the_batches_of_every_network(data, assert_trees_clo
     orders = np.stack([np.arange(SAMPLES), np.arange(SAMPLES)[::-1]])
     states = [init_state(config, "sgd", seed).replace(learning_rate=np.float32(RATE * seed)) for seed in (1, 2)]
     devices = parallel.devices(count)
-    stack = parallel.replicate((jax.tree.map(lambda *leaves: np.stack(leaves), *states), *data), devices)
+    stack = parallel.replicate(jax.tree.map(lambda *leaves: np.stack(leaves), *states), devices)
     run = stacked_epoch_function(config, "sgd", "mse", devices)
-    result, metrics = jax.block_until_ready(run(*stack, index_batches(orders, BATCH, count)))
+    result, metrics = jax.block_until_ready(
+        run(stack, *parallel.place_copies(data, devices), index_batches(orders, BATCH, count))
+    )
 
     for network, (state, order) in enumerate(zip(states, orders, strict=True)):
         losses = []
@@ -106,6 +108,22 @@ def test_replicate_puts_the_whole_array_on_every_device():
     shared = parallel.replicate({"a": np.arange(4.0, dtype="f4")}, devices)["a"]
     assert shared.sharding.device_set == set(devices)
     assert [shard.data.tolist() for shard in shared.addressable_shards] == [[0, 1, 2, 3]] * 3
+
+
+def test_place_copies_gives_every_device_the_whole_array():
+    devices = parallel.devices(3)
+    placed = parallel.place_copies({"a": np.arange(4.0, dtype="f4")}, devices)["a"]
+    assert placed.sharding.device_set == set(devices)
+    np.testing.assert_array_equal(placed, [[0, 1, 2, 3]] * 3)
+
+
+def test_place_shards_gives_every_device_its_slice():
+    devices = parallel.devices(2)
+    placed = parallel.place_shards(np.arange(6.0, dtype="f4").reshape(2, 3), devices)
+    assert {shard.device: shard.data.tolist() for shard in placed.addressable_shards} == {
+        devices[0]: [[0, 1, 2]],
+        devices[1]: [[3, 4, 5]],
+    }
 
 
 def test_devices():
