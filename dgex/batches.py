@@ -159,7 +159,7 @@ def place(landmark: np.ndarray, target: np.ndarray, devices: tuple[jax.Device, .
       target: f4 ``[samples, targets]``, NaN for missing values.
       devices: the devices that get the samples.
     """
-    limit = (devices[0].memory_stats() or {}).get("bytes_limit")
+    limit = (parallel.local(devices)[0].memory_stats() or {}).get("bytes_limit")
     bytes_per_sample = 4 * (landmark.shape[1] + target.shape[1])
     block = int(SHARE_OF_MEMORY * limit) // bytes_per_sample if limit else len(landmark)
     return Samples(landmark, target, devices, block)

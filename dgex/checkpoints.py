@@ -4,103 +4,151 @@ Orbax has checksums of its indices alone, so a flipped bit in an array reads as 
 checkpoint gets ``SHA256SUMS`` of its files. Two checkpoints are kept, and the later one whose digests agree is used.
 Orbax reads no checkpoint that is not whole: of the arrays that it reads at once, each that fails after the first one
 would print a traceback from another thread.
+
+Where several processes train together, process 0 alone has checkpoints, whole ones, since the state is replicated. So
+they restore onto any number of processes and devices. Orbax's ``Checkpointer`` of version 1 has no such mode: it needs
+all processes for a save, and a folder that all of them see.
 """
 
 import hashlib
 import shutil
-from concurrent.futures import ThreadPoolExecutor
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import jax
-from orbax.checkpoint import v1 as ocp
+import numpy as np
+import orbax.checkpoint as ocp
 
 from dgex.errors import DgexError
 from dgex.files.atomic import need_room, replacing
 
 Tree = TypeVar("Tree")
 SUMS = "SHA256SUMS"
+KEPT = 2  # the latest, and the one before in case the latest gets damaged
+PROCESS_0 = ocp.options.MultiprocessingOptions(primary_host=0, active_processes={0}, barrier_sync_key_prefix="dgex")
 
 
-class Saving(Protocol):
-    """Stands for a save that goes on in the background."""
+class Checkpoints:
+    """Holds the checkpoints of one run, of which ``KEPT`` remain.
 
-    def result(self) -> bool:
-        """Waits for the end of the save, and raises the error that stopped it, if any."""
+    A run's best parameters are part of its state, so the best epoch survives however seldom checkpoints are written.
+    """
+
+    def __init__(self, directory: Path, interval: float) -> None:
+        """Takes the folder of the checkpoints and the least seconds between two; see ``open_checkpoints``."""
+        self._directory = directory
+        self._interval = interval
+        self._orbax = ocp.AsyncCheckpointer(
+            ocp.PyTreeCheckpointHandler(multiprocessing_options=PROCESS_0), multiprocessing_options=PROCESS_0
+        )
+        self._saved_at = -float("inf")
+        self._saving: Future[None] | None = None
+
+    @property
+    def epochs(self) -> list[int]:
+        """Lists the epochs of the finished checkpoints, the latest first."""
+        return [int(folder.name) for folder in _latest_first(self._directory)]
+
+    def save(self, epoch: int, state: object, *, force: bool = False) -> None:
+        """Starts to save a checkpoint, if one is due or with ``force``; writing goes on in the background.
+
+        Args:
+          epoch: the epoch after which the state is saved, counted from 1.
+          state: the tree of arrays to save; they may be donated afterwards.
+          force: whether to save although no checkpoint is due.
+
+        Raises:
+          DgexError: the disk has no room for another checkpoint.
+        """
+        if not force and time.monotonic() < self._saved_at + self._interval:
+            return  # a full disk does not stop the training while there is nothing to write
+        self.finish()
+        need_room(self._directory, sum(leaf.nbytes for leaf in jax.tree.leaves(state)))
+        # A copy: on CPUs the host's view of an array is the memory that the next epoch reuses.
+        values = jax.tree.map(lambda leaf: np.array(leaf, copy=True), jax.device_get(state))
+        self._saved_at = time.monotonic()
+        self._orbax.save(self._directory / str(epoch), args=ocp.args.PyTreeSave(values), force=True)
+        thread = ThreadPoolExecutor(1)
+        self._saving = thread.submit(self._seal, self._directory / str(epoch))
+        thread.shutdown(wait=False)  # the thread ends when the checkpoint is sealed
+
+    def finish(self) -> None:
+        """Waits for the end of a save in the background, and raises the error that stopped it, if any."""
+        saving, self._saving = self._saving, None
+        if saving:
+            saving.result()
+
+    def restore_latest(self, like: Tree) -> tuple[int, Tree]:
+        """Reads the epoch and the state of the latest checkpoint, or returns ``(0, like)`` if there is none.
+
+        Args:
+          like: a tree of arrays with the structure, shapes, dtypes and placement that the state is to have.
+
+        Raises:
+          DgexError: the checkpoint has another structure.
+        """
+        if not self.epochs:
+            return 0, like
+        epoch = self.epochs[0]
+        folder = self._directory / str(epoch)
+        as_numpy = ocp.RestoreArgs(restore_type=np.ndarray)
+        try:
+            if _shapes(self._orbax.metadata(folder).item_metadata) != _shapes(like):
+                raise ValueError("other shapes")  # which Orbax would notice only in the middle of its reads
+            values = self._orbax.restore(
+                folder, args=ocp.args.PyTreeRestore(like, restore_args=jax.tree.map(lambda _: as_numpy, like))
+            )
+        except (ValueError, KeyError, OSError) as error:
+            reason = "of another network, or written by another version"
+            raise DgexError(_unreadable(self._directory, epoch, reason)) from error
+        return epoch, jax.tree.map(lambda value, leaf: jax.device_put(value, leaf.sharding), values, like)
+
+    def close(self) -> None:
+        """Waits for the last save, and ends Orbax's threads."""
+        try:
+            self.finish()
+        finally:
+            self._orbax.close()
+
+    def _seal(self, folder: Path) -> None:
+        """Waits until a checkpoint is written, adds its digests (without them it is not used), and removes old ones."""
+        self._orbax.wait_until_finished()
+        sums = _digests(folder)
+        with replacing(folder / SUMS) as partial:
+            partial.write_text("".join(f"{digest}  {name}\n" for name, digest in sums.items()))
+        for old in _latest_first(self._directory)[KEPT:]:
+            shutil.rmtree(old)
 
 
-def open_checkpoints(directory: Path, minimum_interval_secs: int) -> ocp.training.Checkpointer:
-    """Opens the checkpoints of one run, as a context manager.
+@contextmanager
+def open_checkpoints(directory: Path, interval: float) -> Iterator[Checkpoints]:
+    """Opens the checkpoints of one run as a context manager, which waits for the last one at its end.
 
-    The latest checkpoint is kept, and the one before in case the latest gets damaged. A run's best parameters are part
-    of its state, so the best epoch survives however seldom checkpoints are written. Checkpoints that a killed process
-    left unfinished, or without digests, are removed. So are damaged checkpoints that are later than a sound one; a
-    warning on stderr names them.
+    Checkpoints that a killed process left unfinished, or without digests, are removed. So are damaged checkpoints that
+    are later than a sound one; a warning on stderr names them.
 
     Args:
       directory: the folder of the checkpoints; it is made if absent.
-      minimum_interval_secs: the least number of seconds between two checkpoints that ``save`` writes.
+      interval: the least number of seconds between two checkpoints that ``Checkpoints.save`` writes.
 
     Raises:
       DgexError: there are checkpoints, and all are damaged.
     """
+    directory = directory.absolute()
+    directory.mkdir(parents=True, exist_ok=True)
+    for unfinished in directory.glob("*.orbax-checkpoint-tmp*"):
+        shutil.rmtree(unfinished, ignore_errors=True)
     _remove_unsealed(directory)
     _remove_damaged(directory)
-    return ocp.training.Checkpointer(
-        directory.absolute(),
-        save_decision_policy=ocp.training.save_decision_policies.ContinuousCheckpointingPolicy(
-            minimum_interval_secs=minimum_interval_secs
-        ),
-        preservation_policy=ocp.training.preservation_policies.LatestN(2),
-        cleanup_tmp_directories=True,
-    )
-
-
-def save(
-    checkpoints: ocp.training.Checkpointer,
-    epoch: int,
-    state: object,
-    before: Saving | None = None,
-    *,
-    force: bool = False,
-) -> Saving | None:
-    """Starts to save a checkpoint, if one is due or with ``force``; writing goes on in the background.
-
-    Args:
-      checkpoints: the open checkpoints of the run.
-      epoch: the epoch after which the state is saved, counted from 1.
-      state: the tree of arrays to save.
-      before: the value that the previous call returned; this call waits for that save first. Orbax gives every save a
-        thread of its own, which ends in ``result`` and nowhere else: a study would gather thousands.
-      force: whether to save although no checkpoint is due.
-
-    Returns:
-      The save to hand on to the next call, or to wait for.
-
-    Raises:
-      DgexError: the disk has no room for another checkpoint.
-    """
-    if not (force or checkpoints.should_save(epoch)):
-        return before  # a full disk does not stop the training while there is nothing to write
-    if before:
-        before.result()
-    need_room(Path(checkpoints.directory), sum(leaf.nbytes for leaf in jax.tree.leaves(state)))
-    started = checkpoints.save_async(epoch, state, force=force)
-    if not started:
-        return before
-    thread = ThreadPoolExecutor(1)
-    sealed = thread.submit(_seal, started, Path(checkpoints.directory) / str(epoch))
-    thread.shutdown(wait=False)  # the thread ends when the checkpoint is sealed
-    return sealed
-
-
-def _seal(saving: Saving, folder: Path) -> bool:
-    """Waits until a checkpoint is written, and adds its digests; without them, after a kill, it is not used."""
-    saved = saving.result()
-    sums = _digests(folder)
-    with replacing(folder / SUMS) as partial:
-        partial.write_text("".join(f"{digest}  {name}\n" for name, digest in sums.items()))
-    return saved
+    checkpoints = Checkpoints(directory, interval)
+    try:
+        yield checkpoints
+    finally:
+        checkpoints.close()
 
 
 def _digests(folder: Path) -> dict[str, str]:
@@ -165,30 +213,6 @@ def _unreadable(directory: Path, epoch: int | str, reason: str) -> str:
         f"{directory}: the checkpoint of epoch {epoch} cannot be read ({reason}); delete the run's folder and train "
         "again"
     )
-
-
-def restore_latest(checkpoints: ocp.training.Checkpointer, like: Tree) -> tuple[int, Tree]:
-    """Reads the epoch and the state of the latest checkpoint, or returns ``(0, like)`` if there is none.
-
-    Args:
-      checkpoints: the open checkpoints of the run.
-      like: a tree of arrays with the structure, shapes, dtypes and placement that the state is to have.
-
-    Raises:
-      DgexError: the checkpoint has another structure.
-    """
-    if checkpoints.latest is None:
-        return 0, like
-    step = checkpoints.latest.step
-    abstract = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding), like)
-    try:
-        if _shapes(checkpoints.metadata(step).metadata) != _shapes(like):
-            raise ValueError("other shapes")  # which Orbax would notice only in the middle of its reads
-        return step, checkpoints.load(step, abstract)
-    except (ValueError, KeyError, OSError) as error:
-        raise DgexError(
-            _unreadable(Path(checkpoints.directory), step, "of another network, or written by another version")
-        ) from error
 
 
 def _shapes(tree: object) -> list[tuple[int, ...]]:

@@ -10,6 +10,7 @@ import re
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
@@ -20,6 +21,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from dgex import processes
 from dgex.compilation_cache import keep_compiled_programs
 from dgex.errors import DgexError, visible
 from dgex.files.atomic import check_path
@@ -98,9 +100,14 @@ def run(app: Callable[[], object]) -> NoReturn:
         _fail(f"{error.format_message().rstrip('.')} (see `{command}--help`)")
     except Exception as error:
         # The type of JAX's exception is not tested, because not every command imports JAX.
+        processes.await_verdict()
         if not (isinstance(error, MemoryError) or re.search("RESOURCE_EXHAUSTED|Out of memory", str(error))):
-            raise
+            if processes.is_alone():
+                raise
+            traceback.print_exc()
+            processes.stop(1)
         _fail(f"there is too little memory ({error}); use less data, fewer units (--hidden) or a larger machine")
+    processes.leave()
     sys.exit(status if isinstance(status, int) else 0)
 
 
@@ -108,7 +115,9 @@ def _fail(text: str) -> NoReturn:
     """Prints the one line of an error, and ends the process with exit status 2."""
     # Not through rich: it would wrap the line and read [brackets] as markup.
     print(f"error: {visible(' '.join(text.splitlines()))}", file=sys.stderr)
-    sys.exit(2)
+    if processes.is_alone():
+        sys.exit(2)
+    processes.stop(2)
 
 
 def say(text: object) -> None:
@@ -125,7 +134,8 @@ def warn(text: str) -> None:
 def progress(*fields: str) -> Iterator[Progress]:
     """Shows a progress bar on stderr while the ``with`` block lasts.
 
-    Where stderr is not a terminal, a line is printed every ``LINE_SECONDS`` instead, and none for work done sooner.
+    Where stderr is not a terminal, a line is printed every ``LINE_SECONDS`` instead, and none for work done sooner. Of
+    several processes only the first one shows anything.
 
     Args:
       *fields: what to show after the count, such as ``"{task.fields[loss]}"``.
@@ -137,10 +147,10 @@ def progress(*fields: str) -> Iterator[Progress]:
         *(TextColumn(field) for field in fields),
         TimeRemainingColumn(),
         console=stderr,
-        disable=not stderr.is_terminal,
+        disable=not (stderr.is_terminal and processes.is_first()),
     )
     with bar:
-        if stderr.is_terminal:
+        if stderr.is_terminal or not processes.is_first():
             yield bar
         else:
             with _lines(bar):

@@ -17,6 +17,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from dgex.errors import DgexError
@@ -61,7 +63,7 @@ def sum_over_devices(tree: Tree) -> Tree:
     return jax.lax.psum(tree, AXIS)
 
 
-def replicate(tree: Tree, over: Sequence[jax.Device]) -> Tree:
+def replicate(tree: Any, over: Sequence[jax.Device]) -> Any:
     """Replicates every array of a tree: places a whole copy on each device, so that later calls transfer nothing.
 
     Args:
@@ -83,7 +85,7 @@ def shards(tree: Tree, over: Sequence[jax.Device]) -> Tree:
     return jax.tree.map(lambda array: array[own[0] : own[-1] + 1], tree)
 
 
-def place_shards(tree: Tree, over: Sequence[jax.Device]) -> Tree:
+def place_shards(tree: Any, over: Sequence[jax.Device]) -> Any:
     """Places the slices of this process's devices, one on each, so that later calls transfer nothing.
 
     Args:
@@ -93,7 +95,7 @@ def place_shards(tree: Tree, over: Sequence[jax.Device]) -> Tree:
     return jax.device_put(tree, NamedSharding(Mesh(local(over), (AXIS,)), PartitionSpec(AXIS)))
 
 
-def place_copies(tree: Tree, over: Sequence[jax.Device]) -> Tree:
+def place_copies(tree: Any, over: Sequence[jax.Device]) -> Any:
     """Places a whole copy on each device like ``place_shards``: the leading axis of devices holds equal slices."""
     sharding = NamedSharding(Mesh(local(over), (AXIS,)), PartitionSpec(AXIS))
 
@@ -102,6 +104,29 @@ def place_copies(tree: Tree, over: Sequence[jax.Device]) -> Tree:
         return jax.make_array_from_callback(shape, sharding, lambda index: array[None])
 
     return jax.tree.map(copies, tree)
+
+
+def from_first_process(tree: Tree, over: Sequence[jax.Device]) -> Tree:
+    """Gives every process the arrays of process 0, bit for bit; one that trains alone keeps its own.
+
+    Args:
+      tree: arrays of four bytes a value, of the same shapes on every process.
+      over: the devices, on which the result is replicated.
+    """
+    if jax.process_count() == 1:
+        return tree
+
+    def of_first(tree: Tree, first: jax.Array) -> Tree:
+        # A sum in which all but one are 0; of integers, for -0.0 + 0.0 is another number.
+        def send(value: jax.Array) -> jax.Array:
+            bits = jax.lax.bitcast_convert_type(value, jnp.uint32)
+            return jax.lax.bitcast_convert_type(jax.lax.psum(first * bits, AXIS), value.dtype)
+
+        return jax.tree.map(send, tree)
+
+    first = np.zeros(len(over), np.uint32)
+    first[0] = 1
+    return lift(of_first, over)(tree, shards(first, over))
 
 
 def lift(

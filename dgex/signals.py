@@ -39,13 +39,13 @@ def stoppable(work: Callable[[], object]) -> None:
         while (number := os.read(reader, 1)[0]) not in handled:
             pass
         time.sleep(GRACE)
-        _end(number)
+        end(128 + number)
 
     def handle(number: int, frame: object) -> NoReturn:
         for stream in (sys.stdout, sys.stderr):
             with suppress(Exception):  # closed, full, or in the middle of a flush
                 stream.flush()
-        _end(number)
+        end(128 + number)
 
     threading.Thread(target=watch, daemon=True).start()
     signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
@@ -65,9 +65,9 @@ def end_imports_on_interrupt() -> None:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-def _end(number: int) -> NoReturn:
-    """Removes unfinished files, and ends the process with the exit status of the signal."""
+def end(status: int) -> NoReturn:
+    """Removes unfinished files, and ends the process where it is, from any thread."""
     remove_partials()
     if os.isatty(2):
         os.write(2, b"\x1b[?25h\n")  # the cursor, which progress bars hide
-    os._exit(128 + number)
+    os._exit(status)

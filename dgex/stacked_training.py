@@ -166,6 +166,7 @@ def fit_many(
     with recorded(directories, stack_identity, resume, checkpoint_seconds) as record:
         if record:
             logs, (state, best) = record.latest((state, best))
+        state, best = parallel.from_first_process((state, best), train.devices)
         for epoch in range(len(logs[0]) + 1, protocol.epochs + 1):
             started = time.monotonic()
             rates = [learning_rate(protocol, [row.monitor_mae for row in log]) for log in logs]

@@ -312,6 +312,7 @@ def fit(
     ) as record:
         if record:
             (log,), (state, best) = record.latest((state, best))
+        state, best = parallel.from_first_process((state, best), train.devices)
         for epoch in range(len(log) + 1, protocol.epochs + 1):
             started = time.monotonic()
             rate = learning_rate(protocol, [row.monitor_mae for row in log])

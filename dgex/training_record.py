@@ -9,10 +9,10 @@ from typing import Any, TypeVar
 
 import jax
 import numpy as np
-from orbax.checkpoint import v1 as ocp
 
+from dgex import processes
 from dgex.batches import Samples
-from dgex.checkpoints import Saving, open_checkpoints, restore_latest, save
+from dgex.checkpoints import Checkpoints, open_checkpoints
 from dgex.errors import DgexError
 from dgex.files.run_directory import check_claim, claim, sole_use
 from dgex.log import Epoch, append_log, read_log, write_log
@@ -25,22 +25,22 @@ Tree = TypeVar("Tree")
 class Record:
     """Keeps the logs of networks that train at once, one a run directory, and their checkpoints, in the first one."""
 
-    def __init__(self, directories: Sequence[Path], checkpoints: ocp.training.Checkpointer) -> None:
-        """Keeps the record in folders whose checkpoints are open already."""
+    def __init__(self, directories: Sequence[Path], checkpoints: Checkpoints | None) -> None:
+        """Keeps the record in folders whose checkpoints are open already; of several processes the first has them."""
         self._directories = directories
         self._checkpoints = checkpoints
-        self._saving: Saving | None = None
 
     def latest(self, fresh: Tree) -> tuple[list[list[Epoch]], Tree]:
         """Reads the log of every network, and the state of the latest checkpoint.
 
         Rows of later epochs than the checkpoint's are removed from the logs. Without a checkpoint the logs are empty
-        and ``fresh`` is returned.
+        and ``fresh`` is returned, as it is on all processes but the first one, which has to send its state.
 
         Args:
           fresh: a tree of arrays with the structure, shapes, dtypes and placement of the state.
         """
-        done, tree = restore_latest(self._checkpoints, fresh)
+        done, tree = self._checkpoints.restore_latest(fresh) if self._checkpoints else (0, fresh)
+        done = processes.from_first(done)
         logs = [read_log(directory / "log.csv", done) if done else [] for directory in self._directories]
         for directory, log in zip(self._directories, logs, strict=True):
             write_log(directory / "log.csv", log)
@@ -56,12 +56,8 @@ class Record:
         """
         for directory, row in zip(self._directories, rows, strict=True):
             append_log(directory / "log.csv", row)
-        self._saving = save(self._checkpoints, rows[0].epoch, tree, self._saving, force=last)
-
-    def finish(self) -> None:
-        """Waits until the last checkpoint is saved."""
-        if self._saving:
-            self._saving.result()
+        if self._checkpoints:
+            self._checkpoints.save(rows[0].epoch, tree, force=last)
 
 
 @contextmanager
@@ -78,8 +74,10 @@ def recorded(
 
     Raises:
       InUseError: another process is using one of the directories.
-      DgexError: a directory holds a run already (without ``resume``), or another run (with it).
+      DgexError: a directory holds a run already (without ``resume``), or another run (with it); processes that train
+        together have other identities.
     """
+    processes.need_same("settings or data of the training", identity)
     if not directories:
         yield None
         return
@@ -91,10 +89,10 @@ def recorded(
         for directory in directories:
             claim(directory / "fit.json", identity, resume)
             stack.enter_context(sole_use(directory))
-        checkpoints = stack.enter_context(open_checkpoints(directories[0] / "checkpoints", checkpoint_seconds))
-        record = Record(directories, checkpoints)
-        stack.callback(record.finish)
-        yield record
+        checkpoints = None
+        if processes.is_first():
+            checkpoints = stack.enter_context(open_checkpoints(directories[0] / "checkpoints", checkpoint_seconds))
+        yield Record(directories, checkpoints)
 
 
 def identity(

@@ -32,16 +32,18 @@ from rich.console import Console
 from rich.table import Table
 
 from dgex import console, parallel
+from dgex.cli.options import Coordinator, Process, Processes
 from dgex.data.dataset import read_reference, read_shape
 from dgex.errors import DgexError
 from dgex.files.atomic import replacing
 from dgex.files.optional import need
 from dgex.metrics import summarize
 from dgex.networks import NetworkConfig, Precision
+from dgex.processes import join
 from dgex.protocols import PROTOCOLS, named_protocol
 from experiments import authors_example
 from experiments.analysis.evidence import Run, compare_all
-from experiments.experiment import BASELINE_MODELS, Devices, Epochs, Experiment, Resume, carry_out, check
+from experiments.experiment import BASELINE_MODELS, Devices, Epochs, Experiment, Resume, carry_out, check, workplace
 from experiments.questions.activations import LINEAR, NETWORK_MODELS
 from experiments.report.comparison import comparison_section
 from experiments.report.figures import gene_errors, learning_curves, taaf_parameters, taaf_shapes
@@ -104,6 +106,9 @@ def main(
     ] = "default",
     resume: Resume = False,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Also write event files beside the logs.")] = False,
+    coordinator: Coordinator = None,
+    processes: Processes = None,
+    process: Process = None,
 ) -> None:
     """Compares tanh, sigmoid and TAAF networks, and TAAF with a linear path; ends with a table and a report."""
     if (data is None) == (authors is None):
@@ -111,6 +116,9 @@ def main(
     if shared_dropout_mask and authors is None:
         raise DgexError("--shared-dropout-mask belongs to --authors-example; leave it out")
     need("matplotlib", "jinja2", extra="plots", what="the report")
+    if authors is not None and coordinator is not None:
+        raise DgexError("--authors-example trains in one process; leave --coordinator out")
+    join(coordinator, processes, process)
     over = parallel.devices(devices)
     if tensorboard:
         need("tensorboardX", extra="tensorboard", what="--tensorboard")
@@ -122,6 +130,7 @@ def main(
         return
     assert data is not None
     source = single_source(data)
+    output = workplace(output, source)
     settings, _ = named_protocol(protocol, LAYERS, epochs)
     models = networks(protocol, matmul_precision)
     experiment = Experiment(

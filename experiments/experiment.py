@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import jax
 import typer
 
+from dgex import processes
 from dgex.batches import check_devices
 from dgex.files.atomic import check_writable
 from dgex.files.run_directory import claim
@@ -15,7 +16,7 @@ from experiments.analysis.evidence import Evidence, Run, runs
 from experiments.report.sections import Section
 from experiments.trials.models import ModelSpec
 from experiments.trials.schedule import run_all
-from experiments.trials.sources import Source, origin_of
+from experiments.trials.sources import Source, Sources, origin_of
 from experiments.trials.trial import Trial
 
 # The baselines that the networks are compared with.
@@ -69,6 +70,13 @@ def check(experiment: Experiment, output: Path, source: Source, devices: tuple[j
             check_devices(len(devices), trial.protocol.batch)
     check_writable(output / "report.html", source.path)
     claim(output / "experiment.json", {"data": source.sha256, **experiment.work}, resume)
+
+
+def workplace(output: Path, source: Source | Sources) -> Path:
+    """Returns the folder in which this process works, see ``dgex.processes``, if all train on the same data."""
+    processes.need_same("the prepared data", source.identity)
+    (folder,) = processes.workplaces(output)
+    return folder
 
 
 def carry_out(

@@ -33,12 +33,14 @@ import jax
 import typer
 
 from dgex import console, parallel
+from dgex.cli.options import Coordinator, Process, Processes
 from dgex.data.dataset import read_shape
 from dgex.errors import DgexError
 from dgex.files.optional import need
+from dgex.processes import join
 from dgex.protocols import DGEX, EXAMPLE, named_protocol
 from experiments.analysis.evidence import Run, compare_all, errors
-from experiments.experiment import BASELINE_MODELS, Devices, Epochs, Experiment, Resume, carry_out, check
+from experiments.experiment import BASELINE_MODELS, Devices, Epochs, Experiment, Resume, carry_out, check, workplace
 from experiments.questions.activations import NETWORK_MODELS
 from experiments.report.comparison import comparison_section
 from experiments.report.sections import Cell, Figure, Section, Table
@@ -110,9 +112,14 @@ def grid(
     devices: Devices = None,
     resume: Resume = False,
     estimate_only: EstimateOnly = False,
+    coordinator: Coordinator = None,
+    processes: Processes = None,
+    process: Process = None,
 ) -> None:
     """Trains D-GEX's 27 networks, and writes a report beside the published numbers."""
+    join(coordinator, processes, process)
     source = prepared_source(data, output, estimate_only)
+    output = output and workplace(output, source)
     models = grid_networks()
     experiment = Experiment(
         name="full_size",
@@ -144,9 +151,14 @@ def activations(
     devices: Devices = None,
     resume: Resume = False,
     estimate_only: EstimateOnly = False,
+    coordinator: Coordinator = None,
+    processes: Processes = None,
+    process: Process = None,
 ) -> None:
     """Compares tanh, sigmoid and TAAF at the papers' size, with intervals, and writes a report."""
+    join(coordinator, processes, process)
     source = prepared_source(data, output, estimate_only)
+    output = output and workplace(output, source)
     protocol = replace(PROTOCOL, epochs=epochs or PROTOCOL.epochs)
     experiment = Experiment(
         name="full_size",

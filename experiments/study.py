@@ -23,12 +23,15 @@ from rich.console import Console
 
 from dgex import console, parallel
 from dgex.batches import check_devices
+from dgex.cli.options import Coordinator, Process, Processes
 from dgex.errors import DgexError
 from dgex.files.optional import need
 from dgex.files.run_directory import claim
+from dgex.processes import join
 from dgex.version import __version__
 from experiments.analysis.evidence import Evidence
 from experiments.analysis.statistics import FEWEST_SEEDS, FEWEST_STUDIES
+from experiments.experiment import workplace
 from experiments.questions import ablation, activations, growth, linear_path, platforms
 from experiments.report.sections import Section
 from experiments.trials.outcome import is_done
@@ -68,6 +71,9 @@ def main(
     redraw_only: Annotated[
         bool, typer.Option("--redraw", help="Only make page, tables and figures again, from results.json.")
     ] = False,
+    coordinator: Coordinator = None,
+    processes: Processes = None,
+    process: Process = None,
 ) -> None:
     """Answers questions on tanh, sigmoid and TAAF networks with intervals, and writes a report."""
     need("matplotlib", "jinja2", extra="plots", what="the report")
@@ -81,12 +87,14 @@ def main(
     unknown = [name for name in only or () if name not in QUESTIONS]
     if unknown:
         raise DgexError(f"unknown question {unknown[0]!r}; known: {', '.join(QUESTIONS)}")
+    join(coordinator, processes, process)
     over = parallel.devices(devices)
     plan = QUICK_STUDY if quick else FULL
     plan = replace(plan, seeds=tuple(range(seeds))) if seeds else plan
     plan = replace(plan, folds=folds) if folds else plan
     check_devices(len(over), plan.protocol.batch)
     all_sources = find_sources(data)
+    output = workplace(output, all_sources)
     claim(output / "study.json", identity(all_sources, plan), resume)
     sources = all_sources.first(plan.folds)
     screen = Console(width=max(120, shutil.get_terminal_size().columns), highlight=False)

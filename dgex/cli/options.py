@@ -16,4 +16,11 @@ MaxMissing = Annotated[float, typer.Option(help="Share of the landmarks that a p
 Platform = Annotated[
     str, typer.Option(help="That measured the input, one of the model's; auto: the nearest, profile by profile.")
 ]
+# Several processes that train together: ``dgex.processes``.
+Coordinator = Annotated[
+    str | None,
+    typer.Option(help="HOST:PORT of process 0, to train in several processes; or auto, in a job that JAX knows."),
+]
+Processes = Annotated[int | None, typer.Option(min=1, help="How many processes train together.")]
+Process = Annotated[int | None, typer.Option(min=0, help="Which of them this one is, counted from 0.")]
 Devices = Annotated[int | None, typer.Option(min=1, help="How many devices to use.", show_default="all")]

@@ -10,9 +10,10 @@ from typing import Annotated, Literal
 import typer
 
 from dgex import console
-from dgex.cli.options import Devices
+from dgex.cli.options import Coordinator, Devices, Process, Processes
 from dgex.errors import DgexError
 from dgex.formats.content import read_small
+from dgex.processes import join, need_same, workplaces
 from dgex.score_table import print_scores
 
 
@@ -76,6 +77,9 @@ def train_command(
     note: Annotated[Path | None, typer.Option(help="Text file that ends the model card.")] = None,
     devices: Devices = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue a training that was stopped.")] = False,
+    coordinator: Coordinator = None,
+    processes: Processes = None,
+    process: Process = None,
 ) -> None:
     """Train a network on a prepared data set and make a model directory of it.
 
@@ -98,6 +102,7 @@ def train_command(
     from dgex.networks import NetworkConfig
     from dgex.protocols import named_protocol
 
+    join(coordinator, processes, process)
     check_new(output)
     units = _units(hidden)
     folds = fold_files(prepared) if prepared.is_dir() else []
@@ -116,7 +121,8 @@ def train_command(
     digests = [sha256_of(path) for path in folds or [prepared]]
     digest = hashlib.sha256("".join(digests).encode()).hexdigest() if folds else digests[0]
     data = {"file": f"{len(folds)} folds of studies" if folds else prepared.name, "sha256": digest}
-    run = output.with_name(f"{output.name}.training")
+    need_same("the prepared data", data)
+    output, run = workplaces(output, output.with_name(f"{output.name}.training"))
 
     def on_ridge(scores: Scores) -> None:
         for name, means in scores.items():

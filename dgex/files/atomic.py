@@ -1,5 +1,6 @@
 """Atomic writes: every output file or folder is either complete or absent; checks of paths and of free disk space."""
 
+import atexit
 import errno
 import os
 import shutil
@@ -129,6 +130,12 @@ def remove_partials() -> None:
     for partial in list(_under_way):
         with suppress(OSError):
             _remove(partial)
+
+
+def remove_at_end(path: Path) -> None:
+    """Removes a temporary file or folder when the process ends, unless it is killed."""
+    _under_way.add(path)
+    atexit.register(_remove, path)
 
 
 def _remove_abandoned(folder: Path, stem: str) -> None:

@@ -81,3 +81,22 @@ def sole_use(folder: Path) -> Iterator[None]:
         except BlockingIOError as error:
             raise InUseError(f"{folder}: another process is training there; wait for it, or stop it first") from error
         yield
+
+
+@contextmanager
+def shared_use(folder: Path, *, alone: bool) -> Iterator[None]:
+    """Locks a folder in which several processes may work for the ``with`` block; ``alone`` lets none work beside it.
+
+    Raises:
+      InUseError: others are at work there and this one must be alone, or another one must be alone there.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise InUseError(
+                f"{folder}: others are at work there; processes that train together need it for themselves, so wait "
+                "or stop the others first"
+            ) from error
+        yield

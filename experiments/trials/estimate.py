@@ -171,7 +171,7 @@ def _too_little(
     """Yields a warning for each resource that is too small: device memory, this machine's memory, disk space."""
     device = max(each.device_bytes for each in needed)
     checkpoint = max(each.checkpoint_bytes for each in needed)
-    memory = (devices[0].memory_stats() or {}).get("bytes_limit")  # CPUs do not report it
+    memory = (parallel.local(devices)[0].memory_stats() or {}).get("bytes_limit")  # CPUs do not report it
     if memory is not None and device > memory:
         larger = ", ".join(each.model.name for each in needed if each.device_bytes > memory)
         yield f"the device has {_gib(memory)} of memory, too little for {larger}"

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import jax
 
+from dgex import processes
 from dgex.console import progress
-from dgex.files.run_directory import InUseError
+from dgex.files.run_directory import InUseError, shared_use
 from dgex.log import Epoch
 from experiments.trials.loading import Loaded
 from experiments.trials.outcome import check, is_done
@@ -39,8 +40,18 @@ def run_all(
       events: whether to write TensorBoard event files of networks too, in ``events/`` beside their outcome.
 
     Raises:
+      InUseError: processes that train together find others at work in the folder, or the other way round.
       DgexError: as ``experiments.trials.running.run``; an existing outcome is that of another trial.
     """
+    # Others would change between two looks what there is left to do, and each process looks for itself.
+    with shared_use(folder, alone=not processes.is_alone()):
+        _run_all(trials, sources, folder, devices, events)
+
+
+def _run_all(
+    trials: Sequence[Trial], sources: Sequence[Source], folder: Path, devices: tuple[jax.Device, ...], events: bool
+) -> None:
+    """Runs the trials of ``run_all``."""
     once = {trial.folder: trial for trial in trials}
     left = [trial for trial in once.values() if not is_done(trial, folder)]
     identities = {source.name: source.identity for source in sources}

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from dgex import parallel
-from dgex.checkpoints import open_checkpoints, restore_latest, save
+from dgex.checkpoints import open_checkpoints
 from dgex.errors import DgexError
 
 
@@ -23,18 +23,16 @@ def tree(value):
 def folder(tmp_path):
     """Checkpoints of the epochs 1, 2 and 3."""
     folder = tmp_path / "checkpoints"
-    saving = None
     with open_checkpoints(folder, 0) as checkpoints:
         for epoch in (1, 2, 3):
-            saving = save(checkpoints, epoch, tree(epoch), saving, force=True)
-        saving.result()
+            checkpoints.save(epoch, tree(epoch), force=True)
     return folder
 
 
 def test_latest_comes_back_as_it_was(folder, assert_trees_close):
     with open_checkpoints(folder, 0) as checkpoints:
-        assert [checkpoint.step for checkpoint in checkpoints.checkpoints] == [2, 3]
-        epoch, restored = restore_latest(checkpoints, tree(0))
+        assert checkpoints.epochs == [3, 2]
+        epoch, restored = checkpoints.restore_latest(tree(0))
     assert epoch == 3
     wanted = tree(3)
     assert_trees_close(restored, wanted)
@@ -46,21 +44,19 @@ def test_latest_comes_back_as_it_was(folder, assert_trees_close):
 def test_without_a_checkpoint_nothing_changes(tmp_path):
     like = tree(7)
     with open_checkpoints(tmp_path / "new", 0) as checkpoints:
-        epoch, restored = restore_latest(checkpoints, like)
+        epoch, restored = checkpoints.restore_latest(like)
     assert epoch == 0 and restored is like
 
 
 def test_saves_only_what_is_due(tmp_path):
     with open_checkpoints(tmp_path / "new", 3600) as checkpoints:
-        saving = save(checkpoints, 1, tree(1))
-        for epoch in (2, 3):
-            assert save(checkpoints, epoch, tree(epoch), saving) is saving
-        saving.result()
+        for epoch in (1, 2, 3):
+            checkpoints.save(epoch, tree(epoch))
     with open_checkpoints(tmp_path / "new", 3600) as checkpoints:
-        assert restore_latest(checkpoints, tree(0))[0] == 1
-        save(checkpoints, 4, tree(4), force=True).result()
+        assert checkpoints.restore_latest(tree(0))[0] == 1
+        checkpoints.save(4, tree(4), force=True)
     with open_checkpoints(tmp_path / "new", 3600) as checkpoints:
-        assert restore_latest(checkpoints, tree(0))[0] == 4
+        assert checkpoints.restore_latest(tree(0))[0] == 4
 
 
 def test_reused_memory_does_not_reach_a_checkpoint_under_way(tmp_path):
@@ -69,11 +65,10 @@ def test_reused_memory_does_not_reach_a_checkpoint_under_way(tmp_path):
     value = np.random.default_rng(0).normal(size=(500, 500)).astype(np.float32)
     array = jnp.array(value)
     with open_checkpoints(tmp_path / "new", 0) as checkpoints:
-        saving = save(checkpoints, 1, {"a": array})
+        checkpoints.save(1, {"a": array})
         array = overwrite(array).block_until_ready()
-        saving.result()
     with open_checkpoints(tmp_path / "new", 0) as checkpoints:
-        _, restored = restore_latest(checkpoints, {"a": array})
+        _, restored = checkpoints.restore_latest({"a": array})
     np.testing.assert_array_equal(restored["a"], value)
 
 
@@ -90,8 +85,8 @@ def flip(path, bit):
 def latest(folder):
     """The epoch and step of what is restored, and what else is kept then."""
     with open_checkpoints(folder, 0) as checkpoints:
-        epoch, restored = restore_latest(checkpoints, tree(0))
-        return epoch, int(restored["step"]), [checkpoint.step for checkpoint in checkpoints.checkpoints]
+        epoch, restored = checkpoints.restore_latest(tree(0))
+        return epoch, int(restored["step"]), checkpoints.epochs
 
 
 def test_digests_are_those_of_the_files(folder):
@@ -124,9 +119,9 @@ def test_training_goes_on_after_damage(folder):
     """The epoch of the damaged checkpoint is saved again."""
     flip(max(files_of(folder / "3"), key=lambda path: path.stat().st_size), 99)
     with open_checkpoints(folder, 0) as checkpoints:
-        assert restore_latest(checkpoints, tree(0))[0] == 2
-        save(checkpoints, 3, tree(3), force=True).result()
-    assert latest(folder) == (3, 3, [2, 3])
+        assert checkpoints.restore_latest(tree(0))[0] == 2
+        checkpoints.save(3, tree(3), force=True)
+    assert latest(folder) == (3, 3, [3, 2])
 
 
 def test_one_without_digests_is_not_used(folder):
@@ -154,7 +149,7 @@ def test_damage_to_all(folder, damage):
             DAMAGES[damage](path)
     with pytest.raises(DgexError, match="checkpoint of epoch 3 cannot be read .* delete the run's folder"):
         with open_checkpoints(folder, 0) as checkpoints:
-            restore_latest(checkpoints, tree(0))
+            checkpoints.restore_latest(tree(0))
 
 
 @pytest.mark.parametrize(
@@ -171,4 +166,4 @@ def test_other_structure(folder, like):
         open_checkpoints(folder, 0) as checkpoints,
         pytest.raises(DgexError, match="checkpoint of epoch 3 cannot be read"),
     ):
-        restore_latest(checkpoints, like())
+        checkpoints.restore_latest(like())
