@@ -190,7 +190,7 @@ def _remove_run(run: Path) -> None:
         if part.is_dir():
             _remove_run(part)
     shutil.rmtree(run / "checkpoints", ignore_errors=True)
-    for name in ("log.csv", "lock", "fit.json"):
+    for name in ("log.csv", "lock", "lease", "fit.json"):
         (run / name).unlink(missing_ok=True)
     if (run / "cross-fit.json").exists():
         for part in (*run.glob("fold-*"), run / "all"):

@@ -142,7 +142,7 @@ def _remove_abandoned(folder: Path, stem: str) -> None:
     """Removes the temporary files that processes of this host, now dead, left behind for the same output."""
     for entry in folder.iterdir():
         process = entry.name.removeprefix(stem).removesuffix(".partial")
-        if entry.name == f"{stem}{process}.partial" and process.isdigit() and not _is_alive(int(process)):
+        if entry.name == f"{stem}{process}.partial" and process.isdigit() and not is_alive(int(process)):
             _remove(entry)
 
 
@@ -153,7 +153,8 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _is_alive(process: int) -> bool:
+def is_alive(process: int) -> bool:
+    """Tells whether a process of this host, by its number, has not ended."""
     try:
         os.kill(process, 0)
     except PermissionError:

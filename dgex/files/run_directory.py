@@ -4,6 +4,7 @@ A JSON file inside the directory records which run it holds, so that another run
 lock keeps a second process out while one is training there.
 """
 
+import errno
 import fcntl
 import json
 from collections.abc import Iterator, Mapping
@@ -13,6 +14,7 @@ from typing import Any
 
 from dgex.errors import DgexError
 from dgex.files.atomic import replacing
+from dgex.files.lease import LeaseError, lease
 
 
 def check_claim(path: Path, identity: Mapping[str, Any], resume: bool) -> None:
@@ -68,19 +70,20 @@ class InUseError(DgexError):
 
 @contextmanager
 def sole_use(folder: Path) -> Iterator[None]:
-    """Locks a run directory for the ``with`` block, so that no second process writes to it.
+    """Locks a run directory for the ``with`` block, so that no second process, of this host or another, writes to it.
 
-    The operating system releases the lock when the process ends, however it ends.
+    The operating system releases the lock when the process ends, however it ends. As such a lock may say nothing to
+    other hosts, there is a lease beside it.
 
     Raises:
-      InUseError: another process holds the lock.
+      InUseError: another process holds the lock or the lease.
     """
-    with (folder / "lock").open("w") as file:
+    with _locked(folder, fcntl.LOCK_EX, "another process is training there; wait for it, or stop it first"):
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise InUseError(f"{folder}: another process is training there; wait for it, or stop it first") from error
-        yield
+            with lease(folder):
+                yield
+        except LeaseError as error:
+            raise InUseError(str(error)) from error
 
 
 @contextmanager
@@ -91,12 +94,20 @@ def shared_use(folder: Path, *, alone: bool) -> Iterator[None]:
       InUseError: others are at work there and this one must be alone, or another one must be alone there.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    problem = "others are at work there; processes that train together need it for themselves, so wait or stop them"
+    with _locked(folder, fcntl.LOCK_EX if alone else fcntl.LOCK_SH, problem):
+        yield
+
+
+@contextmanager
+def _locked(folder: Path, kind: int, problem: str) -> Iterator[None]:
+    """Holds a lock of the operating system on a folder, where its file system has such locks."""
     with (folder / "lock").open("w") as file:
         try:
-            fcntl.flock(file, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+            fcntl.flock(file, kind | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise InUseError(
-                f"{folder}: others are at work there; processes that train together need it for themselves, so wait "
-                "or stop the others first"
-            ) from error
+            raise InUseError(f"{folder}: {problem}") from error
+        except OSError as error:
+            if error.errno not in (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS):
+                raise
         yield

@@ -5,7 +5,7 @@ import tarfile
 from pathlib import Path
 
 # What only the process that keeps the folder needs: much of it, or open files.
-LEFT_OUT = ("checkpoints", "events", "lock")
+LEFT_OUT = ("checkpoints", "events", "lock", "lease")
 
 
 def pack(path: Path) -> bytes:
