@@ -30,7 +30,7 @@ from typing import Any, NoReturn
 
 from dgex.errors import DgexError, visible
 from dgex.files import tree_copy
-from dgex.files.atomic import remove_at_end
+from dgex.files.atomic import private_folder
 from dgex.links import Link, LinkError, connect, listen
 from dgex.signals import end
 from dgex.version import __version__
@@ -141,10 +141,7 @@ def workplaces(*paths: Path) -> list[Path]:
             for link in _group.links.values():
                 link.send(archive)
         return list(paths)
-    import tempfile
-
-    private = Path(tempfile.mkdtemp(prefix="dgex-"))
-    remove_at_end(private)
+    private = private_folder("dgex")
     for _ in paths:
         tree_copy.unpack(_group.links[0].receive(), private)
     return [private / path.name for path in paths]

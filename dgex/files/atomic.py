@@ -5,6 +5,7 @@ import errno
 import os
 import shutil
 import socket
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -132,10 +133,19 @@ def remove_partials() -> None:
             _remove(partial)
 
 
-def remove_at_end(path: Path) -> None:
-    """Removes a temporary file or folder when the process ends, unless it is killed."""
-    _under_way.add(path)
-    atexit.register(_remove, path)
+def private_folder(name: str) -> Path:
+    """Makes a temporary folder of this process, which is removed when it ends.
+
+    Those that killed processes of this host left behind are removed now.
+    """
+    parent, stem = Path(tempfile.gettempdir()), f".{name}.{socket.gethostname()}."
+    _remove_abandoned(parent, stem)
+    folder = parent / f"{stem}{os.getpid()}.partial"
+    _remove(folder)  # of an earlier process with this number
+    folder.mkdir(mode=0o700)
+    _under_way.add(folder)
+    atexit.register(_remove, folder)
+    return folder
 
 
 def _remove_abandoned(folder: Path, stem: str) -> None:
