@@ -27,6 +27,9 @@ from dgex.data.genes import Genes, overlap
 from dgex.data.missing import Missing, mark_missing
 from dgex.data.normalization import Moments, Scaler
 from dgex.data.platforms import Platforms, standardize_by_platform
+from dgex.data.stored import Matrix, Standardise, Stored, stored
+from dgex.errors import DgexError
+from dgex.files.memory import machine_memory
 from dgex.formats.content import first_bytes, reading
 from dgex.formats.expression import first_repeated
 from dgex.formats.hdf5 import SIGNATURE, open_hdf5
@@ -34,7 +37,8 @@ from dgex.formats.hdf5 import SIGNATURE, open_hdf5
 SPLITS = ("train", "validation", "test")
 
 REFERENCE = tuple(name for name in MEMBERS if name.startswith(("gene/", "scaler/", "quantiles", "platform/")))
-SAMPLES = 256  # in a block of computation
+SIDES = ("landmark", "target")  # the members that hold the values
+SAMPLES = 2048  # in a block of computation: 80 MB with D-GEX's genes
 
 
 @dataclass(frozen=True)
@@ -56,10 +60,13 @@ class Reference:
 
 @dataclass(frozen=True)
 class Dataset(Reference):
-    """Holds a prepared data set in memory; values are log2, quantile-normalised, NaN where missing."""
+    """Holds a prepared data set, in memory or with its values in the file.
 
-    landmark: np.ndarray  # f4 [samples, landmarks]
-    target: np.ndarray  # f4 [samples, targets]
+    Values are log2, quantile-normalised, NaN where missing.
+    """
+
+    landmark: Matrix  # f4 [samples, landmarks]
+    target: Matrix  # f4 [samples, targets]
     sample_id: tuple[str, ...]  # unique
     study: tuple[str, ...]
     project: tuple[str, ...]  # "" where unknown
@@ -77,20 +84,45 @@ class Dataset(Reference):
           Landmarks [n, landmarks], 0 (the training mean) where missing, and targets [n, targets], NaN where missing;
           float32, C-contiguous.
         """
-        rows = self.split == SPLITS.index(split)
-        offsets, platform = self.platforms, self.platform[rows]
-        return (
-            np.nan_to_num(
-                standardize_by_platform(self.landmark[rows], self.landmark_scaler, offsets.landmark, platform),
-                copy=False,
-            ),
-            standardize_by_platform(self.target[rows], self.target_scaler, offsets.target, platform),
-        )
+        landmark, target = self.zscores_of(np.flatnonzero(self.split == SPLITS.index(split)))
+        return landmark[:], target[:]
+
+    def zscores_of(self, samples: np.ndarray, targets: np.ndarray | None = None) -> tuple[Matrix, Matrix]:
+        """Standardises samples as ``zscores`` does, or, if the values are in the file, prepares to when they are read.
+
+        Args:
+          samples: indices of the samples [n].
+          targets: indices of the targets; None for all.
+        """
+        sides: list[Matrix] = []
+        for side, values, genes in (("landmark", self.landmark, None), ("target", self.target, targets)):
+            standardise = self._standardise(side, genes)
+            if isinstance(values, Stored):
+                sides.append(values.take(samples, standardise, genes))
+            else:
+                sides.append(standardise(values[samples], samples))
+        return sides[0], sides[1]
+
+    def _standardise(self, side: str, genes: np.ndarray | None) -> Standardise:
+        """Makes the function that standardises log2 values of "landmark" or "target", and keeps these genes alone."""
+        scaler, offsets = getattr(self, f"{side}_scaler"), getattr(self.platforms, side)
+        if genes is not None:
+            scaler, offsets = Scaler(scaler.mean[genes], scaler.sd[genes]), offsets[:, genes]
+
+        def standardise(values: np.ndarray, samples: np.ndarray) -> np.ndarray:
+            values = values if genes is None else np.take(values, genes, axis=1)
+            zscores = standardize_by_platform(values, scaler, offsets, self.platform[samples])
+            return np.nan_to_num(zscores, copy=False) if side == "landmark" else zscores
+
+        return standardise
 
     def warnings(self) -> list[str]:
         """Lists what the user should know about the data, a line each."""
         filled = self.provenance["preparation"].get("gaps_filled", 0)
-        unknown = filled - sum(np.count_nonzero(np.isnan(values)) for values in (self.landmark, self.target))
+        unknown = filled - sum(
+            values.count_missing() if isinstance(values, Stored) else np.count_nonzero(np.isnan(values[:]))
+            for values in (self.landmark, self.target)
+        )
         if unknown <= 0:
             return []
         return [
@@ -122,30 +154,42 @@ def read_dataset(path: Path) -> Dataset:
     """Reads and checks a prepared file.
 
     Raises:
-      DgexError: the file is missing, damaged, of another kind or schema version, or its contents contradict each other
-        (element types, shapes, non-finite values, repeated ids, empty splits, a scaler not of the training split).
+      DgexError: the file is missing, damaged, of another kind or schema version, its values do not fit into this
+        machine's memory, or its contents contradict each other (element types, shapes, non-finite values, repeated ids,
+        empty splits, a scaler not of the training split).
     """
     with open_prepared(path) as file:
-        members = read_members(file, known_members(file, [name for name in MEMBERS if name not in SINCE_3]))
-        provenance = provenance_of(file, members.pop("preparation"))
-        reference = Reference(**_reference(members))
-        missing = read_missing(file, reference)
-    sides = members["landmark"], members["target"]
-    for name, values in zip(("landmark", "target"), sides, strict=True):
+        axes = axes_of(file, SIDES)
+        nbytes = 4 * axes["samples"] * (axes["landmarks"] + axes["targets"])
+        if nbytes > machine_memory():
+            raise DgexError(
+                f"{path}: has {nbytes / 2**30:.1f} GiB of values, and this machine {machine_memory() / 2**30:.1f} GiB "
+                "of memory; experiments.compare and experiments.full_size train on it from the file"
+            )
+        sides = tuple(read_members(file, SIDES).values())
+        fields, missing = _fields(file)
+    for name, values in zip(SIDES, sides, strict=True):
         _check_finite(path, name, values)
     if missing.patterns.any():
         mark_missing(missing, *sides)
-    dataset = Dataset(
-        **vars(reference),
-        landmark=members["landmark"],
-        target=members["target"],
-        sample_id=members["sample/id"],
-        study=members["sample/study"],
-        project=members.get("sample/project", ("",) * len(members["sample/id"])),
-        platform=members.get("sample/platform", np.zeros(len(members["sample/id"]), np.uint8)),
-        split=members["split"],
-        provenance=provenance,
-    )
+    dataset = Dataset(landmark=sides[0], target=sides[1], **fields)
+    _check(path, dataset)
+    return dataset
+
+
+def open_dataset(path: Path) -> Dataset:
+    """Opens and checks a prepared file whose values stay in the file, for data that do not fit into memory.
+
+    The checks are those of ``read_dataset``, in one pass over the file, which must not change afterwards.
+
+    Raises:
+      DgexError: as ``read_dataset``, whatever the file's size; the file is gzipped. Reads of the values raise it too.
+    """
+    with open_prepared(path) as file:
+        axes_of(file, SIDES)
+        fields, missing = _fields(file)
+        landmark, target = stored(path, file, missing)
+    dataset = Dataset(landmark=landmark, target=target, **fields)
     _check(path, dataset)
     return dataset
 
@@ -223,6 +267,24 @@ def sha256_of(path: Path, advance: Callable[[int], object] = lambda nbytes: None
     return digest.hexdigest()
 
 
+def _fields(file: h5py.File) -> tuple[dict[str, Any], Missing]:
+    """Reads the fields of a ``Dataset`` but its values from an open file, and which of these are missing."""
+    others = [name for name in MEMBERS if name not in (*SIDES, *SINCE_3)]
+    members = read_members(file, known_members(file, others), axes_of(file, SIDES))
+    provenance = provenance_of(file, members.pop("preparation"))
+    reference = Reference(**_reference(members))
+    samples = len(members["sample/id"])
+    fields = vars(reference) | {
+        "sample_id": members["sample/id"],
+        "study": members["sample/study"],
+        "project": members.get("sample/project", ("",) * samples),
+        "platform": members.get("sample/platform", np.zeros(samples, np.uint8)),
+        "split": members["split"],
+        "provenance": provenance,
+    }
+    return fields, read_missing(file, reference)
+
+
 def _reference(members: dict[str, Any]) -> dict[str, Any]:
     """Makes the fields of a ``Reference`` from the members of a file."""
     fields: dict[str, Any] = {"quantiles": members["quantiles"]}
@@ -238,9 +300,9 @@ def _reference(members: dict[str, Any]) -> dict[str, Any]:
     return fields
 
 
-def _fitted(values: np.ndarray, fit: np.ndarray, legacy: bool) -> Scaler:
-    """Fits a scaler to the samples ``fit``, bool [samples], block by block so that they need not be copied."""
-    moments = Moments(np.nan_to_num(values[0]))
+def _fitted(values: Matrix, fit: np.ndarray, legacy: bool) -> Scaler:
+    """Fits a scaler to the samples ``fit``, bool [samples], block by block; all are read, so that all are checked."""
+    moments = Moments(np.nan_to_num(values[:1][0]))
     for first in range(0, len(values), SAMPLES):
         moments.add(values[first : first + SAMPLES][fit[first : first + SAMPLES]])
     return moments.scaler(legacy)

@@ -25,7 +25,7 @@ the missing values in its files only those of whole genes, which their ``prepara
 """
 
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
@@ -95,9 +95,12 @@ def known_members(file: h5py.File, names: Collection[str]) -> list[str]:
     return [name for name in names if name not in SINCE_4 or file.attrs["schema_version"] >= 4]
 
 
-def axes_of(file: h5py.File, names: Collection[str]) -> dict[str, int]:
-    """Checks the types and shapes of these members, not their values, and gives the lengths of their axes."""
-    lengths: dict[str, int] = {}
+def axes_of(file: h5py.File, names: Collection[str], known: Mapping[str, int] | None = None) -> dict[str, int]:
+    """Checks the types and shapes of these members, not their values, and gives the lengths of their axes.
+
+    Lengths that are ``known`` already, of other members, must be the same.
+    """
+    lengths = dict(known or {})
     for name in names:
         kind, axes = MEMBERS[name]
         member = dataset_at(file, name)
@@ -114,9 +117,9 @@ def axes_of(file: h5py.File, names: Collection[str]) -> dict[str, int]:
     return lengths
 
 
-def read_members(file: h5py.File, names: Collection[str]) -> dict[str, Any]:
+def read_members(file: h5py.File, names: Collection[str], known: Mapping[str, int] | None = None) -> dict[str, Any]:
     """Reads these members, checked by ``axes_of``: arrays, tuples of texts, or one text."""
-    axes_of(file, names)
+    axes_of(file, names, known)
     members: dict[str, Any] = {}
     for name in names:
         kind, axes = MEMBERS[name]

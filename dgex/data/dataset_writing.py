@@ -115,7 +115,7 @@ def create_dataset(path: Path, samples: int, landmarks: int, targets: int) -> It
 def write_dataset(path: Path, dataset: Dataset) -> None:
     """Writes a data set that is in memory; errors as ``create_dataset``."""
     (samples, landmarks), targets = dataset.landmark.shape, dataset.target.shape[1]
-    values = np.hstack([dataset.landmark, dataset.target])
+    values = np.hstack([dataset.landmark[:], dataset.target[:]])
     offsets = np.hstack([dataset.platforms.landmark, dataset.platforms.target])
     mean = np.concatenate([dataset.landmark_scaler.mean, dataset.target_scaler.mean]) + offsets[dataset.platform]
     with create_dataset(path, samples, landmarks, targets) as writer:

@@ -20,11 +20,11 @@ class Missing:
         patterns, pattern = np.unique(np.packbits(np.isnan(values), axis=1), axis=0, return_inverse=True)
         return cls(patterns, pattern.ravel())
 
-    def of(self, samples: slice, genes: int) -> np.ndarray:
+    def of(self, samples: slice | np.ndarray, genes: int) -> np.ndarray:
         """Unpacks the missing values of some samples.
 
         Args:
-          samples: which samples.
+          samples: which samples, a slice or their positions.
           genes: the number of landmarks and targets together.
 
         Returns:

@@ -102,8 +102,8 @@ def train_model(
     ridge_penalty = penalty = choose_penalty(errors)
     if config.kernel is not None:
         penalty = choose_penalty(errors_by_penalty(config, training, validation))
-    by_ridge = infer(*linear.as_network(), validation.landmark, devices)
-    on_ridge(scores_of(reference, validation.target, {"ridge regression": by_ridge}))
+    by_ridge = infer(*linear.as_network(), validation.landmark[:], devices)
+    on_ridge(scores_of(reference, validation.target[:], {"ridge regression": by_ridge}))
     chosen, refitted, epochs = train_and_refit(
         config, protocol, penalty, training, validation, both, seed, directory, resume, on_epoch
     )
@@ -224,7 +224,7 @@ def standardized(dataset: Dataset, fitted: np.ndarray) -> tuple[Reference, np.nd
     """
     first = fitted & (dataset.platform == 0)
     quantiles = fit_quantiles(dataset.landmark[first])
-    normal = to_quantiles(dataset.landmark, quantiles, TIES)
+    normal = to_quantiles(dataset.landmark[:], quantiles, TIES)
     count = len(dataset.platforms.name)
 
     def fit_to(values: np.ndarray) -> tuple[Scaler, np.ndarray]:
@@ -236,12 +236,12 @@ def standardized(dataset: Dataset, fitted: np.ndarray) -> tuple[Reference, np.nd
         # That of the prepared file, to the bit: ``evaluate`` knows a model's data by it.
         target_scaler, target_offsets = dataset.target_scaler, dataset.platforms.target
     else:
-        target_scaler, target_offsets = fit_to(dataset.target)
+        target_scaler, target_offsets = fit_to(dataset.target[:])
     platforms = Platforms(dataset.platforms.name, landmark_offsets, target_offsets)
     genes = dataset.landmark_genes, dataset.target_genes
     reference = Reference(*genes, landmark_scaler, target_scaler, quantiles, platforms)
     landmark = standardize_by_platform(normal, landmark_scaler, landmark_offsets, dataset.platform)
-    target = standardize_by_platform(dataset.target, target_scaler, target_offsets, dataset.platform)
+    target = standardize_by_platform(dataset.target[:], target_scaler, target_offsets, dataset.platform)
     return reference, landmark, target
 
 
