@@ -6,7 +6,8 @@ has no state for the path.
 """
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Any
 
 import jax
 import numpy as np
@@ -47,9 +48,8 @@ def fit_beside(
     predict = _path(config, path, train.devices)
 
     def left_over(samples: Samples) -> Samples:
-        target = predict(samples.landmark)
-        np.subtract(samples.target, target, out=target)  # in place: targets may fill much of the memory
-        return replace(samples, target=target)
+        target = _LeftOver(samples, predict)
+        return replace(samples, target=target[:] if samples.chunk is None else target)
 
     def complete(fits: list[Fit]) -> list[Fit]:
         return [replace(each, params=each.params | path) for each in fits]
@@ -58,6 +58,30 @@ def fit_beside(
         return complete(fit_rest(alone, left_over(train), validation and left_over(validation), rest))
     except DivergedError as error:
         raise DivergedError(complete(error.fits), str(error)) from error
+
+
+@dataclass(frozen=True)
+class _LeftOver:
+    """Holds targets less what the path predicts of them; this is computed of the samples that are taken by an index."""
+
+    samples: Samples
+    predict: Inference
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.samples.target.shape
+
+    @property
+    def dtype(self) -> np.dtype:
+        return self.samples.target.dtype
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, chosen: Any) -> np.ndarray:
+        landmark = self.samples.landmark[chosen]
+        target = self.predict(landmark.reshape(-1, landmark.shape[-1])).reshape(*landmark.shape[:-1], -1)
+        return np.subtract(self.samples.target[chosen], target, out=target)  # in place: it may fill much of the memory
 
 
 def _path(config: NetworkConfig, path: Params, devices: tuple[jax.Device, ...]) -> Inference:

@@ -24,7 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dgex import parallel
-from dgex.batches import Batches, Samples, epoch_order
+from dgex.batches import Batches, Samples
 from dgex.errors import DgexError
 from dgex.fixed_path import fit_beside
 from dgex.log import Epoch
@@ -171,7 +171,7 @@ def fit_many(
             started = time.monotonic()
             rates = [learning_rate(protocol, [row.monitor_mae for row in log]) for log in logs]
             state = with_rate(state, np.array(rates, np.float32), train.devices)
-            order = np.stack([epoch_order(seed, epoch - 1, len(train)) for seed in seeds])
+            order = np.stack([train.order(seed, epoch - 1) for seed in seeds])
             state, loss, mae = train_stack_epoch(state, train, config, protocol, order)
             monitor_maes = errors(state.params, monitor) if monitor else [math.nan] * len(seeds)
             validation_maes = errors(state.params, validation)

@@ -22,7 +22,7 @@ import numpy as np
 from flax import struct
 
 from dgex import parallel
-from dgex.batches import Batches, Samples, epoch_order
+from dgex.batches import Batches, Samples
 from dgex.fixed_path import fit_beside
 from dgex.log import Epoch
 from dgex.metrics import GeneStatistics, empty_statistics, finalize, statistics
@@ -317,7 +317,7 @@ def fit(
             started = time.monotonic()
             rate = learning_rate(protocol, [row.monitor_mae for row in log])
             state = with_rate(state, np.float32(rate), train.devices)
-            order = epoch_order(seed, epoch - 1, len(train))
+            order = train.order(seed, epoch - 1)
             state, loss, mae = train_epoch(state, train, config, protocol, order)
             monitor_mae = mean_error(evaluate(state.params, monitor, config)) if monitor else math.nan
             validation_mae = mean_error(evaluate(state.params, validation, config)) if validation else math.nan

@@ -130,7 +130,7 @@ def run(
     test = place(values["lm", "test"], values["tg", "test"], devices)
     sums = products(train)
     baselines = {
-        name: float(np.abs(model.predict(test.landmark) - test.target).mean())
+        name: float(np.abs(model.predict(test.landmark[:]) - test.target[:]).mean())
         for name, model in {"mean": mean_predictor(sums), "ridge": ridge(sums, RIDGE_PENALTY)}.items()
     }
     fits = {}
@@ -243,13 +243,13 @@ def model_of(
     landmark_genes, target_genes = (
         Genes(tuple(genes[kind]), tuple(genes[kind]), ("",) * len(genes[kind])) for kind in ("lm", "tg")
     )
-    landmark, target = fit_scaler(train.landmark), fit_scaler(train.target)
+    landmark, target = fit_scaler(train.landmark[:]), fit_scaler(train.target[:])
     platforms = Platforms.single(len(landmark_genes), len(target_genes))
-    quantiles = fit_quantiles(train.landmark)
+    quantiles = fit_quantiles(train.landmark[:])
     reference = Reference(landmark_genes, target_genes, landmark, target, quantiles, platforms)
     splits = {"train": train, "validation": test, "test": test}
-    landmarks = {split: standardize(samples.landmark, landmark) for split, samples in splits.items()}
-    targets = {split: standardize(samples.target, target) for split, samples in splits.items()}
+    landmarks = {split: standardize(samples.landmark[:], landmark) for split, samples in splits.items()}
+    targets = {split: standardize(samples.target[:], target) for split, samples in splits.items()}
     params = with_standardisation(jax.device_get(fitted.params), landmark, target)
     no_studies = dict.fromkeys(splits, [""] * len(test))
     first, *_ = data

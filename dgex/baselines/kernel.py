@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.linalg
 
-from dgex.baselines.linear import check_error
+from dgex.baselines.linear import check_error, mean_absolute_error
 from dgex.batches import Samples
 from dgex.errors import DgexError
 from dgex.networks import COMPONENTS, KERNEL, LINEAR, NetworkConfig, Params
@@ -82,16 +82,17 @@ def arc_cosine_ridge(train: Samples, penalty: float) -> KernelModel:
             f"{samples} training profiles are too many for the arc-cosine kernel, whose memory grows with their "
             f"square; give at most {LARGEST}, or use ridge regression"
         )
-    target = np.where(np.isnan(train.target), 0, train.target).astype(np.float64)
+    landmark, target = train.landmark[:], train.target[:].astype(np.float64)
+    target[np.isnan(target)] = 0
     mean = target.mean(axis=0)
     target -= mean
     matrix = np.empty((samples, samples))
     for first in range(0, samples, BATCH):
-        matrix[first : first + BATCH] = arc_cosine(train.landmark[first : first + BATCH], train.landmark)
+        matrix[first : first + BATCH] = arc_cosine(landmark[first : first + BATCH], landmark)
     matrix[np.diag_indices(samples)] += penalty
     # LAPACK works by columns: only the transpose, which is the same matrix, is decomposed in its own memory.
     factor = scipy.linalg.cho_factor(matrix.T, lower=True, overwrite_a=True)
-    return KernelModel(train.landmark, scipy.linalg.cho_solve(factor, target, check_finite=False), mean)
+    return KernelModel(landmark, scipy.linalg.cho_solve(factor, target, check_finite=False), mean)
 
 
 def with_kernel_path(config: NetworkConfig, train: Samples, penalty: float) -> Params:
@@ -109,12 +110,12 @@ def with_kernel_path(config: NetworkConfig, train: Samples, penalty: float) -> P
       The layers of the path, float32; ``start`` of ``dgex.training.fit``.
     """
     model = arc_cosine_ridge(train, penalty)
-    layers = {KERNEL: {"profiles": train.landmark.astype(np.float32)}}
+    layers = {KERNEL: {"profiles": model.train.astype(np.float32)}}
     weights = model.weights * config.landmarks  # the network's kernel is divided by that number
     kernel = weights
     if config.linear_rank is not None:
         # The right singular vectors of the predictions, from the eigenvectors of the smaller side's products.
-        fitted = arc_cosine(train.landmark, train.landmark) @ model.weights
+        fitted = arc_cosine(model.train, model.train) @ model.weights
         squares, left = np.linalg.eigh(fitted @ fitted.T)
         squares, left = squares[-config.linear_rank :], left[:, -config.linear_rank :]
         known = squares > squares[-1] * len(squares) * np.finfo(np.float64).eps
@@ -135,19 +136,9 @@ def arc_cosine_path(
     errors: dict[float, float] = {}
     for penalty in penalties:
         model = arc_cosine_ridge(train, penalty)
-        error = _mae(model, validation)
+        error = mean_absolute_error(model.predict, validation)
         check_error(penalty, error)
         if all(error < other for other in errors.values()):
             best = model
         errors[penalty] = error
     return best, errors
-
-
-def _mae(model: KernelModel, samples: Samples) -> float:
-    """Computes the mean absolute error of all values that were measured, in the targets' unit."""
-    absolute = 0.0
-    for first in range(0, len(samples), BATCH):
-        rows = slice(first, first + BATCH)
-        error = model.predict(samples.landmark[rows]) - samples.target[rows]
-        absolute += float(np.nansum(np.abs(error), dtype=np.float64))
-    return absolute / int(np.count_nonzero(~np.isnan(samples.target)))

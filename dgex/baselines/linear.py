@@ -6,13 +6,13 @@ networks.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import scipy.linalg
 
-from dgex.baselines.sufficient_statistics import Products
+from dgex.baselines.sufficient_statistics import BATCH, Products
 from dgex.batches import Samples
 from dgex.errors import DgexError
 from dgex.metrics import finalize
@@ -59,6 +59,25 @@ def check_error(value: float, error: float) -> None:
     """
     if not math.isfinite(error):
         raise DgexError(f"validation MAE is {error} for candidate {value:g}; look for values that are not finite")
+
+
+def mean_absolute_error(predict: Callable[[np.ndarray], np.ndarray], samples: Samples) -> float:
+    """Computes the MAE of a model that is no network, block by block, over all values that were measured.
+
+    Args:
+      predict: maps landmarks ``[samples, landmarks]`` to targets ``[samples, targets]``.
+      samples: the samples to predict and to compare with.
+
+    Returns:
+      The error in the targets' unit.
+    """
+    absolute, count = 0.0, 0
+    for first in range(0, len(samples), BATCH):
+        rows = slice(first, first + BATCH)
+        target = samples.target[rows]
+        absolute += float(np.nansum(np.abs(predict(samples.landmark[rows]) - target), dtype=np.float64))
+        count += int(np.count_nonzero(~np.isnan(target)))
+    return absolute / count
 
 
 def choose(
@@ -156,9 +175,11 @@ def ridge_path(
     eigenvalues = eigenvalues.clip(min=0)[:, None]  # rounding leaves the null space of few samples slightly negative
     # Along the eigenvectors a penalty only rescales the weights: one rotation of the data serves all penalties.
     rotated = vectors.T @ train.centred_cross
-    rotated_validation = replace(
-        validation, landmark=((validation.landmark - train.landmark_mean) @ vectors).astype(np.float32)
-    )
+    landmark = np.empty(validation.landmark.shape, np.float32)
+    for first in range(0, len(landmark), BATCH):
+        rows = slice(first, first + BATCH)
+        landmark[rows] = (validation.landmark[rows] - train.landmark_mean) @ vectors
+    rotated_validation = replace(validation, landmark=landmark)
     candidates = ((p, LinearModel(rotated / (eigenvalues + p), train.target_mean)) for p in penalties)
     _, errors = choose(candidates, rotated_validation)
     return ridge(train, min(errors, key=lambda penalty: errors[penalty])), errors

@@ -17,6 +17,7 @@ import numpy as np
 from dgex.baselines.linear import LinearModel, check_error, choose
 from dgex.baselines.sufficient_statistics import Products
 from dgex.batches import Samples
+from dgex.data.stored import Matrix
 from dgex.errors import DgexError
 from dgex.metrics import GeneStatistics, empty_statistics, statistics
 
@@ -155,11 +156,11 @@ class NearestSamples:
 
     def predict(self, landmark: np.ndarray) -> np.ndarray:
         """Predicts targets, float32 ``[samples, targets]``, from landmarks ``[samples, landmarks]``."""
-        return mean_of_samples(self.train.target, nearest_profiles(self.train.landmark, landmark, self.k))
+        return mean_of_samples(self.train.target, nearest_profiles(self.train.landmark[:], landmark, self.k))
 
     def evaluate(self, samples: Samples) -> GeneStatistics:
         """Computes the per-gene sums of all samples, as ``dgex.training.evaluate`` does for networks."""
-        indices = nearest_profiles(self.train.landmark, samples.landmark, self.k)
+        indices = nearest_profiles(self.train.landmark[:], samples.landmark[:], self.k)
         sums = empty_statistics(samples.target.shape[1])
         for first in range(0, len(samples), BATCH):
             target = samples.target[first : first + BATCH]
@@ -168,7 +169,7 @@ class NearestSamples:
         return sums
 
 
-def mean_of_samples(target: np.ndarray, indices: np.ndarray) -> np.ndarray:
+def mean_of_samples(target: Matrix, indices: np.ndarray) -> np.ndarray:
     """Averages the targets of the samples that each row of indices names, float32 ``[rows, targets]``.
 
     A missing target (NaN) counts as 0, the training mean of z-scores.
@@ -196,7 +197,7 @@ def nearest_samples_path(
       DgexError: there are fewer training samples than the smallest k, or an MAE is not finite.
     """
     possible = available_neighbours(neighbours, len(train), "training samples")
-    indices = nearest_profiles(train.landmark, validation.landmark, max(possible))
+    indices = nearest_profiles(train.landmark[:], validation.landmark[:], max(possible))
     errors = {}
     for k in possible:
         absolute = 0.0
@@ -204,6 +205,6 @@ def nearest_samples_path(
             rows = slice(first, first + BATCH)
             predicted = mean_of_samples(train.target, indices[rows, :k])
             absolute += float(np.nansum(np.abs(predicted - validation.target[rows]), dtype=np.float64))
-        errors[float(k)] = absolute / int(np.count_nonzero(~np.isnan(validation.target)))
+        errors[float(k)] = absolute / int(np.count_nonzero(~np.isnan(validation.target[:])))
         check_error(k, errors[float(k)])
     return NearestSamples(train, int(min(errors, key=lambda k: errors[k]))), errors

@@ -143,7 +143,7 @@ def cross_fit(
         config, shipped, penalties.path, samples, None, seed, directory / "all", resume,
         lambda row, seconds: on_epoch("all studies", row),
     )  # fmt: skip
-    distribution = factors_of(samples.landmark, round(factors))
+    distribution = factors_of(samples.landmark[:], round(factors))
     shown = training_map(landmark, dataset.platform, distribution, whole.self_check_error, whole.self_check_pearson)
     model = Model(*network, reference, distribution, reliability, {}, dataset.quantiles, shown)
     provenance = {

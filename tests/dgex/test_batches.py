@@ -1,12 +1,15 @@
 """Which samples make up which step, for any number of devices and any size of block."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from dgex import batches as batches_module
 from dgex import parallel
 from dgex.batches import Batches, Samples, epoch_order, index_batches, place
+from dgex.data.stored import Stored
 from dgex.errors import DgexError
 
 
@@ -64,6 +67,60 @@ def test_order_is_a_pure_function_of_seed_and_epoch():
     for order in orders.values():
         np.testing.assert_array_equal(np.sort(order), np.arange(500))
     assert len({order.tobytes() for order in orders.values()}) == 9
+
+
+CHUNK = np.repeat([0, 1, 3, 4, 5, 8], [16, 16, 5, 16, 16, 11])  # of 80 samples, as the training samples of a file
+
+
+def test_order_in_memory_is_a_permutation_of_all():
+    np.testing.assert_array_equal(epoch_order(3, 7, 500), np.random.default_rng([3, 7]).permutation(500))
+
+
+@pytest.mark.parametrize("window", [1, 7, 32, 80, 1000])
+def test_order_in_a_file_visits_every_sample_once(window, monkeypatch):
+    monkeypatch.setattr(batches_module, "WINDOW", window)
+    orders = {(seed, epoch): epoch_order(seed, epoch, 80, CHUNK) for seed in range(3) for epoch in range(3)}
+    for (seed, epoch), order in orders.items():
+        np.testing.assert_array_equal(np.sort(order), np.arange(80))
+        np.testing.assert_array_equal(order, epoch_order(seed, epoch, 80, CHUNK))
+    assert len({order.tobytes() for order in orders.values()}) == 9
+
+
+def test_a_chunk_is_in_one_window_or_in_two_that_follow_each_other(monkeypatch):
+    monkeypatch.setattr(batches_module, "WINDOW", 32)
+    first_windows = set()
+    for epoch in range(20):
+        order = epoch_order(0, epoch, 80, CHUNK)
+        windows = [set(CHUNK[order[first : first + 32]].tolist()) for first in range(0, 80, 32)]
+        for chunk in set(CHUNK.tolist()):
+            holding = [number for number, window in enumerate(windows) if chunk in window]
+            assert len(holding) == 1 or (len(holding) == 2 and holding[1] == holding[0] + 1)
+        assert sum(map(len, windows)) <= 6 + 2  # a window's end may cut a chunk
+        first_windows.add(frozenset(windows[0]))
+    assert len(first_windows) > 5
+
+
+def test_a_sample_of_a_file_may_come_at_any_place():
+    """In a single window every place is as likely as in a permutation: 0 to 79, mean 39.5, SD 23.1."""
+    places = np.array([np.argsort(epoch_order(0, epoch, 80, CHUNK)) for epoch in range(2000)])
+    error = 23.1 / np.sqrt(2000)
+    assert np.abs(places.mean(axis=0) - 39.5).max() < 5 * error
+    together = np.abs(places[:, 0] - places[:, 1]) == 1  # two samples of one chunk
+    assert together.mean() == pytest.approx(2 / 80, abs=5 * np.sqrt(0.025 / 2000))
+
+
+@pytest.mark.parametrize("devices", [1, 2, 3, 4])
+def test_blocks_of_a_file_are_windows_whatever_the_number_of_devices(devices, monkeypatch):
+    monkeypatch.setattr(batches_module, "WINDOW", 32)
+    landmark, target = (Stored(None, "", 0, np.arange(80), genes, 16, None, None) for genes in (2, 3))
+    samples = place(landmark, target, parallel.devices(devices))
+    np.testing.assert_array_equal(samples.chunk, np.arange(80) // 16)
+    np.testing.assert_array_equal(samples.order(1, 2), epoch_order(1, 2, 80, np.arange(80) // 16))
+    values = np.arange(160, dtype="f4").reshape(80, 2), np.ones((80, 3), "f4")
+    in_memory = replace(samples, landmark=values[0], target=values[1])
+    blocks = list(in_memory.blocks(samples.order(1, 2), 8))
+    rows = [sum(int(weight.sum()) for weight in batches.weight) for _, _, batches in blocks]
+    assert rows == [32, 32, 16]
 
 
 def values_of(block, batches):
