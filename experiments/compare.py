@@ -43,7 +43,17 @@ from dgex.processes import join
 from dgex.protocols import PROTOCOLS, named_protocol
 from experiments import authors_example
 from experiments.analysis.evidence import Run, compare_all
-from experiments.experiment import BASELINE_MODELS, Devices, Epochs, Experiment, Resume, carry_out, check, workplace
+from experiments.experiment import (
+    BASELINE_MODELS,
+    Devices,
+    Epochs,
+    Experiment,
+    Memory,
+    Resume,
+    carry_out,
+    check,
+    workplace,
+)
 from experiments.questions.activations import LINEAR, NETWORK_MODELS
 from experiments.report.comparison import comparison_section
 from experiments.report.figures import gene_errors, learning_curves, taaf_parameters, taaf_shapes
@@ -104,6 +114,7 @@ def main(
     matmul_precision: Annotated[
         Precision, typer.Option(help="Precision of float32 matrix products; matters on GPU and TPU.")
     ] = "default",
+    memory: Memory = None,
     resume: Resume = False,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Also write event files beside the logs.")] = False,
     coordinator: Coordinator = None,
@@ -150,7 +161,7 @@ def main(
         },
     )  # fmt: skip
     check(experiment, output, source, over, resume)
-    by_model = carry_out(experiment, output, source, over, events=tensorboard)
+    by_model = carry_out(experiment, output, source, over, events=tensorboard, memory=memory)
     write_genes(output / "genes.csv", by_model, source)
     print_results(by_model, scores_of_all(by_model, source))
     print(f"report: {output / 'report.html'}")

@@ -27,6 +27,15 @@ Epochs = Annotated[
     int | None, typer.Option(min=1, help="Number of epochs, instead of the protocol's.", show_default=False)
 ]
 Devices = Annotated[int | None, typer.Option(help="How many devices to train on; all by default.", show_default=False)]
+Memory = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        max=4096,
+        help="Most memory for the data, in GiB; larger data are not held in memory, but read from the file.",
+        show_default="half of the machine's",
+    ),
+]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue what the folder holds, if anything.")]
 
 
@@ -80,7 +89,13 @@ def workplace(output: Path, source: Source | Sources) -> Path:
 
 
 def carry_out(
-    experiment: Experiment, output: Path, source: Source, devices: tuple[jax.Device, ...], *, events: bool = False
+    experiment: Experiment,
+    output: Path,
+    source: Source,
+    devices: tuple[jax.Device, ...],
+    *,
+    events: bool = False,
+    memory: float | None = None,
 ) -> dict[str, Run]:
     """Runs the trials that have no outcome yet, and writes the report.
 
@@ -90,6 +105,7 @@ def carry_out(
       source: the prepared file.
       devices: the devices to train on.
       events: whether to write TensorBoard event files.
+      memory: as in ``experiments.trials.loading.Loaded``.
 
     Returns:
       The trials' outcomes by name of the model.
@@ -99,7 +115,7 @@ def carry_out(
     """
     from experiments.report.page import HOW_TO_READ, gather_results, write_report
 
-    run_all(experiment.trials, [source], output, devices, events=events)
+    run_all(experiment.trials, [source], output, devices, events=events, memory=memory)
     evidence = Evidence(output, [source])
     by_model = runs(evidence, experiment.trials)
     section = experiment.section(by_model)

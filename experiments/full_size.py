@@ -40,7 +40,17 @@ from dgex.files.optional import need
 from dgex.processes import join
 from dgex.protocols import DGEX, EXAMPLE, named_protocol
 from experiments.analysis.evidence import Run, compare_all, errors
-from experiments.experiment import BASELINE_MODELS, Devices, Epochs, Experiment, Resume, carry_out, check, workplace
+from experiments.experiment import (
+    BASELINE_MODELS,
+    Devices,
+    Epochs,
+    Experiment,
+    Memory,
+    Resume,
+    carry_out,
+    check,
+    workplace,
+)
 from experiments.questions.activations import NETWORK_MODELS
 from experiments.report.comparison import comparison_section
 from experiments.report.sections import Cell, Figure, Section, Table
@@ -110,6 +120,7 @@ def grid(
     seeds: Annotated[int, typer.Option(min=1, help="Seeds of every network; intervals need three.")] = 1,
     epochs: Epochs = None,
     devices: Devices = None,
+    memory: Memory = None,
     resume: Resume = False,
     estimate_only: EstimateOnly = False,
     coordinator: Coordinator = None,
@@ -136,7 +147,7 @@ def grid(
         ],
         section=grid_section,
     )
-    estimate_and_train(experiment, source, output, parallel.devices(devices), resume, estimate_only)
+    estimate_and_train(experiment, source, output, parallel.devices(devices), memory, resume, estimate_only)
 
 
 @app.command()
@@ -149,6 +160,7 @@ def activations(
     seeds: Annotated[int, typer.Option(min=1, help="Seeds of every network; intervals need three.")] = 3,
     epochs: Epochs = None,
     devices: Devices = None,
+    memory: Memory = None,
     resume: Resume = False,
     estimate_only: EstimateOnly = False,
     coordinator: Coordinator = None,
@@ -181,7 +193,7 @@ def activations(
             ACTIVATION_CAVEATS,
         ),
     )
-    estimate_and_train(experiment, source, output, parallel.devices(devices), resume, estimate_only)
+    estimate_and_train(experiment, source, output, parallel.devices(devices), memory, resume, estimate_only)
 
 
 def prepared_source(data: Path, output: Path | None, estimate_only: bool) -> Source:
@@ -198,6 +210,7 @@ def estimate_and_train(
     source: Source,
     output: Path | None,
     devices: tuple[jax.Device, ...],
+    memory: float | None,
     resume: bool,
     estimate_only: bool,
 ) -> None:
@@ -206,9 +219,9 @@ def estimate_and_train(
         check(experiment, output, source, devices, resume)
     if estimate_only or not resume:
         shape = read_shape(source.path)
-        announce(estimate(experiment.trials, shape, devices, output), shape, devices, output)
+        announce(estimate(experiment.trials, shape, devices, output, memory), shape, devices, output, memory)
     if output is not None and not estimate_only:
-        carry_out(experiment, output, source, devices)
+        carry_out(experiment, output, source, devices, memory=memory)
         print(f"report: {output / 'report.html'}")
 
 

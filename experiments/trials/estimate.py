@@ -1,6 +1,5 @@
 """Estimates the time and memory that training a network takes, from a few real training steps on random samples."""
 
-import os
 import shutil
 import statistics
 import time
@@ -15,11 +14,13 @@ from rich.console import Console
 from rich.table import Table
 
 from dgex import parallel
-from dgex.batches import Samples, epoch_order, place
+from dgex.batches import WINDOW, Samples, place
 from dgex.data.dataset import Shape
+from dgex.files.memory import machine_memory
 from dgex.networks import NetworkConfig
 from dgex.protocols import Protocol
 from dgex.training import TrainState, epoch_function, evaluate, init_state, train_epoch
+from experiments.trials.loading import held_bytes, most_memory
 from experiments.trials.models import ModelSpec
 from experiments.trials.outcome import is_done
 from experiments.trials.trial import Trial
@@ -62,7 +63,11 @@ class Needs:
 
 
 def estimate(
-    trials: Sequence[Trial], shape: Shape, devices: tuple[jax.Device, ...], output: Path | None
+    trials: Sequence[Trial],
+    shape: Shape,
+    devices: tuple[jax.Device, ...],
+    output: Path | None,
+    memory: float | None = None,
 ) -> list[Needs]:
     """Estimates the time and memory of every network of an experiment.
 
@@ -73,9 +78,12 @@ def estimate(
       shape: numbers of samples and genes of this file.
       devices: the devices to train on.
       output: the experiment's folder, if it is known yet; trials with an outcome there count as done.
+      memory: as in ``experiments.trials.loading.Loaded``.
     """
     timed: dict[NetworkConfig, Cost] = {}
     needed = []
+    # Of data in a file two windows are on the devices.
+    most = 2 * WINDOW if held_bytes(shape) > most_memory(memory) else sum(shape.samples.values())
     for model, protocol in {trial.model.name: (trial.model, trial.protocol) for trial in trials}.values():
         if model.network is None or protocol is None:
             continue
@@ -84,22 +92,25 @@ def estimate(
         if without_dropout not in timed:
             timed[without_dropout] = measure(config, protocol, devices)
         left = sum(trial.model == model and not (output and is_done(trial, output)) for trial in trials)
-        needed.append(_needs(model, left, config, protocol, shape, timed[without_dropout]))
+        needed.append(_needs(model, left, config, protocol, shape, timed[without_dropout], most))
     return needed
 
 
-def _needs(model: ModelSpec, left: int, config: NetworkConfig, protocol: Protocol, shape: Shape, cost: Cost) -> Needs:
+def _needs(
+    model: ModelSpec, left: int, config: NetworkConfig, protocol: Protocol, shape: Shape, cost: Cost, most: int
+) -> Needs:
     """Adds up the time and memory of a training.
 
     Every device holds the parameters, the optimiser state, the best parameters, all samples (where they fit, see
-    ``place``) and what XLA allocates for a step. A resumed run holds a second training state until it has read the
-    saved one.
+    ``place``), but at most ``most`` of a set, and what XLA allocates for a step. A resumed run holds a second training
+    state until it has read the saved one.
     """
     state = jax.eval_shape(lambda: init_state(config, protocol.optimizer, 0))
     checkpoint = _nbytes(state) + _nbytes(state.params)
     train = shape.samples["train"]
     monitored = min(protocol.plateau.monitor_samples, train) if protocol.plateau else 0
-    evaluated = shape.samples["validation"] + monitored
+    validated = shape.samples["validation"]
+    held = sum(min(number, most) for number in (train, validated, monitored))
     steps = -(-train // protocol.batch)
     return Needs(
         model=model,
@@ -107,11 +118,9 @@ def _needs(model: ModelSpec, left: int, config: NetworkConfig, protocol: Protoco
         parameters=sum(leaf.size for leaf in jax.tree.leaves(state.params)),
         steps=protocol.epochs * steps,
         cost=cost,
-        seconds=protocol.epochs * (steps * cost.step + evaluated * cost.evaluation),
+        seconds=protocol.epochs * (steps * cost.step + (validated + monitored) * cost.evaluation),
         checkpoint_bytes=checkpoint,
-        device_bytes=4 * (shape.landmarks + shape.targets) * (train + evaluated)
-        + checkpoint
-        + max(cost.step_bytes, checkpoint),
+        device_bytes=4 * (shape.landmarks + shape.targets) * held + checkpoint + max(cost.step_bytes, checkpoint),
     )
 
 
@@ -128,7 +137,7 @@ def measure(config: NetworkConfig, protocol: Protocol, devices: tuple[jax.Device
     training, evaluating = [], []
     for number_of_round in range(ROUNDS + 1):  # the first compiles
         started = time.perf_counter()
-        state, _, _ = train_epoch(state, samples, config, protocol, epoch_order(0, number_of_round, number))
+        state, _, _ = train_epoch(state, samples, config, protocol, samples.order(0, number_of_round))
         trained = time.perf_counter()
         jax.block_until_ready(evaluate(state.params, samples, config))
         training.append(trained - started)
@@ -143,7 +152,13 @@ def _allocated(state: TrainState, samples: Samples, config: NetworkConfig, proto
     return train_steps.lower(state, landmark, target, batches).compile().memory_analysis().temp_size_in_bytes
 
 
-def announce(needed: Sequence[Needs], shape: Shape, devices: tuple[jax.Device, ...], output: Path | None) -> None:
+def announce(
+    needed: Sequence[Needs],
+    shape: Shape,
+    devices: tuple[jax.Device, ...],
+    output: Path | None,
+    memory: float | None = None,
+) -> None:
     """Prints the time and memory of each network and the total of those not yet trained, and warns of what is short."""
     screen = Console(width=max(120, shutil.get_terminal_size().columns), highlight=False)
     table = Table(show_edge=False)
@@ -161,12 +176,12 @@ def announce(needed: Sequence[Needs], shape: Shape, devices: tuple[jax.Device, .
     screen.print(table)
     hours = sum(each.left * each.seconds for each in needed) / 3600
     screen.print(f"left to train: {sum(each.left for each in needed)} networks, {_number(hours)} hours in one process")
-    for line in _too_little(needed, shape, devices, output):
+    for line in _too_little(needed, shape, devices, output, memory):
         screen.print(f"warning: {line}")
 
 
 def _too_little(
-    needed: Sequence[Needs], shape: Shape, devices: tuple[jax.Device, ...], output: Path | None
+    needed: Sequence[Needs], shape: Shape, devices: tuple[jax.Device, ...], output: Path | None, memory: float | None
 ) -> Iterator[str]:
     """Yields a warning for each resource that is too small: device memory, this machine's memory, disk space."""
     device = max(each.device_bytes for each in needed)
@@ -175,11 +190,13 @@ def _too_little(
     if memory is not None and device > memory:
         larger = ", ".join(each.model.name for each in needed if each.device_bytes > memory)
         yield f"the device has {_gib(memory)} of memory, too little for {larger}"
-    # The memory holds the file's values, their z-scores, and a checkpoint that is being written.
-    host = 8 * sum(shape.samples.values()) * (shape.landmarks + shape.targets) + checkpoint
+    # The memory holds the file's values and their z-scores, or else some blocks of them, and a checkpoint that is being
+    # written.
+    data = held_bytes(shape)
+    host = checkpoint + (data if data <= most_memory(memory) else 0)
     host += len(devices) * device if devices[0].platform == "cpu" else 0
-    if host > _host_memory():
-        yield f"this machine has {_gib(_host_memory())} of memory, and {_gib(host)} are needed"
+    if host > machine_memory():
+        yield f"this machine has {_gib(machine_memory())} of memory, and {_gib(host)} are needed"
     # Two checkpoints are kept, and a third is written before the oldest goes.
     if output is not None and 3 * checkpoint > _disk_free(output):
         yield f"the disk has {_gib(_disk_free(output))} left, and {_gib(3 * checkpoint)} are needed"
@@ -198,11 +215,6 @@ def _number(value: float) -> str:
 def _nbytes(tree: object) -> int:
     """Counts the bytes of all arrays of a pytree."""
     return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
-
-
-def _host_memory() -> int:
-    """Returns this machine's memory in bytes."""
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def _disk_free(folder: Path) -> int:

@@ -3,11 +3,12 @@
 The errors are reduced to what the tables need, so that those of a thousand trials can be kept.
 """
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 
 import jax
 import numpy as np
 
+from dgex.data.stored import Matrix
 from dgex.metrics import GeneScores, GeneStatistics, finalize, statistics
 from experiments.trials.models import Predictor
 
@@ -34,6 +35,8 @@ def is_test(name: str) -> bool:
 class HeldOut:
     """Holds samples that no training saw: a test split, or a cohort mapped onto the training data.
 
+    They are in memory, or in their file, of which scoring reads a few at a time.
+
     Attributes:
       name: "test", ``test_on`` a platform, or the name of the cohort.
       landmark: z-scores ``[samples, landmarks]``.
@@ -45,19 +48,12 @@ class HeldOut:
     """
 
     name: str
-    landmark: np.ndarray
-    target: np.ndarray
+    landmark: Matrix
+    target: Matrix
     study: tuple[str, ...]
     sd: np.ndarray
     overlap: np.ndarray
     measured: np.ndarray
-
-    def on(self, platform: str, rows: np.ndarray) -> "HeldOut":
-        """Selects the samples of a platform, bool ``[samples]``."""
-        study = tuple(np.asarray(self.study)[rows].tolist())
-        return replace(
-            self, name=test_on(platform), landmark=self.landmark[rows], target=self.target[rows], study=study
-        )
 
 
 @dataclass(frozen=True)

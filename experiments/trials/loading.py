@@ -10,9 +10,11 @@ import numpy as np
 
 from dgex import console
 from dgex.batches import Samples, place
-from dgex.data.dataset import SPLITS, Dataset, read_dataset
+from dgex.data.dataset import SPLITS, Dataset, Shape, open_dataset, read_dataset, read_shape
+from dgex.data.stored import Matrix
 from dgex.errors import DgexError
-from experiments.trials.heldout import TEST, HeldOut
+from dgex.files.memory import machine_memory
+from experiments.trials.heldout import TEST, HeldOut, test_on
 from experiments.trials.sources import Source
 
 Result = TypeVar("Result")
@@ -51,7 +53,7 @@ def part_of(
     return rows[random_subset(len(rows), profiles)]
 
 
-def measured_in_all(target: np.ndarray, study: Sequence[str]) -> np.ndarray:
+def measured_in_all(target: Matrix, study: Sequence[str]) -> np.ndarray:
     """Selects the genes that at least half of the samples of every study of a cohort have, bool ``[genes]``.
 
     Args:
@@ -63,9 +65,25 @@ def measured_in_all(target: np.ndarray, study: Sequence[str]) -> np.ndarray:
     return np.max(missing, axis=0) <= 0.5
 
 
-def _read(path: Path) -> Dataset:
-    """Reads a prepared file and prints its warnings."""
-    dataset = read_dataset(path)
+def most_memory(memory: float | None) -> float:
+    """Returns how many bytes of data may be held in memory: ``memory`` GiB, or half of this machine's."""
+    return machine_memory() / 2 if memory is None else memory * 2**30
+
+
+def held_bytes(shape: Shape) -> int:
+    """Computes how many bytes a data set takes in memory: its values, and their z-scores."""
+    return 8 * sum(shape.samples.values()) * (shape.landmarks + shape.targets)
+
+
+def _read(path: Path, memory: float | None) -> Dataset:
+    """Reads a prepared file, or opens one that is too large to be held in memory; prints its warnings."""
+    needed, most = held_bytes(read_shape(path)), most_memory(memory)
+    if needed > most:
+        console.warn(
+            f"{path}: takes {needed / 2**30:.2f} GiB in memory, where {most / 2**30:.2f} GiB may be used; so it is "
+            "read from the file again and again, in an order that suits the file"
+        )
+    dataset = open_dataset(path) if needed > most else read_dataset(path)
     for warning in dataset.warnings():
         console.warn(f"{path}: {warning}")
     return dataset
@@ -74,10 +92,14 @@ def _read(path: Path) -> Dataset:
 class Loaded:
     """Loads a prepared file when it is first needed, and caches the samples that are made from it."""
 
-    def __init__(self, source: Source, devices: tuple[jax.Device, ...]) -> None:
-        """Takes the prepared file with its cohorts, and the devices to put training samples on."""
+    def __init__(self, source: Source, devices: tuple[jax.Device, ...], memory: float | None = None) -> None:
+        """Takes the prepared file with its cohorts, and the devices to put training samples on.
+
+        A file of more than ``memory`` GiB, by default half of this machine's, is not held in memory.
+        """
         self.source = source
         self.devices = devices
+        self.memory = memory
         # The caches hold no reference to ``self``: there is no cycle, so that deleting this object frees its memory at
         # once for the next file.
         self._placed: dict[tuple[Any, ...], Samples] = {}
@@ -86,13 +108,8 @@ class Loaded:
 
     @functools.cached_property
     def dataset(self) -> Dataset:
-        """Reads the file; raises errors as ``read_dataset`` does."""
-        return _read(self.source.path)
-
-    @functools.cached_property
-    def _zscores(self) -> Callable[[str], tuple[np.ndarray, np.ndarray]]:
-        """Standardises a split by its name, with a cache."""
-        return functools.cache(self.dataset.zscores)
+        """Reads or opens the file; raises errors as ``read_dataset`` does."""
+        return _read(self.source.path, self.memory)
 
     @property
     def profiles(self) -> int:
@@ -148,39 +165,35 @@ class Loaded:
         self, split: str, targets: int | None, profiles: int | None, studies: int | None, platform: str | None
     ) -> Samples:
         """Puts the samples of ``samples`` on the devices."""
-        splits = split.split(" and ")
-        parts = [self._zscores(each) for each in splits]
-        if (targets, profiles, studies, platform) == (None,) * 4 and len(parts) == 1:
-            return place(*parts[0], self.devices)
-        rows = np.concatenate([np.flatnonzero(self.dataset.split == SPLITS.index(each)) for each in splits])
-        names = np.asarray(self.dataset.platforms.name, dtype=str)[self.dataset.platform[rows]]
-        chosen = part_of(np.asarray(self.dataset.study, dtype=str)[rows], names, profiles, studies, platform)
+        dataset = self.dataset
+        rows = np.concatenate([np.flatnonzero(dataset.split == SPLITS.index(each)) for each in split.split(" and ")])
+        names = np.asarray(dataset.platforms.name, dtype=str)[dataset.platform[rows]]
+        chosen = part_of(np.asarray(dataset.study, dtype=str)[rows], names, profiles, studies, platform)
         if not len(chosen):
             raise DgexError(f"{self.source.path}: has no {split} samples of the platform {platform!r}")
-        columns = random_subset(parts[0][1].shape[1], targets)
-        landmark = np.concatenate([landmark for landmark, _ in parts])[chosen]
-        target = np.concatenate([target[:, columns] for _, target in parts])[chosen]
-        return place(landmark, np.ascontiguousarray(target), self.devices)
+        return place(*dataset.zscores_of(rows[chosen], self._columns(targets)), self.devices)
+
+    def _columns(self, targets: int | None) -> np.ndarray | None:
+        """Draws the positions of so many targets; None for all."""
+        return None if targets is None else random_subset(len(self.dataset.target_genes), targets)
 
     def _read_held_out(self, targets: int | None) -> list[HeldOut]:
         """Reads the samples of ``held_out``."""
-        columns = random_subset(len(self.dataset.target_genes.ensembl), targets)
+        columns = random_subset(len(self.dataset.target_genes), targets)
+        sd, overlap = self.dataset.target_scaler.sd[columns], self.dataset.overlap[columns]
         sets = []
         for name, path in {TEST: None, **self.source.cohorts}.items():
-            dataset = self.dataset if path is None else _read(path)
+            dataset = self.dataset if path is None else _read(path, self.memory)
             if dataset.target_genes.ensembl != self.dataset.target_genes.ensembl:
                 raise DgexError(f"{path}: has other target genes than {self.source.path.name}; prepare it again")
-            landmark, target = dataset.zscores("test")
             test = dataset.split == SPLITS.index("test")
-            study = tuple(np.asarray(dataset.study)[test].tolist())
-            measured = np.full(len(columns), True) if path is None else measured_in_all(target[:, columns], study)
-            held_out = HeldOut(
-                name, landmark, np.ascontiguousarray(target[:, columns]), study,
-                self.dataset.target_scaler.sd[columns], self.dataset.overlap[columns], measured,
-            )  # fmt: skip
-            sets.append(held_out)
-            present = np.unique(dataset.platform[test])
+            parts = {name: test}
             if path is None and len(dataset.platforms.name) > 1:
-                codes = dataset.platform[test]
-                sets += [held_out.on(dataset.platforms.name[code], codes == code) for code in present.tolist()]
+                codes = np.unique(dataset.platform[test]).tolist()
+                parts |= {test_on(dataset.platforms.name[code]): test & (dataset.platform == code) for code in codes}
+            for part, chosen in parts.items():
+                landmark, target = dataset.zscores_of(np.flatnonzero(chosen), self._columns(targets))
+                study = tuple(np.asarray(dataset.study)[chosen].tolist())
+                measured = np.full(len(columns), True) if path is None else measured_in_all(target, study)
+                sets.append(HeldOut(part, landmark, target, study, sd, overlap, measured))
         return sets

@@ -40,7 +40,7 @@ class Outcome:
       seconds: training time since the last resume.
       diverged: epoch in which the loss was not finite; the errors are then those of the best epoch before. None where
         training did not diverge.
-      made: devices, JAX version and commit that the outcome was made with.
+      made: devices, JAX version and commit that the outcome was made with, and whether data were read from the file.
     """
 
     held_out_errors: dict[str, HeldOutErrors]

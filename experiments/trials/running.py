@@ -10,7 +10,9 @@ import jax
 import numpy as np
 
 from dgex.baselines.closed_form import choose_penalty, closed_form, errors_by_penalty
+from dgex.baselines.linear import mean_absolute_error
 from dgex.batches import Samples
+from dgex.data.stored import Stored
 from dgex.files.run_directory import sole_use
 from dgex.inference import Inference
 from dgex.log import Epoch
@@ -205,7 +207,7 @@ def _baseline(trial: Trial, data: Loaded, choice: Outcome | None) -> Outcome:
     elif errors:
         chosen, validation_mae = min(errors.items(), key=lambda candidate: candidate[1])
     else:
-        chosen, validation_mae = None, float(np.nanmean(np.abs(predictor(validation.landmark) - validation.target)))
+        chosen, validation_mae = None, mean_absolute_error(predictor, validation)
     return Outcome(
         held_out_errors={samples.name: score(predictor, samples) for samples in data.held_out(trial.targets)},
         validation_mae=validation_mae,
@@ -222,9 +224,10 @@ def _baseline(trial: Trial, data: Loaded, choice: Outcome | None) -> Outcome:
 
 
 def _made(data: Loaded) -> str:
-    """Names the devices, the JAX version and the commit, for ``Outcome.made``."""
+    """Names the devices, the JAX version and the commit, and says if data were not in memory, for ``Outcome.made``."""
     kind = data.devices[0].device_kind
-    return f"{len(data.devices)} x {kind}, JAX {jax.__version__}, commit {git_commit() or 'unknown'}"
+    streamed = ", data read from the file" if isinstance(data.dataset.target, Stored) else ""
+    return f"{len(data.devices)} x {kind}, JAX {jax.__version__}, commit {git_commit() or 'unknown'}{streamed}"
 
 
 def _taaf_parameters(params: Params) -> dict[str, np.ndarray]:

@@ -29,6 +29,7 @@ def run_all(
     devices: tuple[jax.Device, ...],
     *,
     events: bool = False,
+    memory: float | None = None,
 ) -> None:
     """Runs every trial that has no outcome yet, and waits for those that other processes are running.
 
@@ -38,6 +39,7 @@ def run_all(
       folder: the study's folder.
       devices: the devices to train on.
       events: whether to write TensorBoard event files of networks too, in ``events/`` beside their outcome.
+      memory: as in ``Loaded``.
 
     Raises:
       InUseError: processes that train together find others at work in the folder, or the other way round.
@@ -45,11 +47,16 @@ def run_all(
     """
     # Others would change between two looks what there is left to do, and each process looks for itself.
     with shared_use(folder, alone=not processes.is_alone()):
-        _run_all(trials, sources, folder, devices, events)
+        _run_all(trials, sources, folder, devices, events, memory)
 
 
 def _run_all(
-    trials: Sequence[Trial], sources: Sequence[Source], folder: Path, devices: tuple[jax.Device, ...], events: bool
+    trials: Sequence[Trial],
+    sources: Sequence[Source],
+    folder: Path,
+    devices: tuple[jax.Device, ...],
+    events: bool,
+    memory: float | None,
 ) -> None:
     """Runs the trials of ``run_all``."""
     once = {trial.folder: trial for trial in trials}
@@ -71,7 +78,7 @@ def _run_all(
                         if loaded is None or loaded.source != source:
                             loaded = None  # frees the memory first, since two data sets may not fit
                             jax.clear_caches()  # no later trial has the shapes of the previous source
-                            loaded = Loaded(source, devices)
+                            loaded = Loaded(source, devices, memory)
                         seeds = ", ".join(str(trial.seed) for trial in todo)
                         bar.update(task, description=f"{source.name}, {todo[0].variant.label}, seed {seeds}", status="")
 

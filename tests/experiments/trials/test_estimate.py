@@ -99,7 +99,7 @@ def test_warns_of_too_little_room(
         platform, device_kind = "gpu", "small"
         memory_stats = staticmethod(lambda: {"bytes_limit": 4 * 8 * (51 + 7) + 1000 + 400})
 
-    monkeypatch.setattr(module, "_host_memory", lambda: 10)
+    monkeypatch.setattr(module, "machine_memory", lambda: 10)
     monkeypatch.setattr(module, "_disk_free", lambda folder: 9)
     found = estimate(trials(), SHAPE, parallel.devices(1), None)
     announce(found, SHAPE, (Small(),), tmp_path)  # type: ignore[arg-type]

@@ -121,11 +121,3 @@ def test_genes_that_are_not_measured_count_nowhere(scores: HeldOutErrors) -> Non
 )
 def test_parts_of_the_test_split_are_no_cohorts(name: str, expected: bool) -> None:
     assert is_test(name) == expected
-
-
-def test_samples_of_one_platform(held: HeldOut, scores: HeldOutErrors) -> None:
-    """Their errors are those that they have among all samples."""
-    rows = np.random.default_rng(3).random(SAMPLES) < 0.3
-    part = held.on("long reads", rows)
-    assert part.name == "test on long reads" and part.study == tuple(STUDIES[rows])
-    np.testing.assert_allclose(score(predict, part).sample, scores.sample[:, rows], rtol=1e-6)

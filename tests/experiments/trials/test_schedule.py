@@ -61,9 +61,9 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The files that were loaded."""
     names: list[str] = []
 
-    def load(source: Source, devices: tuple[jax.Device, ...]) -> Loaded:
+    def load(source: Source, devices: tuple[jax.Device, ...], memory: float | None) -> Loaded:
         names.append(source.name)
-        return Loaded(source, devices)
+        return Loaded(source, devices, memory)
 
     monkeypatch.setattr(schedule, "Loaded", load)
     return names
