@@ -191,5 +191,5 @@ def test_take():
 @pytest.mark.parametrize(("stats", "block"), [(None, 50), ({}, 50), ({"bytes_limit": 8000}, 100)])
 def test_block_is_a_share_of_the_memory(stats, block):
     """25 % of 8000 bytes, at 2 + 3 values of 4 bytes a sample."""
-    device = SimpleNamespace(memory_stats=lambda: stats)
+    device = SimpleNamespace(memory_stats=lambda: stats, process_index=0)
     assert place(np.ones((50, 2), "f4"), np.ones((50, 3), "f4"), (device,)).block == block
