@@ -20,6 +20,7 @@ Result = TypeVar("Result")
 PROFILES = 256
 
 RUNTIME = 400 * 2**20  # bytes of the interpreter, the libraries, the ids and a block of the source
+BYTES_PER_PROFILE = 2000  # ids, and what near-duplicates are found by: measured from 20,000 to 60,000 profiles
 BYTES_PER_VALUE = 40  # of a block while it is processed: its float64 copies, ranks and masks
 
 
@@ -30,17 +31,22 @@ class Resources:
     memory: float = 2.0  # GiB
     workers: int = os.cpu_count() or 1
 
-    def workers_for(self, rows: int) -> int:
+    def workers_for(self, rows: int, profiles: int = 0) -> int:
         """Computes how many blocks may be processed at once, with ``rows`` values in a profile.
+
+        Args:
+          rows: values in a profile.
+          profiles: the number of all profiles, where something is kept of each meanwhile.
 
         Raises:
           DgexError: the memory does not suffice for one block.
         """
-        block = PROFILES * rows * BYTES_PER_VALUE
-        fitting = int((self.memory * 2**30 - RUNTIME) // block)
+        block, kept = PROFILES * rows * BYTES_PER_VALUE, RUNTIME + profiles * BYTES_PER_PROFILE
+        fitting = int((self.memory * 2**30 - kept) // block)
         if fitting < 1:
-            needed = (RUNTIME + block) / 2**30
-            raise DgexError(f"profiles of {rows} rows need {needed:.2f} GiB of memory; allow it with --memory")
+            what = f"{profiles:,} profiles" if profiles else "profiles"
+            needed = (kept + block) / 2**30
+            raise DgexError(f"{what} of {rows} rows need {needed:.2f} GiB of memory; allow it with --memory")
         return min(self.workers, fitting)
 
 

@@ -132,7 +132,7 @@ def stage(
             check_platforms(source, expression.sample_text("platform_id").tolist())
         match = _match(source, expression, landmark, target)
         samples, rows = expression.shape
-        workers = work.resources.workers_for(rows)
+        workers = work.resources.workers_for(rows, samples)
         need_room(folder, 4 * samples * (rows + len(landmark) + len(target)))  # for the scratch file and the output
         with Scratch(folder, (samples, rows)) as scratch:
             with work.steps("reading", samples * rows) as advance:

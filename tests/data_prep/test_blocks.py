@@ -49,3 +49,6 @@ def test_memory_decides_how_many_blocks_are_in_work():
     assert Resources(memory=2, workers=64).workers_for(22_268) < 10
     with pytest.raises(DgexError, match=r"profiles of 16687 rows need 0\.\d\d GiB of memory; allow it with --memory"):
         Resources(memory=0.4).workers_for(16_687)
+    assert Resources(memory=2, workers=64).workers_for(22_268, 129_158) in range(4, 9)
+    with pytest.raises(DgexError, match=r"1,000,000 profiles of 22268 rows need 2\.\d\d GiB of memory; allow it"):
+        Resources(memory=2).workers_for(22_268, 1_000_000)
