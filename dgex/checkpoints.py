@@ -42,7 +42,7 @@ class Checkpoints:
         """Takes the folder of the checkpoints and the least seconds between two; see ``open_checkpoints``."""
         self._directory = directory
         self._interval = interval
-        self._orbax = ocp.AsyncCheckpointer(
+        self._orbax = ocp.Checkpointer(
             ocp.PyTreeCheckpointHandler(multiprocessing_options=PROCESS_0), multiprocessing_options=PROCESS_0
         )
         self._saved_at = -float("inf")
@@ -71,10 +71,9 @@ class Checkpoints:
         # A copy: on CPUs the host's view of an array is the memory that the next epoch reuses.
         values = jax.tree.map(lambda leaf: np.array(leaf, copy=True), jax.device_get(state))
         self._saved_at = time.monotonic()
-        self._orbax.save(self._directory / str(epoch), args=ocp.args.PyTreeSave(values), force=True)
         thread = ThreadPoolExecutor(1)
-        self._saving = thread.submit(self._seal, self._directory / str(epoch))
-        thread.shutdown(wait=False)  # the thread ends when the checkpoint is sealed
+        self._saving = thread.submit(self._write, self._directory / str(epoch), values)
+        thread.shutdown(wait=False)  # the thread ends when the checkpoint is written
 
     def finish(self) -> None:
         """Waits for the end of a save in the background, and raises the error that stopped it, if any."""
@@ -114,9 +113,9 @@ class Checkpoints:
         finally:
             self._orbax.close()
 
-    def _seal(self, folder: Path) -> None:
-        """Waits until a checkpoint is written, adds its digests (without them it is not used), and removes old ones."""
-        self._orbax.wait_until_finished()
+    def _write(self, folder: Path, values: object) -> None:
+        """Writes a checkpoint and then its digests, without which it is not used, and removes old ones."""
+        self._orbax.save(folder, args=ocp.args.PyTreeSave(values), force=True)
         sums = _digests(folder)
         with replacing(folder / SUMS) as partial:
             partial.write_text("".join(f"{digest}  {name}\n" for name, digest in sums.items()))

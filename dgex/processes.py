@@ -288,6 +288,8 @@ def _start_jax(**place: Any) -> None:
     # JAX's notice of preemption would take SIGTERM away from ``dgex.signals``.
     with contextlib.suppress(AttributeError):
         jax.config.update("jax_enable_preemption_service", False)
+    # The death of a process is dealt with here: JAX would abort the others with a stack trace.
+    jax.config.update("jax_enable_recoverability", True)
     if place:
         place["cluster_detection_method"] = "deactivate"
     try:
@@ -306,6 +308,9 @@ def _connect_devices() -> None:
     need_same("number of devices", [jax.local_device_count(), jax.local_devices()[0].device_kind])
     with _stdout_to_stderr():
         jax.block_until_ready(parallel.from_first_process(np.int32(0), parallel.devices()))
+    if jax.default_backend() == "cpu" and not is_first():
+        # Once connected, CPUs need JAX's service no more, whose end would abort this process with a stack trace.
+        jax.distributed.shutdown()
     if not is_first():
         # The first process prints what all have to say.
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115  for as long as the process lasts

@@ -136,8 +136,9 @@ def kill_and_resume(folder, victim, wait, expected):
     return took
 
 
-def test_killed_and_resumed_equals_an_undisturbed_run(undisturbed, tmp_path):
-    kill_and_resume(tmp_path / "out", 1, lambda processes: wait_for_rows(tmp_path / "out", 6), undisturbed)
+@pytest.mark.parametrize("victim", [0, pytest.param(1, marks=pytest.mark.slow)])
+def test_killed_and_resumed_equals_an_undisturbed_run(undisturbed, tmp_path, victim):
+    kill_and_resume(tmp_path / "out", victim, lambda processes: wait_for_rows(tmp_path / "out", 6), undisturbed)
 
 
 @pytest.mark.slow
