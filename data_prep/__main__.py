@@ -10,7 +10,6 @@ import typer
 
 from data_prep import folds, geo, inspection, simulate
 from data_prep.blocks import Resources, Work
-from data_prep.download import LIMITS, Limits
 from data_prep.duplicates import Rule
 from data_prep.pipeline import Settings
 from data_prep.split import Fold, Fractions, Split
@@ -20,6 +19,7 @@ from dgex.console import command_line, say
 from dgex.data.genes import gene_table_paths, read_gene_table, write_gene_table
 from dgex.errors import DgexError
 from dgex.files.atomic import check_writable, need_room
+from dgex.files.download import LIMITS, Limits
 from dgex.files.optional import need
 from dgex.formats.expression import Block
 from dgex.formats.gctx import write_gctx

@@ -4,7 +4,7 @@ https://ftp.ncbi.nlm.nih.gov/geo/README.txt describes where GEO keeps its files.
 """
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 from rich.progress import Progress
 
-from data_prep.download import LIMITS, Limits, NotThere, download, find_flaw
 from data_prep.platforms import PLATFORMS, check_platforms
 from data_prep.steps import Steps
 from dgex.console import progress
@@ -22,6 +21,7 @@ from dgex.data.genes import gene_table_paths, read_gene_tables
 from dgex.data.intensity_scale import intensity_scale, log2_of_linear, value_ranges
 from dgex.errors import DgexError
 from dgex.files.atomic import check_writable
+from dgex.files.download import LIMITS, Limits, NotThere, download_with_bar, find_flaw
 from dgex.files.scratch import Scratch
 from dgex.formats.content import read_small
 from dgex.formats.expression import BLOCK, Block, Expression, first_repeated
@@ -202,7 +202,7 @@ def gene_tables(folder: Path, mirror: str = GENE_TABLES, limits: Limits = LIMITS
     """Downloads D-GEX's gene tables as they are published (github.com/uci-cbcl/D-GEX); errors as ``download``."""
     with progress() as bars:
         for path, sha256 in zip(gene_table_paths(folder), GENE_TABLE_SHA256, strict=True):
-            _download(f"{mirror.rstrip('/')}/{path.name}", path, sha256, limits, bars)
+            download_with_bar(bars, f"{mirror.rstrip('/')}/{path.name}", path, sha256, limits)
 
 
 def _obtain(accession: Accession, cache: Path, mirror: str, limits: Limits, bars: Progress) -> Path:
@@ -216,7 +216,8 @@ def _obtain(accession: Accession, cache: Path, mirror: str, limits: Limits, bars
     folder = f"{mirror.rstrip('/')}/{re.sub('[0-9]{1,3}$', 'nnn', accession.series)}/{accession.series}/matrix"
     for path in paths:
         try:
-            _download(f"{folder}/{path.name}", path, accession.sha256, limits, bars, partial(_check_series, accession))
+            check = partial(_check_series, accession)
+            download_with_bar(bars, f"{folder}/{path.name}", path, accession.sha256, limits, check)
             return path
         except NotThere:
             continue
@@ -232,27 +233,6 @@ def _check_series(accession: Accession, path: Path) -> None:
         studies = set(table.sample_metadata["study_id"].tolist())
     if studies != {accession.series}:
         raise DgexError(f"{path}: is of {_named(studies)}, not of {accession.series}; try another mirror")
-
-
-def _download(
-    url: str,
-    path: Path,
-    sha256: str | None,
-    limits: Limits,
-    bars: Progress,
-    check: Callable[[Path], None] = lambda path: None,
-) -> None:
-    """Downloads a file with a progress bar; arguments and errors as ``download``."""
-    bar = bars.add_task(f"KiB of {path.name}", total=None)
-
-    def report(done: int, total: int | None) -> None:
-        bars.update(bar, completed=done // 2**10, total=total and total // 2**10)
-
-    try:
-        download(url, path, sha256, report, limits=limits, check=check)
-    except NotThere:
-        bars.remove_task(bar)
-        raise
 
 
 def _check(source: _Source, wanted: Sequence[str]) -> None:

@@ -1,7 +1,10 @@
-"""Fixtures for all tests: where the real data lies, prepared once, and a JAX with four devices on the CPU."""
+"""Fixtures for all tests: the real data, prepared once, a server on this machine, and a JAX with four CPU devices."""
 
 import os
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -70,3 +73,20 @@ def refused(capsys: pytest.CaptureFixture[str]) -> Callable[[Callable[[], object
         return line
 
     return line_of
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[[type[BaseHTTPRequestHandler]], str]]:
+    """Starts a server that handles requests so, and gives its address; it is stopped after the test."""
+    with ExitStack() as stack:
+
+        def start(handler: type[BaseHTTPRequestHandler]) -> str:
+            http = stack.enter_context(ThreadingHTTPServer(("127.0.0.1", 0), handler))
+            http.daemon_threads = True
+            thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
+            thread.start()
+            stack.callback(thread.join)
+            stack.callback(http.shutdown)
+            return f"http://127.0.0.1:{http.server_port}"
+
+        yield start

@@ -22,6 +22,8 @@ from typing import BinaryIO
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
+from rich.progress import Progress
+
 from dgex.console import stderr
 from dgex.errors import DgexError, visible
 from dgex.version import __version__
@@ -43,10 +45,12 @@ class Limits:
     Attributes:
       rate: the lowest acceptable rate in KiB/s; 0 for no such limit.
       size: the largest file in GiB, as transferred, that is before it is unpacked.
+      remedy: what the user can do about a larger file, for the error message.
     """
 
     rate: float = 1.0
     size: float = 4.0
+    remedy: str = "allow it with --max-size, or try another mirror"
 
 
 LIMITS = Limits()
@@ -117,6 +121,27 @@ def download(
     except OSError as error:
         raise DgexError(f"{path}: cannot be written ({error.strerror}); check the folder's rights and space") from error
     raise DgexError(f"{url}: the downloaded file {flaw}, twice; try again later, or another mirror")
+
+
+def download_with_bar(
+    bars: Progress,
+    url: str,
+    path: Path,
+    sha256: str | None = None,
+    limits: Limits = LIMITS,
+    check: Callable[[Path], None] = lambda path: None,
+) -> None:
+    """Downloads a file and shows how far it is as one of ``bars``; other arguments and errors as ``download``."""
+    bar = bars.add_task(f"KiB of {path.name}", total=None)
+
+    def report(done: int, total: int | None) -> None:
+        bars.update(bar, completed=done // 2**10, total=total and total // 2**10)
+
+    try:
+        download(url, path, sha256, report, limits=limits, check=check)
+    except NotThere:
+        bars.remove_task(bar)
+        raise
 
 
 def find_flaw(path: Path, sha256: str | None = None) -> str | None:
@@ -240,10 +265,7 @@ def _need_small(url: str, file: BinaryIO, size: int, limits: Limits) -> None:
     """Refuses a download that is larger than the limit, and empties the file."""
     if size > limits.size * 2**30:
         file.truncate(0)
-        raise DgexError(
-            f"{url}: is larger than {limits.size:g} GiB ({size / 2**30:.2f} at least); allow it with --max-size, or "
-            "try another mirror"
-        )
+        raise DgexError(f"{url}: is larger than {limits.size:g} GiB ({size / 2**30:.2f} at least); {limits.remedy}")
 
 
 def _read(response: HTTPResponse) -> bytes:

@@ -15,9 +15,9 @@ from email.utils import format_datetime
 
 import pytest
 
-from data_prep import download as module
-from data_prep.download import Limits, NotThere, download, find_flaw
 from dgex.errors import DgexError
+from dgex.files import download as module
+from dgex.files.download import Limits, NotThere, download, find_flaw
 
 DATA = gzip.compress(os.urandom(300_000), mtime=0)
 OTHER = gzip.compress(os.urandom(300_000), mtime=0)
@@ -108,7 +108,7 @@ def test_a_killed_download_leaves_its_part_alone(fetch, server, tmp_path):
         server.stop.wait(30)
 
     server.answers = [hold]
-    program = "import sys, pathlib, data_prep.download as d; d.download(sys.argv[1], pathlib.Path(sys.argv[2]))"
+    program = "import sys, pathlib, dgex.files.download as d; d.download(sys.argv[1], pathlib.Path(sys.argv[2]))"
     process = subprocess.Popen([sys.executable, "-c", program, server.url, str(path)])
     try:
         assert held.wait(30)

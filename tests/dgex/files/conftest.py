@@ -1,29 +1,10 @@
-"""A server on this machine, for tests of downloads."""
+"""A server on this machine that answers as a test tells it, for downloads."""
 
 import re
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 
 import pytest
-
-
-@pytest.fixture
-def serve() -> Iterator[Callable[[type[BaseHTTPRequestHandler]], str]]:
-    """Starts a server that handles requests so, and gives its address; it is stopped after the test."""
-    with ExitStack() as stack:
-
-        def start(handler: type[BaseHTTPRequestHandler]) -> str:
-            http = stack.enter_context(ThreadingHTTPServer(("127.0.0.1", 0), handler))
-            http.daemon_threads = True
-            thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
-            thread.start()
-            stack.callback(thread.join)
-            stack.callback(http.shutdown)
-            return f"http://127.0.0.1:{http.server_port}"
-
-        yield start
 
 
 class Server:
