@@ -14,6 +14,8 @@ import warnings
 from contextlib import suppress
 from pathlib import Path
 
+from dgex.files.user_cache import user_cache
+
 LARGEST = 2**28  # bytes of all entries; an epoch of training takes about 0.1 MB
 OLDEST = 30 * 86_400  # seconds; until then a damaged entry, which JAX does not replace, costs its compilation each time
 
@@ -28,9 +30,8 @@ def keep_compiled_programs() -> None:
     """
     settings: dict[str, str | float] = {"jax_persistent_cache_min_compile_time_secs": 0.0}  # by default only from 1 s
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        home = os.path.expanduser(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
-        folder = Path(home, "dgex", "compiled")
-        if not folder.is_absolute():  # no home folder; XDG's rules for a relative path are to ignore it
+        folder = user_cache("compiled")
+        if folder is None:
             return
         try:
             # Not for others to write, who could have this user run their programs.

@@ -3,13 +3,13 @@
 A command imports what it needs when it runs, so that its help is shown at once.
 """
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from dgex import __version__, console
 from dgex.cli.evaluate import calibrate_command, evaluate_command
+from dgex.cli.options import MODEL_HELP
 from dgex.cli.predict import predict_command
 from dgex.cli.train import train_command
 
@@ -32,7 +32,7 @@ def common(
     """Infer the expression of 9,520 target genes from landmark genes."""
 
 
-def info_command(model: Annotated[Path | None, typer.Argument(help="Model directory.")] = None) -> None:
+def info_command(model: Annotated[str | None, typer.Argument(help=MODEL_HELP)] = None) -> None:
     """Print the card of a model, by default of the one that comes with dgex; its checksums are checked."""
     from dgex.model.directory import read_card
 

@@ -9,6 +9,7 @@ import typer
 from dgex import console
 from dgex.cli.options import Devices, InputScale, Layer, MaxMissing, Model, Platform
 from dgex.errors import DgexError
+from dgex.files.atomic import check_path
 from dgex.score_table import print_scores
 
 if TYPE_CHECKING:
@@ -19,11 +20,11 @@ if TYPE_CHECKING:
 
 def evaluate_command(
     paths: Annotated[
-        list[Path],
+        list[str],
         typer.Argument(
             metavar="[MODEL] DATA",
-            help="A table of landmarks and targets, as predict reads, or a prepared data set; before it the model "
-            "directory, instead of --model.",
+            help="A table of landmarks and targets, as predict reads, or a prepared data set; before it the model, "
+            "instead of --model.",
         ),
     ],
     model: Model = None,
@@ -31,7 +32,7 @@ def evaluate_command(
     max_missing: MaxMissing = 0.2,
     platform: Platform = "auto",
     against: Annotated[
-        Path | None,
+        str | None,
         typer.Option(help="Another model of the same training data, compared with by study.", show_default="none"),
     ] = None,
     layer: Layer = None,
@@ -78,8 +79,8 @@ def evaluate_command(
 
 def calibrate_command(
     paths: Annotated[
-        list[Path],
-        typer.Argument(metavar="[MODEL] PROFILES", help="Model directory; whole profiles, as evaluate reads."),
+        list[str],
+        typer.Argument(metavar="[MODEL] PROFILES", help="Model; whole profiles, as evaluate reads."),
     ],
     output: Annotated[Path, typer.Option("-o", "--output", help="The model directory to make.")],
     name: Annotated[str, typer.Option(help="Of the platform that is added to the model.")] = "mine",
@@ -118,7 +119,7 @@ def calibrate_command(
     console.say(f"{output}: platform {name}, {offsets}, shrunk by n / (n + {result.shrinkage:.3g})")
 
 
-def _model_and_data(paths: list[Path], model: Path | None) -> tuple["Trained", Path]:
+def _model_and_data(paths: list[str], model: str | None) -> tuple["Trained", Path]:
     """Reads the model of [MODEL] DATA or --model, by default the one that comes with dgex, and gives DATA."""
     from dgex.model.directory import load_model
 
@@ -126,8 +127,9 @@ def _model_and_data(paths: list[Path], model: Path | None) -> tuple["Trained", P
     if model is not None:
         models.append(model)
     if len(models) > 1:
-        raise DgexError(f"{', '.join(map(str, models))}: are {len(models)} models; give one, and one table")
-    return load_model(*models), data
+        raise DgexError(f"{', '.join(models)}: are {len(models)} models; give one, and one table")
+    check_path(Path(data))
+    return load_model(*models), Path(data)
 
 
 def _say_found(data: Path, table: "Expression", found: "Comparison", input_scale: str) -> None:

@@ -1,12 +1,12 @@
 """The options that commands share."""
 
-from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
+MODEL_HELP = "Model directory, hf://owner/name, or https://...tar.gz#sha256=HEX."
 Model = Annotated[
-    Path | None, typer.Option("-m", "--model", help="Model directory.", show_default="the one that comes with dgex")
+    str | None, typer.Option("-m", "--model", help=MODEL_HELP, show_default="the one that comes with dgex")
 ]
 InputScale = Annotated[
     Literal["auto", "log2", "linear", "zscore"], typer.Option(help="Of the input; auto tells log2 from linear.")

@@ -1,5 +1,6 @@
 """Writes the model card in Markdown: what a model is, its training data, its scores, and when not to trust it."""
 
+import re
 from typing import Any
 
 from dgex.model import Model
@@ -7,6 +8,13 @@ from dgex.model.reliability import LEAST_PEARSON
 from dgex.networks import NetworkConfig, layer_table
 
 FEW_PROFILES, FEW_STUDIES = 10_000, 100
+# YAML before the card, by which the Hugging Face Hub finds and shows a model; a licence is the publisher's to add.
+METADATA = """---
+library_name: dgex
+pipeline_tag: tabular-regression
+tags: [biology, genomics, gene-expression, transcriptomics]
+---
+"""
 
 
 def model_card(model: Model) -> str:
@@ -21,7 +29,7 @@ def model_card(model: Model) -> str:
     test = provenance["scores"][held]
     calibrated = splits["train"] if crossed else splits["validation"]
     by = "out-of-fold" if crossed else "validation"
-    return "\n".join(
+    return METADATA + "\n".join(
         [
             f"# dgex model: {config.landmarks} landmark genes to {config.targets:,} target genes",
             "",
@@ -105,6 +113,11 @@ def model_card(model: Model) -> str:
             *(["## Notes", "", provenance["note"], ""] if "note" in provenance else []),
         ]
     )
+
+
+def card_text(card: str) -> str:
+    """Takes the metadata before a card away, which are not for people; cards written by former versions have none."""
+    return re.sub(r"\A---\n.*?\n---\n", "", card, flags=re.DOTALL)
 
 
 _SPLIT = "The validation split chose the epoch; the test split was scored once."

@@ -6,7 +6,7 @@ weights.safetensors     the network's parameters by path: H0/kernel, H0_taaf/alp
 reference.safetensors   scalers, quantiles of the landmarks and of all genes, landmark factors, per-gene reliability,
                         where training profiles lie; names as in ``ARRAYS``
 genes.tsv               side (landmark, target), Ensembl id, symbol, probe sets; a gene a line, in the arrays' order
-MODEL_CARD.md           the model card, a description for people
+README.md               the model card, a description for people; begins with what the Hugging Face Hub reads of it
 SHA256SUMS              checksums of all of these, in the form that ``sha256sum -c`` checks
 
 The format is safetensors and not Orbax because a published model is read for years, and by other programs too.
@@ -14,7 +14,8 @@ A safetensors file is a header of JSON and raw arrays, cannot hold code, and has
 layout depends on its version, and its checkpoints are for resuming a training.
 
 Schema 1 had no quantiles of all genes. Up to schema 2 there was one platform, and half widths were the same for all
-profiles: such models are still read, with the same expected error for every profile and none out of range.
+profiles: such models are still read, with the same expected error for every profile and none out of range. So are
+those of schema 3 whose card is called MODEL_CARD.md, as all once were.
 """
 
 import csv
@@ -24,7 +25,6 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import asdict
-from importlib import resources
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -43,9 +43,10 @@ from dgex.files.atomic import check_path, check_writable, need_room, replacing
 from dgex.formats.content import read_small
 from dgex.formats.expression import first_repeated
 from dgex.model import Model
-from dgex.model.card import model_card
+from dgex.model.card import card_text, model_card
 from dgex.model.half_precision import shortest
 from dgex.model.imputation import Factors
+from dgex.model.published import find_model
 from dgex.model.reliability import LEVELS, Expectation, Reliability
 from dgex.model.training_map import TrainingMap
 from dgex.networks import NetworkConfig, Params, init_params
@@ -53,9 +54,10 @@ from dgex.networks import NetworkConfig, Params, init_params
 SCHEMA_VERSION = 3
 READABLE = (1, 2, SCHEMA_VERSION)
 CONFIG, WEIGHTS, ARRAYS_FILE, GENES, CARD = FILES = (
-    "model.json", "weights.safetensors", "reference.safetensors", "genes.tsv", "MODEL_CARD.md"
+    "model.json", "weights.safetensors", "reference.safetensors", "genes.tsv", "README.md"
 )  # fmt: skip
 SUMS = "SHA256SUMS"
+FORMER_CARD = "MODEL_CARD.md"
 SIDES = ("landmark", "target")
 COLUMNS = ("side", "ensembl", "symbol", "probes")
 
@@ -129,18 +131,18 @@ def load_model(path: str | os.PathLike[str] | None = None) -> Model:
     """Reads a model directory and checks all of it; nothing in it is executed.
 
     Args:
-      path: the model directory; None for the model that comes with the package.
+      path: the model directory, or another name that ``dgex.model.published.find_model`` takes, such as
+        "hf://owner/name"; None for the model that comes with the package.
 
     Raises:
-      DgexError: a file is missing, damaged or altered, or of another schema version.
+      DgexError: a file is missing, damaged or altered, or of another schema version; or the model cannot be downloaded.
 
     Examples:
       >>> model = load_model()
       >>> model.config.landmarks, model.config.taaf
       (943, 'hidden')
     """
-    folder = Path(path) if path is not None else pretrained()
-    contents = _verified(folder)
+    folder, called, contents = _verified(path)
     config, provenance, platforms = _read_header(folder, contents[CONFIG])
     weights, arrays = (_read_arrays(folder, name, contents[name]) for name in (WEIGHTS, ARRAYS_FILE))
     genes = _read_genes(folder, contents[GENES])
@@ -162,46 +164,50 @@ def load_model(path: str | os.PathLike[str] | None = None) -> Model:
         if "map/platform" in arrays
         else None,
     )
-    model.source.update(name=folder.resolve().name, sha256=hashlib.sha256(contents[SUMS]).hexdigest())
+    model.source.update(name=called, sha256=hashlib.sha256(contents[SUMS]).hexdigest())
     return model
 
 
 def read_card(path: str | os.PathLike[str] | None = None) -> str:
-    """Reads the model card of a directory after checking all checksums; errors as ``load_model``."""
-    folder = Path(path) if path is not None else pretrained()
+    """Reads the model card, without its metadata, after checking all checksums; errors as ``load_model``."""
+    folder, _, contents = _verified(path)
     try:
-        return _verified(folder)[CARD].decode()
+        return card_text(contents[CARD].decode())
     except UnicodeDecodeError:
         _refuse(folder, f"{CARD} is not UTF-8 text")
 
 
-def pretrained() -> Path:
-    """Gives the path of the model that comes with the package."""
-    return Path(str(resources.files("dgex") / "pretrained"))
+def _verified(path: str | os.PathLike[str] | None) -> tuple[Path, str, dict[str, bytes]]:
+    """Finds a model directory and checks every file against its checksum; a DgexError if one is wrong.
 
-
-def _verified(folder: Path) -> dict[str, bytes]:
-    """Reads every file of a model directory and checks its checksum; a DgexError if one is wrong."""
-    check_path(folder)
+    Returns:
+      The folder, what the model is called, and the contents of the files by name.
+    """
+    folder, called = find_model(path, (SUMS, *FILES, FORMER_CARD))
     if not (folder / SUMS).is_file():
         what = "there is no such directory" if not folder.exists() else f"is not a model directory, it has no {SUMS}"
         raise DgexError(f"{folder}: {what}; make a model with `dgex train`")
-    contents = {}
-    for name in (SUMS, *FILES):
-        file = folder / name
-        if file.exists() and not file.is_file():
-            _refuse(folder, f"{name} is not a file")
-        try:
-            contents[name] = file.read_bytes() if name in (WEIGHTS, ARRAYS_FILE) else read_small(file)
-        except (OSError, MemoryError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "there is too little memory"
-            raise DgexError(f"{folder}: {name} cannot be read ({reason}); {AGAIN}") from error
+    contents = {SUMS: _content(folder, SUMS)}
     lines = contents[SUMS].decode("utf-8", "replace").splitlines()
     sums = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
     for name in FILES:
-        if hashlib.sha256(contents[name]).hexdigest() != sums.get(name):
-            _refuse(folder, f"{name} is not as it was written, its SHA-256 differs from {SUMS}")
-    return contents
+        stored = FORMER_CARD if name == CARD and CARD not in sums and FORMER_CARD in sums else name
+        contents[name] = _content(folder, stored)
+        if hashlib.sha256(contents[name]).hexdigest() != sums.get(stored):
+            _refuse(folder, f"{stored} is not as it was written, its SHA-256 differs from {SUMS}")
+    return folder, called, contents
+
+
+def _content(folder: Path, name: str) -> bytes:
+    """Reads a file of a model directory."""
+    file = folder / name
+    if file.exists() and not file.is_file():
+        _refuse(folder, f"{name} is not a file")
+    try:
+        return file.read_bytes() if name in (WEIGHTS, ARRAYS_FILE) else read_small(file)
+    except (OSError, MemoryError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "there is too little memory"
+        raise DgexError(f"{folder}: {name} cannot be read ({reason}); {AGAIN}") from error
 
 
 def _read_header(folder: Path, content: bytes) -> tuple[NetworkConfig, dict[str, Any], tuple[str, ...] | None]:

@@ -300,7 +300,7 @@ def test_evaluate_on_other_genes(model_files, small_data, tmp_path, refused):
 
 def test_info(model_files, tmp_path, capsys, refused):
     dgex("info", model_files / "model")
-    assert capsys.readouterr().out == (model_files / "model" / "MODEL_CARD.md").read_text()
+    assert capsys.readouterr().out == read_card(model_files / "model")
     assert "there is no such directory" in refused(lambda: dgex("info", tmp_path / "none"))
 
 

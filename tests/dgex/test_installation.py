@@ -19,7 +19,7 @@ from experiments import compare, full_size, study
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-EXTRAS = ("anndata", "jinja2", "matplotlib", "pandas", "pyarrow", "sklearn", "tensorboardX")
+EXTRAS = ("anndata", "huggingface_hub", "jinja2", "matplotlib", "pandas", "pyarrow", "sklearn", "tensorboardX")
 
 
 def python(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -250,7 +250,7 @@ def restructure_text(dice: random.Random, path: Path) -> None:
 def restructure_model(dice: random.Random, path: Path) -> None:
     """Changes files of a model directory, mostly with the right checksums of what they then are."""
     names = ["model.json", "genes.tsv", "weights.safetensors", "reference.safetensors"] * 3
-    names += ["MODEL_CARD.md", "SHA256SUMS"]
+    names += ["README.md", "SHA256SUMS"]
     for name in dict.fromkeys(dice.choice(names) for _ in range(dice.choice([1, 1, 2]))):
         file = path / name
         if dice.random() < 0.15:
@@ -266,7 +266,7 @@ def restructure_model(dice: random.Random, path: Path) -> None:
         else:
             file.write_bytes(dice.choice([b"", b"\xff", b"\n" * 1000, bytes(2**25)]))
     if dice.random() < 0.9 and (path / "SHA256SUMS").is_file():
-        names = ("model.json", "weights.safetensors", "reference.safetensors", "genes.tsv", "MODEL_CARD.md")
+        names = ("model.json", "weights.safetensors", "reference.safetensors", "genes.tsv", "README.md")
         files = [path / name for name in names if (path / name).is_file() and (path / name).stat().st_size < HOLE]
         sums = (f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.name}\n" for file in files)
         (path / "SHA256SUMS").write_text("".join(sums))

@@ -54,15 +54,28 @@ def refuses(folder: Path, said: str) -> None:
 
 
 def test_the_card_comes_with_checked_files(folder):
-    assert read_card(folder) == (folder / "MODEL_CARD.md").read_text()
+    metadata, text = (folder / "README.md").read_text().removeprefix("---\n").split("---\n", 1)
+    assert "library_name: dgex" in metadata and read_card(folder) == text
     (folder / "weights.safetensors").write_bytes(b"")
     with pytest.raises(DgexError, match="weights.safetensors is not as it was written"):
         read_card(folder)
 
 
+def test_a_card_of_the_former_name(folder):
+    """Cards once had no metadata and another name; a README.md beside such a one is not the model's."""
+    text = read_card(folder)
+    signed(folder, "README.md", text.encode())
+    (folder / "README.md").rename(folder / "MODEL_CARD.md")
+    (folder / SUMS).write_text((folder / SUMS).read_text().replace("README.md", "MODEL_CARD.md"))
+    (folder / "README.md").write_text("Of the Hub.")
+    assert read_card(folder) == text
+    (folder / "MODEL_CARD.md").write_text("altered")
+    refuses(folder, "MODEL_CARD.md is not as it was written")
+
+
 def test_a_card_that_is_no_text(folder):
-    signed(folder, "MODEL_CARD.md", "Müller".encode("latin-1"))
-    with pytest.raises(DgexError, match=f"^{folder}: MODEL_CARD.md is not UTF-8 text; fetch or make the model again$"):
+    signed(folder, "README.md", "Müller".encode("latin-1"))
+    with pytest.raises(DgexError, match=f"^{folder}: README.md is not UTF-8 text; fetch or make the model again$"):
         read_card(folder)
 
 
@@ -273,7 +286,7 @@ class Trap:
 def test_nothing_is_unpickled(folder, name):
     trap = pickle.dumps(Trap(folder / "sprung"))
     signed(folder, name, trap)
-    if name == "MODEL_CARD.md":  # for people, and never parsed
+    if name == "README.md":  # for people, and never parsed
         load_model(folder)
     else:
         refuses(folder, name)
@@ -320,7 +333,7 @@ def test_what_never_ends_is_not_read(folder, name, what):
     refuses(folder, name)
 
 
-@pytest.mark.parametrize("name", ["MODEL_CARD.md", "genes.tsv", "model.json", SUMS])
+@pytest.mark.parametrize("name", ["README.md", "genes.tsv", "model.json", SUMS])
 def test_texts_of_gigabytes_are_not_read(folder, name):
     os.truncate(folder / name, 2**36)  # a hole, which takes no room
     refuses(folder, f"{name} cannot be read .larger than 16 MiB")

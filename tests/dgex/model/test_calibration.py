@@ -188,7 +188,7 @@ def test_the_command(model_files, small_model, own, tmp_path, capsys):
     assert entry.items() >= said.items() and entry["model"]["name"] == "model"
     expected = calibrated(small_model, some(own, slice(0, 3))).model.reference.platforms.target
     np.testing.assert_array_equal(found.reference.platforms.target, expected)
-    (line,) = [line for line in (tmp_path / "lab/MODEL_CARD.md").read_text().splitlines() if "*lab*" in line]
+    (line,) = [line for line in (tmp_path / "lab/README.md").read_text().splitlines() if "*lab*" in line]
     assert f"3 profiles of `own.gctx`, SHA-256 `{digest}`, on top of *array*; 60 targets" in line
     command("-m", tmp_path / "lab", tmp_path / "own.gctx", "-o", tmp_path / "again", "--name", "lab")
     assert load_model(tmp_path / "again").reference.platforms.name == ("array", "lab")

@@ -20,7 +20,7 @@ from dgex.errors import DgexError
 from dgex.model import Model
 from dgex.model.directory import check_new, load_model, save_model
 
-FILES = ("MODEL_CARD.md", "genes.tsv", "model.json", "reference.safetensors", "weights.safetensors")
+FILES = ("README.md", "genes.tsv", "model.json", "reference.safetensors", "weights.safetensors")
 SUMS = "SHA256SUMS"
 
 

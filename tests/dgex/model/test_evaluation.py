@@ -247,7 +247,7 @@ def test_ridge_regression_is_a_model(ridge, small_data):
     np.testing.assert_allclose(made.params["outputs"]["bias"], y.mean(axis=0) - x.mean(axis=0) @ weights, atol=1e-4)
     scores = made.provenance["scores"]["test"]
     assert scores["network"] == scores["ridge regression"]
-    card = (ridge / "MODEL_CARD.md").read_text()
+    card = (ridge / "README.md").read_text()
     penalty = f"{made.provenance['penalty']:g}"
     assert (
         f"24 → no hidden layer → 60: ridge regression in closed form, penalty {penalty}, of validation; 1,500" in card
