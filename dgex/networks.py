@@ -19,6 +19,7 @@ from dgex.arc_cosine import ArcCosine
 from dgex.errors import DgexError
 from dgex.rivals import RIVALS, Rival
 from dgex.taaf import PARAMETERS, TAAF, Share, spanning
+from dgex.towers import TowerDense, dealt
 
 Params = dict[str, Any]
 Placement = Literal["none", "hidden", "all"]
@@ -77,6 +78,9 @@ class NetworkConfig:
       compute_dtype: dtype of the matrix products and their results; parameters and TAAF arithmetic are float32 anyway,
         and predictions are returned as float32.
       matmul_precision: precision of float32 products; "default" is TF32 on recent NVIDIA GPUs and bfloat16 on TPUs.
+      towers: in how many towers the units of the hidden layers are (``dgex.towers``): from the second layer on, a unit
+        has weights to the units of its own tower alone. 1 for whole layers.
+      checkerboard: whether towers take the units of all towers below them, dealt out, rather than those of their own.
 
     Raises:
       DgexError: a field is out of its range.
@@ -112,6 +116,8 @@ class NetworkConfig:
     init: Init = "glorot"
     compute_dtype: ComputeDtype = "float32"
     matmul_precision: Precision = "default"
+    towers: int = 1
+    checkerboard: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "hidden", tuple(self.hidden))  # JSON has no tuples
@@ -128,6 +134,8 @@ class NetworkConfig:
             raise DgexError(
                 f"a layer has {MOST_UNITS:,} units at most: {self.landmarks} -> {self.hidden} -> {self.targets}"
             )
+        if not isinstance(self.towers, int) or self.towers < 1 or any(units % self.towers for units in self.hidden):
+            raise DgexError(f"towers are a whole number that divides {self.hidden}, the units, not {self.towers}")
         if not 0 <= self.dropout < 1:
             raise DgexError(f"dropout must lie in [0, 1), not {self.dropout}")
         if self.activation not in (*BASES, *RIVALS):
@@ -153,6 +161,10 @@ class NetworkConfig:
             raise DgexError(f"share={self.share!r} needs activations with parameters, but {self.activation} has none")
         if self.dropout_mask == "network" and not (self.dropout and len(self.hidden) > len(set(self.hidden)) == 1):
             raise DgexError("dropout_mask='network' needs dropout, and several hidden layers of as many units")
+        if self.towers > 1 and len(self.hidden) < 2:
+            raise DgexError("towers are between hidden layers, of which there must be two or more")
+        if self.checkerboard and (self.towers == 1 or len(self.hidden) < 3):
+            raise DgexError("a checkerboard has two towers or more, and three hidden layers or more")
         if self.linear and not self.hidden:
             raise DgexError("linear adds a linear path beside hidden layers, but there are none")
         if not self.linear and (self.linear_rank, self.linear_rate, self.kernel) != (None, 1.0, None):
@@ -190,7 +202,8 @@ class Perceptron(nn.Module):
         mask_key = self.make_rng("dropout") if train and config.dropout_mask == "network" else None
         x = landmark
         for layer, units in enumerate(config.hidden):
-            x = self._dense(x, units, f"H{layer}", adaptive)
+            x = dealt(x, config.towers) if config.checkerboard and layer > 1 else x
+            x = self._dense(x, units, f"H{layer}", adaptive, towers=config.towers if layer else 1)
             x = (shared or self._activation(f"H{layer}"))(x)
             x = nn.Dropout(config.dropout, deterministic=not train)(x, rng=mask_key)
         adaptive = config.taaf == "all"
@@ -223,9 +236,14 @@ class Perceptron(nn.Module):
         """Returns how a module shares its parameters; it cannot know whether several layers call it."""
         return "unit" if self.config.share == "unit" else "layer"
 
-    def _dense(self, x: jax.Array, units: int, name: str, adaptive: bool, bias: bool = True) -> jax.Array:
+    def _dense(
+        self, x: jax.Array, units: int, name: str, adaptive: bool, bias: bool = True, towers: int = 1
+    ) -> jax.Array:
         config = self.config
-        gamma_is_bias = adaptive and "gamma" in config.learn and config.share == "unit"
+        bias = bias and not (adaptive and "gamma" in config.learn and config.share == "unit")  # gamma is one
+        if towers > 1:
+            dtype = jnp.dtype(config.compute_dtype)
+            return TowerDense(units, towers, bias, dtype, config.matmul_precision, name=name)(x)
         kernel_init = nn.initializers.glorot_uniform()
         if name == "outputs" and config.linear:
             kernel_init = nn.initializers.zeros
@@ -233,7 +251,7 @@ class Perceptron(nn.Module):
             kernel_init = symmetric_uniform(1e-4)
         return nn.Dense(
             units,
-            use_bias=bias and not gamma_is_bias,
+            use_bias=bias,
             dtype=jnp.dtype(config.compute_dtype),
             precision=config.matmul_precision,
             kernel_init=kernel_init,
@@ -343,10 +361,15 @@ def layer_table(config: NetworkConfig) -> list[tuple[str, str, int]]:
             leaves = params.get(owner + part, {})
             for group in (("beta", "gamma"), ("alpha", "delta")) if part == "_taaf" else (tuple(leaves),):
                 if names := [name for name in group if name in leaves]:
-                    dense = "kernel" in leaves
-                    kind = "Dense {} -> {}".format(*leaves["kernel"].shape) if dense else ", ".join(names)
+                    kind = _dense_kind(leaves["kernel"].shape) if "kernel" in leaves else ", ".join(names)
                     rows.append((owner + part, kind, sum(leaves[name].size for name in names)))
     return rows
+
+
+def _dense_kind(shape: tuple[int, ...]) -> str:
+    """Describes a dense layer by the shape of its kernel, which has an axis of towers where there are some."""
+    *towers, inputs, units = shape
+    return "".join(f"{number} x " for number in towers) + f"Dense {inputs} -> {units}"
 
 
 def main(preset: str) -> None:

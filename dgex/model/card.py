@@ -178,6 +178,8 @@ def _network(config: NetworkConfig, provenance: dict[str, Any]) -> list[str]:
             f"{provenance['penalty']:g}, {chosen}; {parameters:,} parameters."
         ]
     hidden = " → ".join(map(str, config.hidden))
+    if config.towers > 1:
+        hidden += f" in {config.towers} towers{', a checkerboard' if config.checkerboard else ''}"
     kind = config.activation if config.taaf == "none" else f"TAAF of {config.activation} ({config.taaf} layers)"
     return [
         f"{config.landmarks} → {hidden} → {config.targets}, {kind}, {_path(config)}dropout {config.dropout:g}, "
