@@ -1,4 +1,4 @@
-"""Trains networks of the papers' size: D-GEX's grid, and tanh, sigmoid and TAAF with three layers of 3,000 units.
+"""Trains networks of the papers' size: D-GEX's grid, and tanh, sigmoid, TAAF and towers, three layers of 3,000 units.
 
     python -m experiments.full_size grid --data full/prepared.h5 --estimate
     python -m experiments.full_size grid --data full/prepared.h5 -o results/grid
@@ -7,7 +7,8 @@
 ``grid`` trains one, two and three hidden layers of 3,000, 6,000 and 9,000 tanh units, with three dropout rates, by the
 protocol ``dgex`` (``dgex.protocols``). ``activations`` trains tanh, sigmoid and TAAF networks from three seeds, with
 dropout 10 % and ``PROTOCOL``: the optimiser, learning rate and loss of the TAAF repository's example (Keras-2 Nadam,
-5e-4, MAE), with D-GEX's batch of 200 and 200 epochs. Both train the mean predictor and ridge regression too.
+5e-4, MAE), with D-GEX's batch of 200 and 200 epochs; and TAAF networks in five towers and in a checkerboard of no more
+weights (``dgex.towers``), the latter also with a linear path. Both train the mean predictor and ridge regression too.
 
 The command first prints the estimated time and memory, from some twenty real steps of every network; ``--estimate``
 stops there. The folder gets report.html, results.json, tables/ and figures/. Training can be stopped at any moment and
@@ -21,8 +22,8 @@ a half for activations. It was not measured on a GPU.
 
 Chen et al. (Bioinformatics 2016) report test z-score MAEs from 0.3421 (one layer of 3,000 units, dropout 10 %) to
 0.3204 (three of 9,000), and 0.3784 for linear regression; see ``PUBLISHED``. Kunc and Klema (PLoS ONE 2021) report
-0.1637 for their D-GEX and 0.1340 for TAAF, on a scale that is most likely log2 without standardisation. Numbers on
-other data are different.
+0.1637 for their D-GEX and 0.1340 for TAAF, and (BMC Genomics 2020) 0.128 for a checkerboard of five towers with a skip
+connection, on a scale that is most likely log2 without standardisation. Numbers on other data are different.
 """
 
 from dataclasses import replace
@@ -39,6 +40,7 @@ from dgex.errors import DgexError
 from dgex.files.optional import need
 from dgex.processes import join
 from dgex.protocols import DGEX, EXAMPLE, named_protocol
+from dgex.towers import equal_units
 from experiments.analysis.evidence import Run, compare_all, errors
 from experiments.experiment import (
     BASELINE_MODELS,
@@ -51,7 +53,7 @@ from experiments.experiment import (
     check,
     workplace,
 )
-from experiments.questions.activations import NETWORK_MODELS
+from experiments.questions.activations import NETWORK_MODELS, TOWER_LAYERS, TOWERS, beside_linear_path, in_towers
 from experiments.report.comparison import comparison_section
 from experiments.report.sections import Cell, Figure, Section, Table
 from experiments.report.sentences import data_line, verdict
@@ -95,8 +97,13 @@ PAIRS = (
     ("taaf_output_wide", "taaf"),
     ("taaf_output_wide", "tanh"),
     ("sigmoid", "tanh"),
+    ("taaf_towers", "taaf"),
+    ("taaf_checkerboard", "taaf"),
+    ("taaf_checkerboard", "taaf_towers"),
+    ("taaf_checkerboard_linear", "taaf_checkerboard"),
     ("tanh", "ridge"),
     ("taaf_output_wide", "ridge"),
+    ("taaf_checkerboard_linear", "ridge"),
 )
 ACTIVATION_CAVEATS = (
     "The unit of replication is the study; genes of one sample are correlated, so percentages of genes are only "
@@ -104,6 +111,8 @@ ACTIVATION_CAVEATS = (
     "There is one training set. Another could give another answer, and no interval here covers that.",
     "The TAAF paper's errors (0.1637 for D-GEX, 0.1340 with TAAF) are on another scale, most likely log2 without "
     "standardisation, and of another protocol; they cannot be compared with z-score errors.",
+    "Towers and the checkerboard follow the abstract of Kunc and Klema (2020), which leaves details open; the skip "
+    "connection is here a linear path that starts at ridge regression.",
 )
 
 Data = Annotated[Path, typer.Option(help="A prepared data set (python -m data_prep prepare).")]
@@ -167,11 +176,11 @@ def activations(
     processes: Processes = None,
     process: Process = None,
 ) -> None:
-    """Compares tanh, sigmoid and TAAF at the papers' size, with intervals, and writes a report."""
+    """Compares tanh, sigmoid, TAAF and towers at the papers' size, with intervals, and writes a report."""
     join(coordinator, processes, process)
     source = prepared_source(data, output, estimate_only)
     output = output and workplace(output, source)
-    protocol = replace(PROTOCOL, epochs=epochs or PROTOCOL.epochs)
+    protocol, shape = replace(PROTOCOL, epochs=epochs or PROTOCOL.epochs), read_shape(source.path)
     experiment = Experiment(
         name="full_size",
         title=f"tanh, sigmoid and TAAF, {DEPTH} layers of {units:,} units,",
@@ -180,13 +189,13 @@ def activations(
             *(Trial(source.name, model, None) for model in BASELINE_MODELS),
             *(
                 Trial(source.name, model, protocol, seed)
-                for model in activation_networks(units)
+                for model in activation_networks(units, shape.landmarks, shape.targets)
                 for seed in range(seeds)
             ),
         ],
         section=lambda by_model: comparison_section(
             "activations",
-            "Which activation is better at the papers' size: tanh, sigmoid or TAAF?",
+            "Which activation is better at the papers' size: tanh, sigmoid or TAAF? What does a checkerboard add?",
             by_model,
             PAIRS,
             PAIRS,
@@ -225,14 +234,18 @@ def estimate_and_train(
         print(f"report: {output / 'report.html'}")
 
 
-def activation_networks(units: int) -> list[ModelSpec]:
-    """Lists the networks of ``NETWORKS`` at the papers' size."""
+def activation_networks(units: int, landmarks: int, targets: int) -> list[ModelSpec]:
+    """Lists the networks of ``NETWORKS`` at the papers' size, and TAAF networks in towers of no more weights."""
     size = {"hidden": (units,) * DEPTH, "dropout": DROPOUT}
-    return [
+    whole = [
         replace(model, network={**model.network, **size})
         for model in NETWORK_MODELS
         if model.name in NETWORKS and model.network
     ]
+    (taaf,) = [model for model in whole if model.name == "taaf"]
+    as_many = equal_units(landmarks, targets, units, DEPTH, TOWERS, TOWER_LAYERS)
+    towers, checkerboard = (in_towers(taaf, as_many, dealt) for dealt in (False, True))
+    return [*whole, towers, checkerboard, beside_linear_path(checkerboard)]
 
 
 def grid_networks() -> list[ModelSpec]:

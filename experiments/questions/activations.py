@@ -1,16 +1,17 @@
-"""Compares tanh, sigmoid and TAAF networks, with a linear path and without, and baselines, each refitted too.
+"""Compares tanh, sigmoid and TAAF networks, with a linear path, in towers or without, and baselines, refitted too.
 
     python -m experiments.study --only activations --data DIR -o results/study
 
-On every fold and on the split by sample, ten networks are trained from three seeds each, refits included, and eight
-baselines: on 500 targets, in the quick study on 300. Those without a linear path train for 100 epochs (10), the others
-for 40 (6).
+On every fold and on the split by sample, thirteen networks are trained from three seeds each, refits included, and
+eight baselines: on 500 targets, in the quick study on 300. Those without a linear path train for 100 epochs (10), the
+others for 40 (6).
 """
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dgex.data.dataset import read_reference
+from dgex.towers import equal_units
 from experiments.analysis.evidence import Evidence, Run, compare_all, runs
 from experiments.report.comparison import comparison_section
 from experiments.report.figures import gene_errors, study_errors, taaf_parameters
@@ -46,6 +47,20 @@ NETWORK_MODELS = (
 )
 
 
+# Of Kunc and Klema's best network (``dgex.towers``). In two hidden layers a checkerboard is the same as towers.
+TOWERS, TOWER_LAYERS = 5, 3
+# 330; with the study's landmarks and targets these networks have no more weights than the others.
+TOWER_UNITS = equal_units(943, 500, SIZE["hidden"][0], len(SIZE["hidden"]), TOWERS, TOWER_LAYERS)
+
+
+def in_towers(model: ModelSpec, units: int, checkerboard: bool) -> ModelSpec:
+    """Puts the units of a network's hidden layers, of which it then has three, into five towers or a checkerboard."""
+    assert model.network is not None
+    network = {**model.network, "hidden": (units,) * TOWER_LAYERS, "towers": TOWERS, "checkerboard": checkerboard}
+    name, what = ("checkerboard", "a checkerboard") if checkerboard else ("towers", "five towers")
+    return ModelSpec(f"{model.name}_{name}", f"{model.label} in {what}", network, model.covered_fraction)
+
+
 def beside_linear_path(model: ModelSpec) -> ModelSpec:
     """Puts a network beside a linear path that starts at ridge regression and learns at a tenth of the rate."""
     assert model.network is not None
@@ -64,7 +79,8 @@ def beside_kernel(model: ModelSpec) -> ModelSpec:
 PLAIN = NETWORK_MODELS[:3]  # with a TAAF on the output too, networks are in the ablation
 LINEAR = tuple(map(beside_linear_path, PLAIN))
 KERNEL = beside_kernel(PLAIN[-1])
-NETWORKS = (*PLAIN, *LINEAR, KERNEL)
+IN_TOWERS = tuple(in_towers(PLAIN[-1], TOWER_UNITS, checkerboard) for checkerboard in (False, True))
+NETWORKS = (*PLAIN, *LINEAR, KERNEL, *IN_TOWERS, beside_linear_path(IN_TOWERS[-1]))
 REFITTED = (*BASELINE_MODELS[-2:], PLAIN[-1], LINEAR[-1], KERNEL)
 
 
@@ -92,6 +108,10 @@ PAIRS = (
     ("taaf_linear", "tanh_linear"),
     ("taaf_linear", "taaf"),
     ("taaf_linear", "ridge"),
+    ("taaf_towers", "taaf"),
+    ("taaf_checkerboard", "taaf"),
+    ("taaf_checkerboard", "taaf_towers"),
+    ("taaf_checkerboard_linear", "taaf_linear"),
     ("arc_cosine", "ridge"),
     ("taaf_linear", "arc_cosine"),
     ("taaf_kernel", "arc_cosine"),
@@ -111,10 +131,12 @@ SHOWN = (
     ("taaf", "sigmoid"),
     ("taaf", "tanh"),
     ("taaf", "ridge"),
+    ("taaf_checkerboard", "taaf"),
     ("taaf_linear", "taaf"),
     ("taaf_linear", "ridge"),
     ("taaf_linear", "sigmoid_linear"),
     ("taaf_linear", "tanh_linear"),
+    ("taaf_checkerboard_linear", "taaf_linear"),
     ("taaf_linear_refit", "taaf_linear"),
     ("taaf_linear_refit", "ridge_refit"),
     ("taaf_linear_refit", "arc_cosine_refit"),
@@ -137,6 +159,9 @@ CAVEATS = (
     "some folds the test split or the validation split, which chooses the epoch, is a single study.",
     "Values that a test study did not measure are not scored. From values that a training study did not measure, "
     "networks learn nothing, and baselines use the training mean in their place.",
+    "Networks in towers or a checkerboard follow the abstract of Kunc and Klema (2020), which leaves details open. "
+    f"They have three hidden layers of {TOWER_UNITS} units, so no more weights than two whole layers of 300, but "
+    "another depth; with few units the input and output layers, which are whole, hold most of the weights.",
     "The networks are small (two hidden layers of 300 units), and so is the compendium; the papers trained on 88,807 "
     "arrays.",
 )

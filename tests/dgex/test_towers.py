@@ -13,6 +13,8 @@ from scipy.linalg import block_diag
 from dgex import parallel
 from dgex.batches import Samples
 from dgex.errors import DgexError
+from dgex.model.directory import load_model, read_card, save_model
+from dgex.model.fitting import train_model
 from dgex.networks import NetworkConfig, forward, init_params, layer_table, take_targets
 from dgex.protocols import Protocol
 from dgex.towers import dealt, equal_units, tower_product
@@ -183,3 +185,14 @@ def test_equal_units_are_the_most_that_have_no_more_weights(layers, towers):
         weights(NetworkConfig(943, 500, (wide,) * layers, towers=towers)) for wide in (units, units + towers)
     )
     assert units % towers == 0 and allowed <= weights(whole) < more
+
+
+def test_a_model_in_a_checkerboard_is_written_and_read(small_data, small_protocol, tmp_path, assert_trees_close):
+    config = NetworkConfig(24, 60, (16, 16, 16), taaf="hidden", towers=4, checkerboard=True)
+    made = {"file": "made-up.h5", "sha256": "0123"}
+    model = train_model(small_data, made, config, small_protocol, 0, parallel.devices(1))
+    save_model(tmp_path / "model", model)
+    loaded = load_model(tmp_path / "model")
+    assert loaded.config == config
+    assert_trees_close(loaded.params, model.params, rtol=0, strict=True)
+    assert "24 → 16 → 16 → 16 in 4 towers, a checkerboard → 60" in read_card(tmp_path / "model")

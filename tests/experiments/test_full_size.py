@@ -160,7 +160,7 @@ def test_bad_input_is_one_line(prepared: Path, done: Path, tmp_path: Path, refus
 @pytest.fixture(scope="module")
 def activations_done(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("paper")
-    arguments = ["--data", prepared, "-o", output, "--units", 5, "--epochs", 2, "--devices", 1]
+    arguments = ["--data", prepared, "-o", output, "--units", 12, "--epochs", 2, "--devices", 1]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(full_size, "DEPTH", 1)
         full_size.app(["activations", *map(str, arguments)], standalone_mode=False)
@@ -168,17 +168,21 @@ def activations_done(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -
 
 
 def test_networks_at_paper_size() -> None:
-    found = {
-        model.name: NetworkConfig(943, 9520, **model.network or {}) for model in full_size.activation_networks(6000)
-    }
+    models = full_size.activation_networks(6000, 943, 9520)
+    found = {model.name: NetworkConfig(943, 9520, **model.network or {}) for model in models}
     size = {"landmarks": 943, "targets": 9520, "hidden": (6000, 6000, 6000), "dropout": 0.1}
+    # 10,463 n + 0.4 n^2 is 10,463 x 6,000 + 2 x 6,000^2 at n = 9,460.1.
+    towers = {**size, "hidden": (9460, 9460, 9460), "activation": "sigmoid", "taaf": "hidden", "towers": 5}
     assert found == {
         "tanh": NetworkConfig(**size, activation="tanh"),
         "sigmoid": NetworkConfig(**size, activation="sigmoid"),
         "taaf": NetworkConfig(**size, activation="sigmoid", taaf="hidden"),
         "taaf_output_wide": NetworkConfig(**size, activation="sigmoid", taaf="all"),
+        "taaf_towers": NetworkConfig(**towers),
+        "taaf_checkerboard": NetworkConfig(**towers, checkerboard=True),
+        "taaf_checkerboard_linear": NetworkConfig(**towers, checkerboard=True, linear=True, linear_rate=0.1),
     }
-    assert [model.covered_fraction for model in full_size.activation_networks(6000)] == [None, None, None, 0.999]
+    assert [model.covered_fraction for model in models] == [None, None, None, 0.999, None, None, None]
 
 
 def test_protocol_of_activations() -> None:
@@ -188,18 +192,22 @@ def test_protocol_of_activations() -> None:
 def test_report_of_activations(activations_done: Path) -> None:
     with (activations_done / "tables" / "activations-errors.csv").open(newline="") as file:
         errors = {row["model"]: row for row in csv.DictReader(file)}
-    plain = 16 * 5 + 6 * 40  # 15 landmarks, 40 targets
+    plain = 16 * 12 + 13 * 40  # 15 landmarks, 40 targets
+    towers = 15 * 10 + 2 * 5 * 2 * 2 + 11 * 40 + 3 * 4 * 10  # of two units each
     assert {label: row["parameters"] for label, row in errors.items()} == {
         "mean predictor": "",
         "ridge regression": "",
         "tanh": str(plain),
         "sigmoid": str(plain),
-        "TAAF": str(plain + 3 * 5),
-        "TAAF, output too, wide start": str(plain + 3 * (5 + 40)),
+        "TAAF": str(plain + 3 * 12),
+        "TAAF, output too, wide start": str(plain + 3 * (12 + 40)),
+        "TAAF in five towers": str(towers),
+        "TAAF in a checkerboard": str(towers),
+        "TAAF in a checkerboard with a linear path": str(towers + 16 * 40),
     }
     with (activations_done / "tables" / "activations-comparisons.csv").open(newline="") as file:
         header, *comparisons = csv.reader(file)
-    assert len(comparisons) == 7
+    assert len(comparisons) == 12
     for row in comparisons:
         first, second = (
             float(errors[label]["z-score MAE"]) for label in (row[header.index("first")], row[header.index("second")])
@@ -210,9 +218,9 @@ def test_report_of_activations(activations_done: Path) -> None:
         assert low < difference < high
         assert row[header.index("seeds")] == "3"
     results = json.loads((activations_done / "results.json").read_text())
-    assert results["work"] == {"experiment": "activations", "units": 5, "seeds": 3, "epochs": 2}
+    assert results["work"] == {"experiment": "activations", "units": 12, "seeds": 3, "epochs": 2}
     assert "Which activation is better" in (activations_done / "report.html").read_text()
-    assert len(list(activations_done.rglob("outcome.npz"))) == 4 * 3 + 2
+    assert len(list(activations_done.rglob("outcome.npz"))) == 7 * 3 + 2
     assert not list(activations_done.rglob("checkpoints"))
 
 
@@ -222,5 +230,5 @@ def test_activations_folder_of_another_run(prepared: Path, activations_done: Pat
 
     assert "give -o" in refused(again())
     assert "differs in: units" in refused(
-        again("-o", str(activations_done), "--units", "6", "--epochs", "2", "--resume")
+        again("-o", str(activations_done), "--units", "7", "--epochs", "2", "--resume")
     )

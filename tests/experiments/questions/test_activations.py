@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from dgex.data.dataset import read_dataset
+from dgex.networks import NetworkConfig, layer_table
 from experiments.analysis.evidence import Evidence
 from experiments.questions import activations
-from experiments.questions.activations import BASELINE_MODELS, KERNEL, LINEAR, NETWORKS, PLAIN, REFITTED
+from experiments.questions.activations import BASELINE_MODELS, IN_TOWERS, KERNEL, LINEAR, NETWORKS, PLAIN, REFITTED
 from experiments.report.sections import Section
 from experiments.trials.loading import random_subset
 from experiments.trials.models import BASELINES
@@ -23,7 +24,7 @@ ERROR = {
     "arc_cosine": 0.49,
     "tanh": 0.46, "sigmoid": 0.45, "taaf": 0.44,
     "tanh_linear": 0.47, "sigmoid_linear": 0.46, "taaf_linear": 0.43,
-    "taaf_kernel": 0.45,
+    "taaf_kernel": 0.45, "taaf_towers": 0.455, "taaf_checkerboard": 0.45, "taaf_checkerboard_linear": 0.44,
 }  # fmt: skip
 
 
@@ -53,8 +54,8 @@ def sections(evidence: Evidence, sources: Sources, tiny) -> list[Section]:
 
 def test_every_model_on_every_split(sources: Sources, tiny) -> None:
     trials = activations.trials(sources, tiny)
-    # Seven networks of three seeds and six baselines; three of the networks and two of the baselines are refitted.
-    assert len({trial.folder for trial in trials}) == len(trials) == 6 * ((7 + 3) * 3 + 6 + 2)
+    # Ten networks of three seeds and six baselines; three of the networks and two of the baselines are refitted.
+    assert len({trial.folder for trial in trials}) == len(trials) == 6 * ((10 + 3) * 3 + 6 + 2)
     counted = Counter((trial.source, trial.model.name, trial.refit) for trial in trials)
     assert all(counted[source.name, model.name, False] == 3 for source in sources for model in NETWORKS)
     assert all(counted[source.name, model.name, False] == 1 for source in sources for model in BASELINE_MODELS)
@@ -64,7 +65,7 @@ def test_every_model_on_every_split(sources: Sources, tiny) -> None:
     }
     assert {trial.targets for trial in trials} == {20} and {trial.profiles for trial in trials} == {None}
     for trial in trials:
-        plain = trial.model.name in ("tanh", "sigmoid", "taaf")
+        plain = trial.model.name in ("tanh", "sigmoid", "taaf", "taaf_towers", "taaf_checkerboard")
         linear = trial.model.name.endswith(("_linear", "_kernel"))
         assert trial.protocol == (tiny.protocol if plain else tiny.residual if linear else None)
     assert {model.name for model in BASELINE_MODELS} <= set(BASELINES)
@@ -79,6 +80,22 @@ def test_networks_beside_a_linear_path_differ_in_it_alone() -> None:
 def test_the_network_beside_the_kernel_leaves_it_as_it_is() -> None:
     assert KERNEL.network == {**PLAIN[-1].network, "linear": True, "linear_rate": 0.0, "kernel": 1}
     assert (KERNEL.name, KERNEL.label) == ("taaf_kernel", "TAAF with the kernel")
+
+
+def test_networks_in_towers_have_no_more_weights() -> None:
+    """With the study's genes; parameters of TAAFs apart, of which they have more."""
+    taaf = PLAIN[-1]
+    towers, checkerboard = IN_TOWERS
+    assert checkerboard.network == {**towers.network, "checkerboard": True} and towers.network["towers"] == 5
+    assert {**towers.network, "hidden": (300, 300), "towers": 1, "checkerboard": False} == {
+        "towers": 1, "checkerboard": False, **taaf.network,
+    }  # fmt: skip
+    whole, split = (
+        sum(count for _, kind, count in layer_table(NetworkConfig(943, 500, **model.network)) if "Dense" in kind)
+        for model in (taaf, towers)
+    )
+    assert 0.99 * whole < split <= whole
+    assert NETWORKS[-1].network == {**checkerboard.network, "linear": True, "linear_rate": 0.1}
 
 
 def test_pairs_are_of_models_that_are_trained(sources: Sources, tiny) -> None:
@@ -98,6 +115,8 @@ def test_new_studies(sections: list[Section], sources: Sources) -> None:
     kernel = "TAAF with the kernel, refitted"
     # Seeds add 0.002 on average to networks, nothing to baselines.
     for pair, said in {
+        ("taaf_checkerboard_linear", "taaf_linear"):
+            f"TAAF in a checkerboard with a linear path has a higher error than {path}: +0.0100 ",
         ("taaf_linear", "ridge"): f"{path} has a lower error than ridge regression: −0.0680 z-score MAE [−0.0",
         ("taaf_linear", "sigmoid_linear"): f"{path} has a lower error than sigmoid with a linear path: −0.0300 ",
         ("taaf_linear", "tanh_linear"): f"{path} has a lower error than tanh with a linear path: −0.0400 ",
@@ -119,7 +138,7 @@ def test_new_studies(sections: list[Section], sources: Sources) -> None:
     taaf = sum(0.44 + np.where(of, 0.1, -0.1).mean() < 0.43 for of in odd)
     assert 0 < taaf < 5
     best = section.answer[-1]
-    assert best.startswith("Of all 18 models, the one with the lowest validation error is, fold by fold, ")
+    assert best.startswith("Of all 21 models, the one with the lowest validation error is, fold by fold, ")
     assert f"TAAF, refitted ({taaf} of 5)" in best and f"{refitted} ({5 - taaf} of 5)" in best
 
 
@@ -141,7 +160,7 @@ def test_tables_and_figures(sections: list[Section]) -> None:
         assert len(comparisons.rows) == len(log2.rows) == len(activations.PAIRS)
         for one, half in zip(comparisons.rows, log2.rows, strict=True):
             assert half[2] == pytest.approx(one[2] / 2)
-        assert len(genes.rows) == 20 and genes.shown == 12 and len(genes.columns) == 4 + 18
+        assert len(genes.rows) == 20 and genes.shown == 12 and len(genes.columns) == 4 + 21
         assert all(len(row) == len(genes.columns) for row in genes.rows)
         intervals, dots, scatter, by_ridge, histograms, linear_histograms = section.figures
         assert len(intervals.data["rows"]) == len(activations.PAIRS)

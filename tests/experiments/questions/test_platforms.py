@@ -58,7 +58,7 @@ def test_cohorts(evidence: Evidence, sources: Sources, tiny) -> None:
     # 0.3 on cohorts, and 0.01 for each of the studies 0 to 5.
     assert "is 0.8250 for ridge regression and 0.7870 for tanh" in overlap
     errors, comparisons, without = section.tables
-    assert len(errors.rows) == 6 + 3 + 3 + 1  # no refits
+    assert len(errors.rows) == 6 + 3 + 3 + 1 + 3  # no refits
     assert len(comparisons.rows) == len(without.rows) == len(platforms.PAIRS)
     intervals, dots = section.figures
     assert [row["group"] for row in intervals.data["rows"]] == ["all targets"] * 6 + ["without overlap"] * 6
