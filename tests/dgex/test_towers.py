@@ -187,10 +187,11 @@ def test_equal_units_are_the_most_that_have_no_more_weights(layers, towers):
     assert units % towers == 0 and allowed <= weights(whole) < more
 
 
-def test_a_model_in_a_checkerboard_is_written_and_read(small_data, small_protocol, tmp_path, assert_trees_close):
+def test_a_model_in_a_checkerboard_is_written_and_read(small_data, tmp_path, assert_trees_close):
     config = NetworkConfig(24, 60, (16, 16, 16), taaf="hidden", towers=4, checkerboard=True)
     made = {"file": "made-up.h5", "sha256": "0123"}
-    model = train_model(small_data, made, config, small_protocol, 0, parallel.devices(1))
+    protocol = Protocol("keras_nadam", "mae", 2e-2, batch=40, epochs=1)
+    model = train_model(small_data, made, config, protocol, 0, parallel.devices(1))
     save_model(tmp_path / "model", model)
     loaded = load_model(tmp_path / "model")
     assert loaded.config == config
