@@ -12,6 +12,8 @@ RUN pip wheel --no-cache-dir --no-deps --wheel-dir /wheel .
 
 FROM python:3.12-slim
 ARG JAX=jax
+# The versions of JAX are bounded by dgex.
+# hadolint ignore=DL3013
 RUN --mount=type=bind,from=wheel,source=/wheel,target=/wheel \
     pip install --no-cache-dir "$JAX" "$(echo /wheel/dgex-*.whl)[anndata,hub,parquet,plots]"
 # Any user may run it: what is downloaded and compiled is kept in the home folder, which can be a volume.
