@@ -55,7 +55,8 @@ def stream_hdf5(path: Path) -> Iterator[h5py.File]:
                 # The path is given as well, so that h5py's error messages name the file.
                 file = h5py.File(path, "r", driver="fileobj", fileobj=content)
             else:
-                file = h5py.File(path, "r")
+                # Without a lock: a downloaded file is checked while the download still holds one.
+                file = h5py.File(path, "r", locking=False)
             stack.enter_context(file)
             _check_members(path, file)
         yield file
@@ -244,12 +245,7 @@ def matrix_blocks(path: Path, matrix: h5py.Dataset) -> Callable[[int], Iterator[
     """
     with reading(path):
         deep, wide = matrix.chunks or (1, matrix.shape[1])
-        filtered = matrix.id.get_create_plist().get_nfilters() > 0
-    if filtered and (nbytes := deep * wide * matrix.dtype.itemsize) > LARGEST_CHUNK:
-        raise DgexError(
-            f"{path}: {matrix.name} is in compressed chunks of {nbytes / 2**20:.0f} MiB each, which are read whole; "
-            f"make smaller ones: h5repack -l {matrix.name}:CHUNK=64x1024"
-        )
+    filtered = is_filtered(path, matrix)
 
     def blocks(most: int) -> Iterator[Block]:
         # HDF5 can read a part of an uncompressed chunk without the rest, unless the chunk fits its cache of a few MiB.
@@ -260,6 +256,27 @@ def matrix_blocks(path: Path, matrix: h5py.Dataset) -> Callable[[int], Iterator[
             yield samples, rows, finite(f"{path}: {matrix.name}", values)
 
     return blocks
+
+
+def is_filtered(path: Path, matrix: h5py.Dataset) -> bool:
+    """Tells whether a data set is compressed, so that its chunks are read whole.
+
+    Args:
+      path: the file, for error messages.
+      matrix: the data set.
+
+    Raises:
+      DgexError: it is in compressed chunks above 256 MiB.
+    """
+    with reading(path):
+        filtered = bool(matrix.id.get_create_plist().get_nfilters())
+        nbytes = math.prod(matrix.chunks or ()) * matrix.dtype.itemsize
+    if filtered and nbytes > LARGEST_CHUNK:
+        raise DgexError(
+            f"{path}: {matrix.name} is in compressed chunks of {nbytes / 2**20:.0f} MiB each, which are read whole; "
+            f"make smaller ones: h5repack -l {matrix.name}:CHUNK=64x1024"
+        )
+    return filtered
 
 
 def _tiles(shape: tuple[int, int], chunk: tuple[int, int], most: int) -> Iterator[tuple[slice, slice]]:

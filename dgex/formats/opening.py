@@ -9,6 +9,7 @@ import h5py
 
 from dgex.errors import DgexError
 from dgex.formats.annotation import measured
+from dgex.formats.archs4 import Choose, archs4_table
 from dgex.formats.content import first_bytes, reading
 from dgex.formats.expression import Expression
 from dgex.formats.gct import open_gct
@@ -25,14 +26,14 @@ from dgex.formats.series_matrix import open_series_matrix
 from dgex.formats.table import open_table
 
 READ = (
-    "read are GCTX, GCT 1.2 and 1.3, CSV, TSV, GEO series matrices, GEUVADIS tables, h5ad and pandas HDF5, plain or "
-    "gzipped, and Parquet"
+    "read are GCTX, GCT 1.2 and 1.3, CSV, TSV, GEO series matrices, GEUVADIS tables, h5ad, ARCHS4 and pandas HDF5, "
+    "plain or gzipped, and Parquet"
 )
 NO_TEXT = re.compile(rb"[\0-\x08\x0e-\x1a\x1c-\x1f\x7f]")  # escape sequences may stand in names
 
 
 @contextmanager
-def open_expression(path: Path, layer: str | None = None) -> Iterator[Expression]:
+def open_expression(path: Path, layer: str | None = None, choose: Choose | None = None) -> Iterator[Expression]:
     """Opens an expression table of any format that ``dgex.formats`` reads, for the ``with`` block.
 
     Annotation among its rows and samples is left out, and only one of the columns that a quantifier fills for a sample
@@ -42,6 +43,7 @@ def open_expression(path: Path, layer: str | None = None) -> Iterator[Expression
     Args:
       path: the file.
       layer: the matrix of an h5ad file to read instead of X.
+      choose: of an ARCHS4 file, chooses the samples to read: see ``archs4_table``. Other files are read whole.
 
     Raises:
       DgexError: the file cannot be read, is of no supported format, is a prepared data set, or is GCT text under the
@@ -50,7 +52,7 @@ def open_expression(path: Path, layer: str | None = None) -> Iterator[Expression
     start = first_bytes(path)
     if start.startswith(HDF5):
         with stream_hdf5(path) as file:
-            yield without_stand_ins(measured(path, _hdf5_table(path, file, layer)))
+            yield without_stand_ins(measured(path, _hdf5_table(path, file, layer, choose)))
     else:
         with _reader(path, start) as expression:
             _refuse_layer(path, expression, layer)
@@ -76,16 +78,19 @@ def _reader(path: Path, start: bytes) -> AbstractContextManager[Expression]:
     raise DgexError(f"{path}: begins with {start[:24]!r}, which no known format does; {READ}")
 
 
-def _hdf5_table(path: Path, file: h5py.File, layer: str | None) -> Expression:
-    """Makes an expression table of an open HDF5 file: h5ad, GCTX or pandas, recognised by its members."""
+def _hdf5_table(path: Path, file: h5py.File, layer: str | None, choose: Choose | None) -> Expression:
+    """Makes an expression table of an open HDF5 file: h5ad, GCTX, ARCHS4 or pandas, recognised by its members."""
     with reading(path):
         if "schema_version" in file.attrs:
             raise DgexError(f"{path}: is a prepared data set already; give the expression table it was made from")
         names, frame = list(file), file.get("table")
     if {"obs", "var"} <= set(names):
         return h5ad_table(path, file, layer)
-    if "0" in names or isinstance(frame, h5py.Group):
-        table = gctx_table(path, file) if "0" in names else pandas_table(path, file)
+    if "0" in names or {"data", "meta"} <= set(names) or isinstance(frame, h5py.Group):
+        if "0" in names:
+            table = gctx_table(path, file)
+        else:
+            table = archs4_table(path, file, choose) if "meta" in names else pandas_table(path, file)
         _refuse_layer(path, table, layer)
         return table
     members = ", ".join(map(repr, names[:8])) or "nothing"  # repr: a damaged name may be bytes, or of two lines
