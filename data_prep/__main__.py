@@ -8,10 +8,12 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from data_prep import folds, geo, inspection, simulate
+from data_prep import archs4, folds, geo, inspection, simulate
 from data_prep.blocks import Resources, Work
+from data_prep.choice import Choice
 from data_prep.duplicates import Rule
 from data_prep.pipeline import Settings
+from data_prep.simulate_archs4 import simulate_archs4
 from data_prep.split import Fold, Fractions, Split
 from data_prep.steps import Steps
 from dgex import console
@@ -36,8 +38,8 @@ Sources = Annotated[
     list[Path],
     typer.Argument(
         metavar="SOURCE...",
-        help="Expression tables, one or several: GCTX, GCT, CSV, TSV, GEO series matrix, GEUVADIS table, h5ad or "
-        "pandas HDF5, gzipped or not, or Parquet.",
+        help="Expression tables, one or several: GCTX, GCT, CSV, TSV, GEO series matrix, GEUVADIS table, h5ad, "
+        "ARCHS4 or pandas HDF5, gzipped or not, or Parquet.",
     ),
 ]
 PlatformNames = Annotated[
@@ -54,6 +56,25 @@ TrainOnly = Annotated[
     typer.Option(
         metavar="NAME", help="Platform all of whose profiles are training samples; may be repeated.", show_default=False
     ),
+]
+Keep = Annotated[
+    str | None,
+    typer.Option(
+        metavar="CONDITIONS",
+        help="Of an ARCHS4 file, the samples to keep: FIELD < VALUE, also <= > >= = != contains, joined by 'and'.",
+        show_default="singlecellprobability < 0.5, also with conditions on other fields",
+    ),
+]
+Samples = Annotated[
+    int | None, typer.Option(min=1, help="Of an ARCHS4 file, how many samples to draw.", show_default="all")
+]
+PerStudy = Annotated[
+    int | None,
+    typer.Option(min=1, help="Of an ARCHS4 file, most samples of a study.", show_default=str(Choice.per_study)),
+]
+MinReads = Annotated[
+    int | None,
+    typer.Option(min=0, help="Of an ARCHS4 file, fewest reads of a sample.", show_default=f"{Choice.min_reads:,}"),
 ]
 Layer = Annotated[
     str | None, typer.Option(help="Layer of an h5ad file to read, or raw for its raw matrix.", show_default="X")
@@ -111,6 +132,18 @@ def geo_command(
     say("\n".join([*map(str, series), total]))
 
 
+@app.command("archs4")
+def archs4_command(
+    output: Annotated[Path, typer.Option("-o", "--output", help="The HDF5 file to write.")],
+    release: Annotated[str, typer.Option(help="Version of ARCHS4, 2.2 or newer.")] = archs4.RELEASE,
+    mirror: Mirror = None,
+    min_rate: MinRate = LIMITS.rate,
+    max_size: MaxSize = archs4.LARGEST,
+) -> None:
+    """Download ARCHS4's human gene counts, 45 GiB; run again, it goes on where it stopped."""
+    say(archs4.archs4(output, release, mirror or archs4.FILES, Limits(min_rate, max_size)))
+
+
 @app.command("prepare")
 def prepare_command(
     sources: Sources,
@@ -165,6 +198,10 @@ def prepare_command(
     ] = False,
     platforms: PlatformNames = None,
     train_only: TrainOnly = None,
+    keep: Keep = None,
+    samples: Samples = None,
+    per_study: PerStudy = None,
+    min_reads: MinReads = None,
     layer: Layer = None,
     memory: Memory = RESOURCES.memory,
     workers: Workers = RESOURCES.workers,
@@ -182,6 +219,7 @@ def prepare_command(
     options |= {"platforms": tuple(platforms or ()) or None, "train_only": tuple(train_only or ()) or None}
     options = {name: value for name, value in options.items() if value is not None}
     work = Work(Resources(memory, workers))
+    choice = _choice(keep, samples, per_study, min_reads, seed or 0)
     file: folds.SplitFile | folds.CohortFile
     if onto is not None:
         if options:
@@ -189,12 +227,12 @@ def prepare_command(
             raise DgexError(f"--{name}: cannot be used with --onto; leave it out")
         if len(sources) > 1:
             raise DgexError("--onto: maps one source onto a data set; map the others one by one")
-        file = folds.CohortFile(output, sources[0], onto, legacy, layer)
+        file = folds.CohortFile(output, sources[0], onto, legacy, layer, choice)
     else:
         assert genes is not None
         if fold and (split or fractions):
             raise DgexError("--fold: splits by studies, into folds of one size; leave out --split and --fractions")
-        settings = Settings(legacy=legacy, **options)
+        settings = Settings(legacy=legacy, choice=choice, **options)
         file = folds.SplitFile(output, tuple(sources), genes, settings, layer)
     say(f"{file.write(work)}\n\n{work.steps}")
 
@@ -218,6 +256,10 @@ def folds_command(
     seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Seed of the random splits.")] = 0,
     platforms: PlatformNames = None,
     train_only: TrainOnly = None,
+    keep: Keep = None,
+    samples: Samples = None,
+    per_study: PerStudy = None,
+    min_reads: MinReads = None,
     layer: Layer = None,
     memory: Memory = RESOURCES.memory,
     workers: Workers = RESOURCES.workers,
@@ -229,8 +271,20 @@ def folds_command(
     resources = Resources(memory, workers)
     names = tuple(platforms or ()), tuple(train_only or ())
     all_cohorts = tuple(cohorts or ())
-    for written in folds.prepare_folds(sources, genes, output, number, all_cohorts, seed, resources, layer, *names):
+    choice = _choice(keep, samples, per_study, min_reads, seed)
+    for written in folds.prepare_folds(
+        sources, genes, output, number, all_cohorts, seed, resources, layer, *names, choice
+    ):
         say(written)
+
+
+def _choice(
+    keep: str | None, samples: int | None, per_study: int | None, min_reads: int | None, seed: int
+) -> Choice | None:
+    """Makes the choice of samples of an ARCHS4 file from the options that are given; None if none is."""
+    options: dict[str, Any] = {"keep": keep, "samples": samples, "per_study": per_study, "min_reads": min_reads}
+    given = {name: value for name, value in options.items() if value is not None}
+    return Choice(**given, seed=seed) if given else None
 
 
 @app.command("inspect")
@@ -269,20 +323,24 @@ def simulate_command(
             show_default="2,000 if small, 129,158 (11 GiB) if full",
         ),
     ] = None,
+    counts: Annotated[
+        int,
+        typer.Option("--archs4", min=1, metavar="SAMPLES", help="How many samples simulated_archs4.h5 has."),
+    ] = 400,
     seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Seed of all random numbers.")] = 0,
 ) -> None:
     """Write a simulated compendium and its gene tables, in the form of the real ones.
 
-    Beside simulated.gctx, simulated_rnaseq.gctx has studies of a second platform, and laboratory.gctx some whole
-    profiles of a new laboratory.
+    Beside simulated.gctx, simulated_rnaseq.gctx has studies of a second platform, laboratory.gctx some whole profiles
+    of a new laboratory, and simulated_archs4.h5 counts in the form of ARCHS4's file.
     """
-    source = output / "simulated.gctx"
+    source, counted_source = output / "simulated.gctx", output / "simulated_archs4.h5"
     others = {
         output / "simulated_rnaseq.gctx": simulate.simulate_rna_seq,
         output / "laboratory.gctx": simulate.simulate_laboratory,
     }
     folder = check_writable(source)
-    for path in others:
+    for path in (*others, counted_source):
         check_writable(path)
     size = simulate.SCALES[scale]
     need_room(folder, 4 * (profiles or size.profiles) * size.rows)
@@ -303,13 +361,16 @@ def simulate_command(
         write_gctx(source, replace(expression, blocks=counted))
     for path, simulate_table in others.items():
         write_gctx(path, simulate_table(size, seed))
+    with steps("simulating counts", counts) as advance:
+        simulate_archs4(counted_source, size, counts, seed, RESOURCES.workers, advance)
     for path, genes in tables.items():
         write_gene_table(path, genes)
     copies = np.count_nonzero(expression.sample_metadata["copy_of"] != "")
     say(
         f"{source}: {samples} profiles of {rows} probe sets, {copies} of them near-duplicates; "
         f"{len(landmark)} landmark and {len(target)} target genes\n"
-        f"{' and '.join(map(str, others))}: profiles of RNA-seq studies, and of a new laboratory\n\n{steps}"
+        f"{' and '.join(map(str, others))}: profiles of RNA-seq studies, and of a new laboratory\n"
+        f"{counted_source}: counts of {counts} samples\n\n{steps}"
     )
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from data_prep.blocks import Resources, Work
+from data_prep.choice import Choice
 from data_prep.pipeline import Settings, check_sources, prepare, prepare_onto
 from data_prep.prepared import open_prepared
 from data_prep.report import Report
@@ -58,6 +59,7 @@ class SplitFile:
         options = ["--genes", Path(os.path.realpath(self.genes)).name, *split, "--duplicates", settings.duplicates]
         options += [part for name in settings.platforms for part in ("--platform", name)]
         options += [part for name in settings.train_only for part in ("--train-only", name)]
+        options += settings.choice.options if settings.choice else []
         return _command(self.sources, settings.legacy, self.layer, [*options, "--seed", str(settings.seed)])
 
     def recorded(self) -> dict[str, Any]:
@@ -78,6 +80,7 @@ class CohortFile:
     onto: Path
     legacy: bool = False
     layer: str | None = None  # of an h5ad source, the layer to read instead of X
+    choice: Choice | None = None  # of the samples of an ARCHS4 file
 
     @property
     def inputs(self) -> tuple[Path, ...]:
@@ -87,15 +90,19 @@ class CohortFile:
     @property
     def command(self) -> str:
         """Spells the command that writes this file, as ``SplitFile.command`` does."""
-        return _command((self.source,), self.legacy, self.layer, ["--onto", self.onto.name])
+        options = ["--onto", self.onto.name, *(self.choice.options if self.choice else [])]
+        return _command((self.source,), self.legacy, self.layer, options)
 
     def recorded(self) -> dict[str, Any]:
         """Gives the settings as the file's ``preparation`` records them."""
-        return {"onto": sha256_of(self.onto) if self.onto.exists() else None, "legacy": self.legacy}
+        onto = sha256_of(self.onto) if self.onto.exists() else None
+        return {"onto": onto, "legacy": self.legacy, "choice": self.choice and asdict(self.choice)}
 
     def write(self, work: Work) -> Report:
         """Prepares the file; errors as ``prepare_onto``."""
-        return prepare_onto(self.onto, self.source, self.output, self.legacy, self.command, work, self.layer)
+        return prepare_onto(
+            self.onto, self.source, self.output, self.legacy, self.command, work, self.layer, self.choice
+        )
 
 
 @dataclass(frozen=True)
@@ -123,6 +130,7 @@ def prepare_folds(
     layer: str | None = None,
     platforms: tuple[str, ...] = (),
     train_only: tuple[str, ...] = (),
+    choice: Choice | None = None,
 ) -> Iterator[Written]:
     """Writes the leave-studies-out folds, a split by sample and the mapped cohorts to ``folder``, one after the other.
 
@@ -141,6 +149,7 @@ def prepare_folds(
       layer: of an h5ad source, the layer to read instead of X; cohorts are read as they are.
       platforms: of the sources, see ``Settings``.
       train_only: platforms that are neither validated nor tested on.
+      choice: of the samples of ARCHS4 sources, see ``Settings``; cohorts are read as they are.
 
     Yields:
       Each file as soon as it is complete, in the order of ``files_of``.
@@ -150,7 +159,7 @@ def prepare_folds(
         that is none of these, or differs from what would be written. Faults in the content of a cohort, or too few
         genes in a later fold, are noticed only after earlier files are written; those files are valid and stay.
     """
-    files = files_of(sources, genes, folder, folds, cohorts, seed, layer, platforms, train_only)
+    files = files_of(sources, genes, folder, folds, cohorts, seed, layer, platforms, train_only, choice)
     check_writable(files[0].output)  # prepare checks this too, but here it comes before the checksums, which take long
     if unexpected := sorted(set(folder.glob("*.h5")) - {file.output for file in files}):
         raise DgexError(
@@ -173,6 +182,7 @@ def files_of(
     layer: str | None = None,
     platforms: tuple[str, ...] = (),
     train_only: tuple[str, ...] = (),
+    choice: Choice | None = None,
 ) -> list[SplitFile | CohortFile]:
     """Lists the files that ``prepare_folds`` writes, in that order.
 
@@ -186,6 +196,7 @@ def files_of(
       layer: of an h5ad source, the layer to read instead of X.
       platforms: of the sources, see ``Settings``.
       train_only: platforms that are neither validated nor tested on.
+      choice: of the samples of ARCHS4 sources, see ``Settings``.
 
     Raises:
       DgexError: there are fewer than three folds, or two cohorts have one name.
@@ -193,7 +204,7 @@ def files_of(
     check_fold((1, folds))
     sources = (sources,) if isinstance(sources, Path) else tuple(sources)
     check_sources(sources, platforms)
-    common = Settings(seed=seed, platforms=platforms, train_only=train_only)
+    common = Settings(seed=seed, platforms=platforms, train_only=train_only, choice=choice)
     # The folds come first, so that a source with too few studies for them is refused before anything is written.
     settings = {
         f"fold-{number:0{len(str(folds))}}": replace(common, fold=(number, folds)) for number in range(1, folds + 1)

@@ -26,6 +26,7 @@ from pathlib import Path
 import numpy as np
 
 from data_prep.blocks import Work
+from data_prep.choice import Choice
 from data_prep.duplicates import Rule, check_rule, keep_unique
 from data_prep.report import Report
 from data_prep.sources import Pool, platform_of, pooled, unrepeated
@@ -41,12 +42,13 @@ from data_prep.split import (
     split_by_sample,
     split_by_study,
 )
-from data_prep.staging import MOST_MISSING_OF_A_GENE, Staged, stage
+from data_prep.staging import BULK_SAMPLES, MOST_MISSING_OF_A_GENE, Staged, stage
 from data_prep.writing import Plan, fit_reference, write
 from dgex.data.dataset import SPLITS, read_reference, sha256_of, training_samples
 from dgex.data.genes import gene_table_paths, read_gene_tables
 from dgex.errors import DgexError
 from dgex.files.atomic import check_writable
+from dgex.formats.archs4 import KIND as ARCHS4
 from dgex.formats.expression import first_repeated
 
 FEWEST_PROFILES = 10  # of a platform, if there are several: fewer tell no offsets
@@ -64,6 +66,7 @@ class Settings:
     legacy: bool = False  # ranks as in the papers' own code, and fits over all samples
     platforms: tuple[str, ...] = ()  # of the sources; () where they say it, or their rows do
     train_only: tuple[str, ...] = ()  # platforms that are neither validated nor tested on
+    choice: Choice | None = None  # of the samples of ARCHS4 sources; None for bulk samples with enough reads
 
 
 def prepare(
@@ -90,9 +93,9 @@ def prepare(
 
     Raises:
       DgexError: an input is unusable (see ``stage``, ``read_gene_tables``), has no studies to split by, or too few
-        samples; two sources have one name; the platforms named are not one a source, one of several has a single study
-        or fewer than ten profiles, or shares no gene with the reference; the memory does not suffice; or the
-        output cannot be written.
+        samples; a choice of samples is made without an ARCHS4 source; two sources have one name; the platforms named
+        are not one a source, one of several has a single study or fewer than ten profiles, or shares no gene with the
+        reference; the memory does not suffice; or the output cannot be written.
     """
     work = work or Work()
     tables = gene_table_paths(genes_dir)
@@ -107,9 +110,11 @@ def prepare(
     with ExitStack() as stack:
         all_staged = []
         for source in sources:
-            all_staged.append(stack.enter_context(stage(source, landmark, target, folder, work, layer)))
+            choice = settings.choice or Choice(seed=settings.seed)
+            all_staged.append(stack.enter_context(stage(source, landmark, target, folder, work, layer, choice)))
             if settings.fold or settings.split == "study":
                 _need_studies(source, all_staged[-1].study)
+        _need_archs4(sources, all_staged, settings.choice)
         chosen = settings.platforms or (None,) * len(sources)
         names = [name for staged, one in zip(all_staged, chosen, strict=True) for name in platform_of(staged, one)]
         pool = pooled(all_staged, names)
@@ -141,6 +146,7 @@ def prepare_onto(
     command: str,
     work: Work | None = None,
     layer: str | None = None,
+    choice: Choice | None = None,
 ) -> Report:
     """Maps a cohort onto the genes, quantiles and scaler of a prepared data set, profile by profile.
 
@@ -156,6 +162,7 @@ def prepare_onto(
       command: as in ``prepare``.
       work: as in ``prepare``.
       layer: as in ``prepare``.
+      choice: of the samples, if the cohort is an ARCHS4 file; see ``Settings``.
 
     Raises:
       DgexError: as ``prepare``; ``prepared`` is no prepared file, or has some of the cohort's samples in its training
@@ -165,7 +172,8 @@ def prepare_onto(
     folder = check_writable(output, source, prepared)
     reference = read_reference(prepared)
     landmark, target = reference.landmark_genes, reference.target_genes
-    with stage(source, landmark, target, folder, work, layer) as staged:
+    with stage(source, landmark, target, folder, work, layer, choice or BULK_SAMPLES) as staged:
+        _need_archs4((source,), [staged], choice)
         trained_on = np.isin(staged.sample_id, training_samples(prepared))
         if trained_on.any():
             raise DgexError(
@@ -186,7 +194,7 @@ def prepare_onto(
             target=target,
             legacy=legacy,
         )
-        settings = {"onto": sha256_of(prepared), "legacy": legacy}
+        settings = {"onto": sha256_of(prepared), "legacy": legacy, "choice": choice and asdict(choice)}
         return write(output, plan, reference.quantiles, reference, settings, command, (source,), work)
 
 
@@ -201,6 +209,15 @@ def _complete(source: Path, staged: Staged) -> np.ndarray:
     if not staged.usual_rows(np.flatnonzero(complete)).any():
         raise DgexError(f"{source}: no row is measured in half of the profiles; prepare its platforms one by one")
     return complete
+
+
+def _need_archs4(sources: Sequence[Path], staged: Sequence[Staged], choice: Choice | None) -> None:
+    """Refuses a choice of samples where no source is an ARCHS4 file."""
+    if choice and not any(source.kind == ARCHS4 for source in staged):
+        raise DgexError(
+            f"{' and '.join(map(str, sources))}: --keep, --samples, --per-study and --min-reads choose samples of "
+            "ARCHS4 files, and this is none; leave them out"
+        )
 
 
 def _need_studies(source: Path, study: np.ndarray) -> None:

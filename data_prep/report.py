@@ -5,6 +5,12 @@ from dataclasses import dataclass
 from dgex.data.dataset import SPLITS
 from dgex.errors import visible
 
+# How values are converted to log2, by their scale.
+CONVERTED = {
+    "linear": "linear, converted to log2(max(x, 0) + 1)",
+    "counts": "counts, converted to log2(counts per million + 1)",
+}
+
 
 def gap_rule(fitted: str) -> str:
     """Says how missing values are imputed, given the name of the profiles over which the means are computed."""
@@ -20,7 +26,7 @@ class Report:
 
     kind: str  # of source file
     naming: str  # kind of gene identifier of its rows, a ``Naming`` of ``dgex.data.gene_names``
-    scale: str  # of its values: log2 or linear
+    scale: str  # of its values: log2, or one of ``CONVERTED``; of several sources joined by "and"
     samples_read: int
     duplicates_removed: tuple[str, ...]  # sample ids
     incomplete_removed: tuple[str, ...]  # sample ids
@@ -39,7 +45,8 @@ class Report:
     taken_as_missing: str = ""  # how many of which values of the source; "" in files of versions that did not check
     by_platform: tuple[str, ...] = ()  # the samples of each platform by split, the reference first
     origin: tuple[str, ...] = ()  # what the sample field ``data_origin`` of the sources says
-    remarks: tuple[str, ...] = ()  # on how the genes were matched; files of earlier versions have none
+    # On how genes were matched and samples chosen; files of earlier versions have none.
+    remarks: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         samples = sum(self.split_samples.values())
@@ -50,7 +57,7 @@ class Report:
             if self.split_samples[name]
         )
         platforms = "".join(f"platform            {line}\n" for line in self.by_platform)
-        scale = "linear, converted to log2(max(x, 0) + 1)" if self.scale == "linear" else self.scale
+        scale = " and ".join(CONVERTED.get(scale, scale) for scale in self.scale.split(" and "))
         equal = "measured by other probe sets" if "probe set" in self.naming else "each equal to an input"
         missing = "missing and imputed" if self.missing_are_filled else "missing"
         remarks = "".join(f"note                {remark}\n" for remark in self.remarks)

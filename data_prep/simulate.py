@@ -71,6 +71,7 @@ ORIGIN = (
 
 # The second word of a generator's seed: what it draws.
 COMMON, STUDY, PROFILE, RNA_SEQ, RNA_SEQ_STUDY, RNA_SEQ_PROFILE, LABORATORY, LABORATORY_PROFILE = range(8)
+ARCHS4, ARCHS4_STUDY, ARCHS4_PROFILE = range(8, 11)
 
 
 @dataclass(frozen=True)
@@ -84,16 +85,19 @@ class Scale:
     profiles: int  # unless the caller gives another number
     profiles_per_study: int  # on average
     duplicates: float  # share of profiles that repeat another one, at most half
+    archs4_genes: int = 3000  # of the file in ARCHS4's form
 
 
 SMALL = Scale(200, 1000, overlap=94, rows=2470, profiles=2000, profiles_per_study=100, duplicates=0.05)
-FULL = Scale(943, 9520, overlap=445, rows=22268, profiles=129158, profiles_per_study=50, duplicates=0.14)
+FULL = Scale(
+    943, 9520, overlap=445, rows=22268, profiles=129158, profiles_per_study=50, duplicates=0.14, archs4_genes=67186
+)
 
 ScaleName = Literal["small", "full"]
 SCALES: dict[ScaleName, Scale] = {"small": SMALL, "full": FULL}
 
 
-class _Biology(NamedTuple):
+class Biology(NamedTuple):
     """Holds the parameters shared by all profiles. A response that a gene does not have has an amplitude of 0."""
 
     program: np.ndarray  # int [responses, genes]
@@ -105,7 +109,7 @@ class _Biology(NamedTuple):
     affinity: np.ndarray  # f4 [rows], log2
 
 
-class _Study(NamedTuple):
+class Study(NamedTuple):
     """Holds the parameters shared by a study's profiles, float32."""
 
     activity: np.ndarray  # [programs]
@@ -136,8 +140,8 @@ def simulate(scale: Scale, profiles: int, seed: int) -> tuple[Expression, Genes,
     original = _draw_originals(random, profiles, round(scale.duplicates * profiles))
 
     @lru_cache(maxsize=16)  # a study's profiles are consecutive, so that few studies are in use at a time
-    def study_of(number: int) -> _Study:
-        return _draw_study(np.random.default_rng([seed, STUDY, number]), biology)
+    def study_of(number: int) -> Study:
+        return draw_study(np.random.default_rng([seed, STUDY, number]), biology)
 
     def measure(number: int) -> np.ndarray:
         source = original[number]
@@ -180,16 +184,17 @@ def simulate_rna_seq(scale: Scale, seed: int) -> Expression:
       The expression table, log2(counts per million + 1), its rows named by Ensembl ids. Sample metadata are
       ``study_id`` and ``data_origin``.
     """
-    biology, genes = _biology_of(scale, seed)
-    offset = RNA_SEQ_OFFSET_SD * np.random.default_rng([seed, RNA_SEQ]).standard_normal(genes, np.float32)
+    biology, genes = biology_of(scale, seed)
+    offset = rna_seq_offset(genes, seed)
     study = np.repeat(np.arange(RNA_SEQ_STUDIES), RNA_SEQ_PROFILES)
     studies = [
-        _draw_study(np.random.default_rng([seed, RNA_SEQ_STUDY, number]), biology) for number in range(RNA_SEQ_STUDIES)
+        draw_study(np.random.default_rng([seed, RNA_SEQ_STUDY, number]), biology) for number in range(RNA_SEQ_STUDIES)
     ]
-    values = [
-        _sequence(np.random.default_rng([seed, RNA_SEQ_PROFILE, number]), biology, studies[code], offset)
+    counts = [
+        sequence(np.random.default_rng([seed, RNA_SEQ_PROFILE, number]), biology, studies[code], offset)
         for number, code in enumerate(study)
     ]
+    values = [np.log2(1e6 * profile / profile.sum() + 1).astype(np.float32) for profile in counts]
     row_id = [f"ENSSIM{number:06d}" for number in range(genes)]
     return _table(values, row_id, "SIMRNA", [f"RNASTUDY{code:04d}" for code in study])
 
@@ -204,9 +209,9 @@ def simulate_laboratory(scale: Scale, seed: int) -> Expression:
     Returns:
       The expression table, log2, with the rows of ``simulate``'s. Sample metadata are ``study_id`` and ``data_origin``.
     """
-    biology, _ = _biology_of(scale, seed)
+    biology, _ = biology_of(scale, seed)
     random = np.random.default_rng([seed, LABORATORY])
-    study = _draw_study(random, biology)
+    study = draw_study(random, biology)
     further = LABORATORY_SHIFT_SD * random.standard_normal(len(study.shift), np.float32)
     study = study._replace(shift=study.shift + further)
     values = [
@@ -228,7 +233,7 @@ def _row_ids(scale: Scale) -> tuple[str, ...]:
     return tuple(f"{row:06d}_at" for row in range(scale.rows))
 
 
-def _biology_of(scale: Scale, seed: int) -> tuple[_Biology, int]:
+def biology_of(scale: Scale, seed: int) -> tuple[Biology, int]:
     """Draws the parameters that ``simulate`` draws, and counts the tables' genes, which have the first numbers."""
     random = np.random.default_rng([seed, COMMON])
     *_, gene = _draw_tables(random, scale, _row_ids(scale))
@@ -258,14 +263,14 @@ def _draw_tables(random: np.random.Generator, scale: Scale, row_id: tuple[str, .
     return landmark, target, gene
 
 
-def _draw_biology(random: np.random.Generator, gene: np.ndarray) -> _Biology:
+def _draw_biology(random: np.random.Generator, gene: np.ndarray) -> Biology:
     """Draws the responses of genes to programs, and the affinities of probe sets."""
     genes = gene.max() + 1
     responses = PROGRAMS_PER_GENE, genes
     # A second response is rarer than the first, a third rarer still.
     responds = random.random(responses) < 1 / np.arange(1, PROGRAMS_PER_GENE + 1)[:, None]
     amplitude = responds * random.choice([-1, 1], responses) * random.gamma(2.0, 0.8, responses)
-    return _Biology(
+    return Biology(
         program=random.integers(PROGRAMS, size=responses),
         threshold=random.normal(0, 1.0, responses).astype(np.float32),
         steepness=random.uniform(1, 4, responses).astype(np.float32),
@@ -294,17 +299,17 @@ def _draw_originals(random: np.random.Generator, profiles: int, copies: int) -> 
     return original
 
 
-def _draw_study(random: np.random.Generator, biology: _Biology) -> _Study:
+def draw_study(random: np.random.Generator, biology: Biology) -> Study:
     """Draws a study's mean activities and batch effects."""
     genes = len(biology.baseline)
-    return _Study(
+    return Study(
         activity=random.standard_normal(PROGRAMS, np.float32),
         shift=0.3 * random.standard_normal(genes, np.float32) + random.normal(0, 0.8),
         stretch=np.exp(0.1 * random.standard_normal(genes, np.float32)),
     )
 
 
-def _measure(random: np.random.Generator, biology: _Biology, study: _Study) -> np.ndarray:
+def _measure(random: np.random.Generator, biology: Biology, study: Study) -> np.ndarray:
     """Draws a profile of the study as the scanner reads it: float32 log2 [rows]."""
     rows = len(biology.gene)
     signal = _draw_signal(random, biology, study)
@@ -313,15 +318,21 @@ def _measure(random: np.random.Generator, biology: _Biology, study: _Study) -> n
     return np.log2(intensity.clip(1, SATURATION))
 
 
-def _sequence(random: np.random.Generator, biology: _Biology, study: _Study, offset: np.ndarray) -> np.ndarray:
-    """Draws a profile of the study as RNA-seq counts it: float32 log2(counts per million + 1) [len(offset)]."""
+def rna_seq_offset(genes: int, seed: int) -> np.ndarray:
+    """Draws the offsets of genes on the RNA-seq platform: float32 log2 [genes]."""
+    return RNA_SEQ_OFFSET_SD * np.random.default_rng([seed, RNA_SEQ]).standard_normal(genes, np.float32)
+
+
+def sequence(
+    random: np.random.Generator, biology: Biology, study: Study, offset: np.ndarray, depth: float = 1.0
+) -> np.ndarray:
+    """Draws a profile of the study as RNA-seq counts it: int [len(offset)], with ``depth`` times the usual reads."""
     expected = np.exp2(_draw_signal(random, biology, study)[: len(offset)] + offset, dtype=np.float64)
-    reads = READS_PER_GENE * len(offset) * np.exp2(random.normal(0, 0.5))
-    counts = random.poisson(reads * expected / expected.sum())
-    return np.log2(1e6 * counts / counts.sum() + 1).astype(np.float32)
+    reads = depth * READS_PER_GENE * len(offset) * np.exp2(random.normal(0, 0.5))
+    return random.poisson(reads * expected / expected.sum())
 
 
-def _draw_signal(random: np.random.Generator, biology: _Biology, study: _Study) -> np.ndarray:
+def _draw_signal(random: np.random.Generator, biology: Biology, study: Study) -> np.ndarray:
     """Draws the expression of a profile of the study: float32 log2 [genes]."""
     activity = study.activity + 0.8 * random.standard_normal(PROGRAMS, np.float32)
     responses = biology.amplitude / (1 + np.exp(biology.steepness * (biology.threshold - activity[biology.program])))

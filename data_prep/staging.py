@@ -8,13 +8,15 @@ missing values and the scale.
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import DTypeLike
 
 from data_prep.blocks import Work, blocks_of, in_order
+from data_prep.choice import Choice, Fields
 from data_prep.platforms import check_platforms
 from dgex.data.gene_matching import Match, average, match_genes
 from dgex.data.genes import Genes
@@ -23,12 +25,15 @@ from dgex.data.missing import Missing
 from dgex.errors import DgexError
 from dgex.files.atomic import need_room
 from dgex.files.scratch import Scratch
+from dgex.formats.archs4 import KIND as ARCHS4
 from dgex.formats.expression import BLOCK, Expression
 from dgex.formats.opening import open_expression
 from dgex.formats.series_matrix import SERIES_MATRIX
 
 MOST_MISSING_OF_A_PROFILE = 0.1
 MOST_MISSING_OF_A_GENE = 0.5
+BULK_SAMPLES = Choice()
+MILLION = 1e6  # the library size to which counts are brought
 LEAST_FOUND = 0.5  # of the genes of either table; unrelated platforms share some names, so a few do not suffice
 
 
@@ -44,7 +49,12 @@ class Staged:
     platform: np.ndarray  # str [samples], "" where the source does not say
     origin: tuple[str, ...]  # how the profiles were made, where the source says so; each text once
     row_id: tuple[str, ...]
-    linear: bool  # whether the source's values are linear; they are converted to log2 when read
+    scale: Literal["log2", "linear"]  # of the source's values, which are converted to log2 when read
+    # Of counts of RNA-seq, each profile's sum over all rows: float [samples]. A sequencer divides its reads among the
+    # genes, so that counts are relative to this sum; whole numbers of a scanner are not.
+    reads: np.ndarray | None
+    shallow: np.ndarray  # bool [samples], of too few reads to be used
+    remarks: tuple[str, ...]  # on how genes were matched and samples chosen
     match: Match  # of the genes, landmarks and then targets
     # Profiles of a study lack the same rows, so that there are few different patterns of missing values.
     patterns: np.ndarray  # u1 [patterns, rows / 8], packed bits, set where not measured
@@ -59,7 +69,9 @@ class Staged:
     def read(self, profiles: np.ndarray, dtype: DTypeLike = np.float32) -> np.ndarray:
         """Reads the profiles at ascending positions: log2 [profiles, rows], NaN where not measured."""
         values = self.scratch.read(profiles)
-        return log2_of_linear(values, dtype) if self.linear else values
+        if self.reads is not None:
+            values *= (MILLION / np.maximum(self.reads[profiles], 1))[:, None].astype(np.float32)
+        return log2_of_linear(values, dtype) if self.scale == "linear" else values
 
     def genes(self, profiles: np.ndarray, dtype: DTypeLike = np.float32) -> np.ndarray:
         """Reads profiles and averages them by gene, landmarks and then targets: log2 [profiles, genes]."""
@@ -95,9 +107,9 @@ class Staged:
         return Missing(patterns, number.ravel()[pattern])
 
     def is_complete(self) -> np.ndarray:
-        """Finds the profiles that lack at most 10 % of the genes that at least half of all have: bool [samples]."""
+        """Finds the profiles of enough reads that lack at most 10 % of what half of all have: bool [samples]."""
         usual = self.missing_per_gene(np.arange(len(self.pattern))) <= MOST_MISSING_OF_A_GENE * len(self.pattern)
-        return self.missing_per_profile(usual) <= MOST_MISSING_OF_A_PROFILE * usual.sum()
+        return ~self.shallow & (self.missing_per_profile(usual) <= MOST_MISSING_OF_A_PROFILE * usual.sum())
 
     def _absent(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Gives the numbers of some patterns at a time, and the genes that these lack: bool [numbers, genes]."""
@@ -111,9 +123,18 @@ class Staged:
 
 @contextmanager
 def stage(
-    source: Path, landmark: Genes, target: Genes, folder: Path, work: Work, layer: str | None = None
+    source: Path,
+    landmark: Genes,
+    target: Genes,
+    folder: Path,
+    work: Work,
+    layer: str | None = None,
+    choice: Choice = BULK_SAMPLES,
 ) -> Iterator[Staged]:
     """Copies a source to a scratch file, matches its genes, and finds its missing values and scale.
+
+    Of an ARCHS4 file only the chosen samples are read, and only the rows of the genes are kept, so that a million
+    samples need 40 GB of scratch rather than 270.
 
     Args:
       source: an expression table.
@@ -122,25 +143,47 @@ def stage(
       folder: where the scratch file goes.
       work: resources to use, and the progress display.
       layer: of an h5ad source, the matrix to read instead of X.
+      choice: of an ARCHS4 source, the samples to prepare.
 
     Raises:
       DgexError: the source is unusable (see ``open_expression`` and ``match_genes``), is transposed, has less than
-        half of either table's genes, or is on no single scale; the memory or the room on the disk does not suffice.
+        half of either table's genes, or is on no single scale; none of the chosen samples has enough reads; the
+        memory or the room on the disk does not suffice.
     """
-    with open_expression(source, layer) as expression:
+    remarks: list[str] = []
+
+    def choose(fields: Fields) -> np.ndarray:
+        chosen, remark = choice.choose(str(source), fields)
+        remarks.append(remark)
+        return chosen
+
+    with open_expression(source, layer, choose) as expression:
         if expression.kind == SERIES_MATRIX:
             check_platforms(source, expression.sample_text("platform_id").tolist())
         match = _match(source, expression, landmark, target)
-        samples, rows = expression.shape
+        row_id, kept = expression.row_id, np.arange(len(expression.row_id))
+        if expression.kind == ARCHS4:
+            kept = np.unique(match.rows.members)
+            row_id = tuple(row_id[row] for row in kept)
+            match = replace(match, rows=replace(match.rows, members=np.searchsorted(kept, match.rows.members)))
+        samples, rows = len(expression.sample_id), len(kept)
         workers = work.resources.workers_for(rows, samples)
         need_room(folder, 4 * samples * (rows + len(landmark) + len(target)))  # for the scratch file and the output
+        total = np.zeros(samples)
         with Scratch(folder, (samples, rows)) as scratch:
-            with work.steps("reading", samples * rows) as advance:
-                for where_samples, where_rows, values in expression.blocks(BLOCK):
-                    scratch.write(where_samples, where_rows, values)
+            with work.steps("reading", samples * len(expression.row_id)) as advance:
+                for where, block, values in expression.blocks(BLOCK):
+                    total[where] += np.nansum(values, axis=1, dtype=np.float64)
+                    first, last = np.searchsorted(kept, [block.start, block.stop])
+                    part = values if last - first == values.shape[1] else values[:, kept[first:last] - block.start]
+                    scratch.write(where, slice(first, last), part)
                     advance(values.size)
             with work.steps("checking values", samples) as advance:
                 reach, patterns, pattern = _survey(scratch, workers, advance)
+            scale = intensity_scale(str(source), expression.sample_id, reach, scratch.read)
+            counts = scale == "linear" and match.naming != "probe set" and bool(reach[:, 2].all())
+            shallow = total < (choice.min_reads if expression.kind == ARCHS4 else 0)
+            remarks.extend(_shallow(source, shallow, choice.min_reads))
             yield Staged(
                 kind=expression.kind,
                 stand_ins=expression.stand_ins,
@@ -149,13 +192,23 @@ def stage(
                 project=expression.sample_text("project"),
                 platform=expression.sample_text("platform"),
                 origin=tuple(dict.fromkeys(text for text in expression.sample_text("data_origin").tolist() if text)),
-                row_id=expression.row_id,
-                linear=intensity_scale(str(source), expression.sample_id, reach, scratch.read) == "linear",
+                row_id=row_id,
+                scale=scale,
+                reads=total if counts else None,
+                shallow=shallow,
+                remarks=(*match.remarks(), *remarks),
                 match=match,
                 patterns=patterns,
                 pattern=pattern,
                 scratch=scratch,
             )
+
+
+def _shallow(source: Path, shallow: np.ndarray, least: int) -> list[str]:
+    """Words the remark on samples of too few reads, if there are any; refuses a source that has no others."""
+    if shallow.all():
+        raise DgexError(f"{source}: none of the chosen samples has {least:,} reads; lower --min-reads")
+    return [f"{shallow.sum():,} samples have fewer than {least:,} reads (--min-reads)"] if shallow.any() else []
 
 
 def _match(source: Path, expression: Expression, landmark: Genes, target: Genes) -> Match:

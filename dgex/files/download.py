@@ -26,6 +26,7 @@ from rich.progress import Progress
 
 from dgex.console import stderr
 from dgex.errors import DgexError, visible
+from dgex.files.atomic import need_room
 from dgex.version import __version__
 
 ATTEMPTS = 6
@@ -33,6 +34,7 @@ FIRST_WAIT, LONGEST_WAIT = 1.0, 300.0  # seconds; a wait doubles from one attemp
 STALLED = 60.0  # seconds without a byte
 RATE_SECONDS = 30.0  # over which the rate is measured
 CHUNK = 2**18
+ALGORITHMS = {40: "SHA-1", 64: "SHA-256"}  # by the number of hexadecimal digits
 RETRYABLE = {408, 416, 425, 429, 500, 502, 503, 504}  # HTTP statuses after which another attempt may succeed
 
 Report = Callable[[int, int | None], None]  # takes the bytes so far, and the total where the server states it
@@ -71,7 +73,7 @@ class _RetryableError(Exception):
 def download(
     url: str,
     path: Path,
-    sha256: str | None = None,
+    checksum: str | None = None,
     report: Report = lambda done, total: None,
     sleep: Callable[[float], None] = time.sleep,
     limits: Limits = LIMITS,
@@ -81,12 +83,12 @@ def download(
 
     The bytes received so far are kept in ``.NAME.part`` beside it, and the next run resumes from there. If the file has
     changed on the server meanwhile, the parts do not fit together. The checks notice this in gzip files (``.gz``) and
-    where ``sha256`` is given; so one of the two should hold.
+    where ``checksum`` is given; so one of the two should hold.
 
     Args:
       url: the http or https address of the file.
       path: where the file goes; its folder is made.
-      sha256: the expected SHA-256, hexadecimal; None where it is not known.
+      checksum: the expected SHA-256 or SHA-1, hexadecimal; None where it is not known.
       report: called as bytes arrive.
       sleep: called between attempts.
       limits: a slower connection is closed and resumed, a larger file refused.
@@ -96,7 +98,8 @@ def download(
       NotThere: the server has no such file.
       DgexError: ``url`` is no web address; the server refuses, sends a web page or too large a file, keeps failing, or
         sends a file that fails its checks twice, the second time downloaded from the start; another process is
-        downloading it; the folder cannot be written to.
+        downloading it; the folder cannot be written to, or has too little room, which is noticed before the first
+        byte where the server states the size.
     """
     if not re.match("https?://[^/]", url):
         raise DgexError(f"{url}: is no web address; use one such as https://host/folder")
@@ -109,7 +112,7 @@ def download(
                 for _ in range(2):
                     _fetch(url, file, report, sleep, limits)
                     file.flush()
-                    flaw = find_flaw(part, sha256)
+                    flaw = find_flaw(part, checksum)
                     if flaw is None:
                         _run_check(check, part, url, file)
                         os.replace(part, path)
@@ -127,7 +130,7 @@ def download_with_bar(
     bars: Progress,
     url: str,
     path: Path,
-    sha256: str | None = None,
+    checksum: str | None = None,
     limits: Limits = LIMITS,
     check: Callable[[Path], None] = lambda path: None,
 ) -> None:
@@ -138,18 +141,18 @@ def download_with_bar(
         bars.update(bar, completed=done // 2**10, total=total and total // 2**10)
 
     try:
-        download(url, path, sha256, report, limits=limits, check=check)
+        download(url, path, checksum, report, limits=limits, check=check)
     except NotThere:
         bars.remove_task(bar)
         raise
 
 
-def find_flaw(path: Path, sha256: str | None = None) -> str | None:
+def find_flaw(path: Path, checksum: str | None = None) -> str | None:
     """Checks a file for damage; gzip files are read to the end, where their CRC-32 is.
 
     Args:
       path: the file to check.
-      sha256: the expected SHA-256, hexadecimal; None for no such check.
+      checksum: the expected SHA-256 or SHA-1, hexadecimal; None for no such check.
 
     Returns:
       What is wrong, as the predicate of a sentence such as "is empty"; None if nothing is.
@@ -158,8 +161,10 @@ def find_flaw(path: Path, sha256: str | None = None) -> str | None:
         if flaw := _flaw_at_start(file.read(64)):
             return flaw
         file.seek(0)
-        if sha256 and (actual := hashlib.file_digest(file, "sha256").hexdigest()) != sha256:
-            return f"has SHA-256 {actual}, not {sha256}"
+        if checksum:
+            algorithm = ALGORITHMS[len(checksum)]
+            if (actual := hashlib.file_digest(file, algorithm.replace("-", "")).hexdigest()) != checksum:
+                return f"has {algorithm} {actual}, not {checksum}"
     if ".gz" in path.suffixes:
         try:
             with gzip.open(path) as text:
@@ -244,6 +249,7 @@ def _attempt(url: str, file: BinaryIO, report: Report, limits: Limits) -> None:
             file.truncate(0)
             done = 0
         _need_small(url, file, total or 0, limits)
+        need_room(Path(file.name).parent, max((total or 0) - done, 0))
         since, before = time.monotonic(), done
         while chunk := _read(response):
             file.write(chunk)

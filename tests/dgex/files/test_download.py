@@ -336,9 +336,9 @@ def test_without_a_minimum_slow_is_no_fault(fetch, server, monkeypatch):
 
 
 def test_checksums(fetch):
-    assert fetch(whole, sha256=hashlib.sha256(DATA).hexdigest()).read_bytes() == DATA
+    assert fetch(whole, checksum=hashlib.sha256(DATA).hexdigest()).read_bytes() == DATA
     with pytest.raises(DgexError, match=f"has SHA-256 {hashlib.sha256(OTHER).hexdigest()}, not "):
-        fetch(lambda handler, begin: whole(handler, begin, OTHER), sha256=hashlib.sha256(DATA).hexdigest())
+        fetch(lambda handler, begin: whole(handler, begin, OTHER), checksum=hashlib.sha256(DATA).hexdigest())
 
 
 def test_an_older_file_stays_until_the_new_one_is_whole(fetch, tmp_path):
