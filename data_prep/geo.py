@@ -14,11 +14,12 @@ import numpy as np
 from rich.progress import Progress
 
 from data_prep.platforms import PLATFORMS, check_platforms
+from data_prep.report import CONVERTED
 from data_prep.steps import Steps
 from dgex.console import progress
 from dgex.data.dataset import sha256_of
 from dgex.data.genes import gene_table_paths, read_gene_tables
-from dgex.data.intensity_scale import intensity_scale, log2_of_linear, value_ranges
+from dgex.data.intensity_scale import intensity_scale, to_log2, value_ranges
 from dgex.errors import DgexError
 from dgex.files.atomic import check_writable
 from dgex.files.download import LIMITS, Limits, NotThere, download_with_bar, find_flaw
@@ -68,7 +69,7 @@ class Series:
     sha256: str  # of the source
 
     def __str__(self) -> str:
-        scale = "linear, converted to log2(max(x, 0) + 1)" if self.scale == "linear" else "log2, unchanged"
+        scale = CONVERTED.get(self.scale, f"{self.scale}, unchanged")
         taken_as_missing = f"{self.taken_as_missing} taken as missing, " if self.taken_as_missing else ""
         return (
             f"{self.series}: {self.arrays} arrays of {self.platform} ({PLATFORMS[self.platform]}), {scale}, "
@@ -277,7 +278,7 @@ def _read(source: _Source, wanted: Sequence[str]) -> tuple[np.ndarray, str]:
         used = column[rows] >= 0
         values[arrays, column[rows][used]] = block[:, used]
     scale = intensity_scale(str(source.path), source.table.sample_id, value_ranges(values), values.__getitem__)
-    return (log2_of_linear(values) if scale == "linear" else values), scale
+    return to_log2(values, scale), scale
 
 
 def _summary(source: _Source, wanted: Sequence[str], scale: str) -> Series:

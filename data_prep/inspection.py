@@ -16,11 +16,11 @@ import numpy as np
 
 from data_prep.densities import histograms
 from data_prep.prepared import Prepared, open_prepared
-from data_prep.report import listed
+from data_prep.report import CONVERTED, listed
 from data_prep.steps import Steps
 from dgex.data.dataset import SPLITS, is_prepared
 from dgex.data.dataset_members import SCHEMA_VERSION
-from dgex.data.intensity_scale import Scale, intensity_scale, log2_of_linear, scale_of, value_ranges
+from dgex.data.intensity_scale import Scale, intensity_scale, scale_of, to_log2, value_ranges
 from dgex.errors import DgexError, visible
 from dgex.formats.expression import Expression
 from dgex.formats.missing_values import tally
@@ -150,7 +150,7 @@ def inspect(path: Path, steps: Steps, layer: str | None = None) -> Inspection:
         missing=counts.missing_of_row,
         study=study,
         chosen=chosen,
-        values=log2_of_linear(values) if scale == "linear" else values,
+        values=to_log2(values, scale),
         after=after,
     )
 
@@ -204,7 +204,7 @@ def _scale(path: Path, sample_id: Sequence[str], counts: Counts, values: np.ndar
         intensity_scale(str(path), sample_id, counts.reach, lambda positions: values)
     except DgexError as error:
         return f"{scale}, refused by prepare: {str(error).removeprefix(f'{path}: ')}"
-    return "linear, converted by prepare to log2(max(x, 0) + 1)" if scale == "linear" else scale
+    return CONVERTED.get(scale, scale).replace("converted", "converted by prepare")
 
 
 def _values(counts: Counts) -> dict[str, str]:

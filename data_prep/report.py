@@ -3,11 +3,13 @@
 from dataclasses import dataclass
 
 from dgex.data.dataset import SPLITS
+from dgex.data.intensity_scale import SMALL_OFFSET
 from dgex.errors import visible
 
 # How values are converted to log2, by their scale.
 CONVERTED = {
     "linear": "linear, converted to log2(max(x, 0) + 1)",
+    SMALL_OFFSET: f"{SMALL_OFFSET}, converted to log2(x + 1)",
     "counts": "counts, converted to log2(counts per million + 1)",
 }
 

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -20,8 +19,9 @@ from data_prep.choice import Choice, Fields
 from data_prep.platforms import check_platforms
 from dgex.data.gene_matching import Match, average, match_genes
 from dgex.data.genes import Genes
-from dgex.data.intensity_scale import intensity_scale, log2_of_linear, value_ranges
+from dgex.data.intensity_scale import Intensities, intensity_scale, to_log2, value_ranges
 from dgex.data.missing import Missing
+from dgex.data.units import COUNTS, MILLION, unit_of
 from dgex.errors import DgexError
 from dgex.files.atomic import need_room
 from dgex.files.scratch import Scratch
@@ -33,7 +33,7 @@ from dgex.formats.series_matrix import SERIES_MATRIX
 MOST_MISSING_OF_A_PROFILE = 0.1
 MOST_MISSING_OF_A_GENE = 0.5
 BULK_SAMPLES = Choice()
-MILLION = 1e6  # the library size to which counts are brought
+TYPICAL = 64  # profiles that tell the unit
 LEAST_FOUND = 0.5  # of the genes of either table; unrelated platforms share some names, so a few do not suffice
 
 
@@ -49,7 +49,7 @@ class Staged:
     platform: np.ndarray  # str [samples], "" where the source does not say
     origin: tuple[str, ...]  # how the profiles were made, where the source says so; each text once
     row_id: tuple[str, ...]
-    scale: Literal["log2", "linear"]  # of the source's values, which are converted to log2 when read
+    scale: Intensities  # of the source's values, which are converted to log2 when read
     # Of counts of RNA-seq, each profile's sum over all rows: float [samples]. A sequencer divides its reads among the
     # genes, so that counts are relative to this sum; whole numbers of a scanner are not.
     reads: np.ndarray | None
@@ -71,7 +71,7 @@ class Staged:
         values = self.scratch.read(profiles)
         if self.reads is not None:
             values *= (MILLION / np.maximum(self.reads[profiles], 1))[:, None].astype(np.float32)
-        return log2_of_linear(values, dtype) if self.scale == "linear" else values
+        return to_log2(values, self.scale, dtype)
 
     def genes(self, profiles: np.ndarray, dtype: DTypeLike = np.float32) -> np.ndarray:
         """Reads profiles and averages them by gene, landmarks and then targets: log2 [profiles, genes]."""
@@ -146,9 +146,9 @@ def stage(
       choice: of an ARCHS4 source, the samples to prepare.
 
     Raises:
-      DgexError: the source is unusable (see ``open_expression`` and ``match_genes``), is transposed, has less than
-        half of either table's genes, or is on no single scale; none of the chosen samples has enough reads; the
-        memory or the room on the disk does not suffice.
+      DgexError: the source is unusable (see ``open_expression`` and ``match_genes``), has less than half of either
+        table's genes, or is on no single scale; none of the chosen samples has enough reads; the memory or the room on
+        the disk does not suffice.
     """
     remarks: list[str] = []
 
@@ -161,6 +161,8 @@ def stage(
         if expression.kind == SERIES_MATRIX:
             check_platforms(source, expression.sample_text("platform_id").tolist())
         match = _match(source, expression, landmark, target)
+        if match.transposed:
+            expression = expression.transposed()
         row_id, kept = expression.row_id, np.arange(len(expression.row_id))
         if expression.kind == ARCHS4:
             kept = np.unique(match.rows.members)
@@ -181,8 +183,10 @@ def stage(
             with work.steps("checking values", samples) as advance:
                 reach, patterns, pattern = _survey(scratch, workers, advance)
             scale = intensity_scale(str(source), expression.sample_id, reach, scratch.read)
+            if match.naming != "probe set":
+                remarks.extend(_unit(source.name, expression.kind, scale, reach, scratch))
             counts = scale == "linear" and match.naming != "probe set" and bool(reach[:, 2].all())
-            shallow = total < (choice.min_reads if expression.kind == ARCHS4 else 0)
+            shallow = (total < choice.min_reads) & (expression.kind == ARCHS4)
             remarks.extend(_shallow(source, shallow, choice.min_reads))
             yield Staged(
                 kind=expression.kind,
@@ -204,6 +208,15 @@ def stage(
             )
 
 
+def _unit(name: str, kind: str, scale: Intensities, reach: np.ndarray, scratch: Scratch) -> list[str]:
+    """Words the remark on the unit of the values, if something tells it and it is not that of the scale."""
+    samples = scratch.shape[0]
+    some = np.unique(np.linspace(0, samples - 1, min(samples, TYPICAL)).astype(int))
+    linear = np.exp2(to_log2(scratch.read(some), scale), dtype=np.float64) - 1
+    unit = unit_of(f"{name} {kind}", scale, reach, float(np.median(np.nansum(linear, axis=1))))
+    return [f"values are {unit}"] if unit and unit != COUNTS else []
+
+
 def _shallow(source: Path, shallow: np.ndarray, least: int) -> list[str]:
     """Words the remark on samples of too few reads, if there are any; refuses a source that has no others."""
     if shallow.all():
@@ -212,10 +225,8 @@ def _shallow(source: Path, shallow: np.ndarray, least: int) -> list[str]:
 
 
 def _match(source: Path, expression: Expression, landmark: Genes, target: Genes) -> Match:
-    """Matches the genes of both tables to rows; refuses a transposed source, and one with too few of the genes."""
+    """Matches the genes of both tables to rows or columns; refuses a source with too few of them."""
     match = match_genes(str(source), expression, landmark, target, called="genes")
-    if match.transposed:
-        raise DgexError(f"{source}: is transposed, its samples are named like genes; swap rows and columns")
     for side, count in zip(("landmark", "target"), np.split(match.rows.count, [len(landmark)]), strict=True):
         present = count > 0
         if present.mean() < LEAST_FOUND:

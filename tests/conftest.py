@@ -1,5 +1,6 @@
 """Fixtures for all tests: the real data, prepared once, a server on this machine, and a JAX with four CPU devices."""
 
+import gzip
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -58,6 +59,77 @@ def assert_trees_close() -> Callable[..., None]:
             compare_leaves(leaf, wanted, err_msg=jax.tree_util.keystr(path), **tolerances)
 
     return compare
+
+
+@pytest.fixture
+def published() -> Callable[..., dict[str, str]]:
+    """Writes one RNA-seq experiment in the layouts of public portals, by the names of their files.
+
+    Takes a folder, the genes (Ensembl ids, symbols), TPM and counts [genes, samples]; gives for each file its scale.
+    """
+
+    def write(
+        folder: Path, ensembl: list[str], symbol: list[str], tpm: np.ndarray, counts: np.ndarray
+    ) -> dict[str, str]:
+        samples = [f"S-{i}" for i in range(tpm.shape[1])]
+        versions = [f"{name}.{3 + i % 9}" for i, name in enumerate(ensembl)]
+
+        def lines(columns: list[list[str]], values: np.ndarray, separator: str, form: str) -> str:
+            texts = ([form % value for value in row] for row in values.tolist())
+            return "".join(
+                separator.join([*map(str, ids), *row]) + "\n" for *ids, row in zip(*columns, texts, strict=True)
+            )
+
+        def gct(values: np.ndarray, form: str, numbered: bool = False) -> str:
+            columns = [[str(i) for i in range(len(ensembl))]] * numbered + [versions, symbol]
+            header = ["id"] * numbered + ["Name", "Description", *samples]
+            return (
+                f"#1.2\n{len(ensembl)}\t{len(samples)}\n"
+                + "\t".join(header)
+                + "\n"
+                + lines(columns, values, "\t", form)
+            )
+
+        def tsv(first: str, ids: list[str], values: np.ndarray, form: str = "%.4f") -> str:
+            return "\t".join([first, *samples]) + "\n" + lines([ids], values, "\t", form)
+
+        def depmap(*columns: tuple[str, list[str]]) -> str:
+            genes = [f"{name} ({1001 + i})" for i, name in enumerate(symbol)]
+            header = [*(name for name, _ in columns), *genes]
+            return ",".join(header) + "\n" + lines([ids for _, ids in columns], np.log2(tpm + 1).T, ",", "%.10g")
+
+        number, yes = [str(i) for i in range(len(samples))], ["Yes"] * len(samples)
+        model, condition = ([f"{start}-{i:06d}" for i in range(len(samples))] for start in ("ACH", "MC"))
+        contents = {
+            "GTEx_Analysis_2017-06-05_v8_RNASeQCv1.1.9_gene_tpm.gct.gz": (gct(tpm, "%.6g"), "linear"),
+            "gene_tpm_2017-06-05_v8_adipose_subcutaneous.gct.gz": (gct(tpm, "%.6g", numbered=True), "linear"),
+            "gene_reads_2017-06-05_v8_adipose_subcutaneous.gct.gz": (gct(counts, "%d", numbered=True), "counts"),
+            "gene_tpm_v10_whole_blood.gct.gz": (gct(tpm, "%.6g"), "linear"),
+            "OmicsExpressionProteinCodingGenesTPMLogp1.csv": (depmap(("", samples)), "log2"),
+            "OmicsExpressionTPMLogp1HumanProteinCodingGenes.csv": (
+                depmap(
+                    ("", number),
+                    ("SequencingID", samples),
+                    ("ModelID", model),
+                    ("IsDefaultEntryForModel", yes),
+                    ("ModelConditionID", condition),
+                    ("IsDefaultEntryForMC", yes),
+                ),
+                "log2",
+            ),
+            "TcgaTargetGtex_rsem_gene_tpm.gz": (tsv("sample", versions, np.log2(tpm + 0.001)), "log2(x + 0.001)"),
+            "TcgaTargetGtex_RSEM_Hugo_norm_count.gz": (tsv("sample", symbol, np.log2(counts + 1)), "log2"),
+            "sra.gene_sums.SRP123456.G026.gz": (
+                "##annotation=G026\n##date.generated=2020-04-29\n" + tsv("gene_id", versions, counts * 98, "%d"),
+                "counts",
+            ),
+        }
+        for name, (text, _) in contents.items():
+            data = text.encode()
+            (folder / name).write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
+        return {name: scale for name, (_, scale) in contents.items()}
+
+    return write
 
 
 @pytest.fixture

@@ -67,7 +67,8 @@ def predict_command(
         used_devices = parallel.devices(devices)
         prediction = stack.enter_context(predict_table(loaded, str(table), expression, request, used_devices, folder))
         how = "taken" if input_scale == "auto" else "given"
-        console.say(f"{table}: {expression.kind}, {prediction.match.report()}\n{how} as {prediction.scale}")
+        unit = f": {prediction.unit}" * bool(prediction.unit)
+        console.say(f"{table}: {expression.kind}, {prediction.match.report()}\n{how} as {prediction.scale}{unit}")
         whole = prediction.expression
         bar.update(task, description="profiles", total=len(whole.sample_id))
 

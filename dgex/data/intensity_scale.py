@@ -1,4 +1,4 @@
-"""Tells from the values of an expression table which scale they are on: log2, linear, or centred gene by gene."""
+"""Tells from the values of an expression table which scale they are on, and converts them to log2(x + 1)."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
@@ -14,11 +14,18 @@ MOST_NEGATIVE = 0.25
 PROFILES = 256  # enough to tell a file's scale
 FEW = 5  # profiles: two or three may agree, or disagree, by chance
 
-Scale = Literal["log2", "linear", "centred"]
+Scale = Literal["log2", "log2(x + 0.001)", "linear", "centred"]
+Intensities = Literal["log2", "log2(x + 0.001)", "linear"]
+
+# UCSC Xena's Toil tables are log2(TPM + 0.001), so that a gene without reads is at -9.9658, with four decimals.
+SMALL_OFFSET: Intensities = "log2(x + 0.001)"
+OFFSET = 0.001
+FLOOR, NEAR_FLOOR = float(np.log2(OFFSET)), 1e-4
 
 # Smallest and largest value that a scale can hold. Linear: a mass spectrometer counts to 1e12, a sequencer to 1e10.
 LIMITS: Mapping[str, tuple[float, float]] = {
     "log2": (-LARGEST_LOG2, LARGEST_LOG2),
+    SMALL_OFFSET: (FLOOR - NEAR_FLOOR, LARGEST_LOG2),
     "linear": (-1e15, 1e15),
     "zscore": (-100, 100),
 }
@@ -49,6 +56,10 @@ def scale_of(values: np.ndarray) -> Scale:
     profiles a few genes outweigh all others, so that the profiles need not agree as long as few values are negative.
     Values that are all whole numbers, none of them negative, are counts, and so linear, however small.
 
+    "log2(x + 0.001)" are logarithms of which none lies below log2(0.001), and that reach it in at least half of the
+    profiles. There a gene without reads is ten below one of a few, so that neither agreement nor the share of negative
+    values tells anything.
+
     "log2" are all remaining values. Logarithms to another base look the same.
 
     Args:
@@ -63,6 +74,8 @@ def scale_of(values: np.ndarray) -> Scale:
     if whole.all() and (smallest >= 0).all():
         return "linear"
     beyond = largest.max() > LARGEST_LOG2
+    if not beyond and _at_floor(smallest[largest > -np.inf]):
+        return SMALL_OFFSET
     negative = np.mean(values[~np.isnan(values)] < 0) > MOST_NEGATIVE
     agree = not negative if len(values) < FEW else _mean_correlation(values) >= LEAST_AGREEMENT
     if not agree and (negative or not beyond):
@@ -88,7 +101,7 @@ def value_ranges(values: np.ndarray) -> np.ndarray:
 
 def intensity_scale(
     label: str, sample_id: Sequence[str], ranges: np.ndarray, read: Callable[[np.ndarray], np.ndarray]
-) -> Literal["log2", "linear"]:
+) -> Intensities:
     """Determines the one scale that all profiles of a table are on.
 
     Args:
@@ -116,14 +129,16 @@ def intensity_scale(
             f"{label}: {beyond.sum()} of {measured.sum()} profiles, such as {sample_id[beyond.argmax()]}, are linear "
             f"(beyond {LARGEST_LOG2:g}) and {len(others)}, such as {sample_id[others[0]]}, log2; bring all to one scale"
         )
-    scale: Literal["log2", "linear"] = "linear" if beyond.any() or not fractions.any() else "log2"
+    scale: Intensities = "linear" if beyond.any() or not fractions.any() else "log2"
     if scale == "log2" and smallest.min() < -LARGEST_LOG2:
         raise NoIntensitiesError(
             f"{label}: reaches {smallest.min():g}, which is no log2 value; write NaN where not measured"
         )
     positions = np.flatnonzero(measured)
     some = positions[np.linspace(0, len(positions) - 1, min(len(positions), PROFILES)).astype(int)]
-    if fractions.any() and scale_of(read(some)) == "centred":
+    if scale == "log2" and _at_floor(smallest[measured]):
+        scale = SMALL_OFFSET
+    elif fractions.any() and scale_of(read(some)) == "centred":
         raise NoIntensitiesError(
             f"{label}: its values are centred gene by gene, so they say changes and not intensities; use values that "
             "keep each gene's level"
@@ -160,6 +175,19 @@ def check_value_ranges(label: str, sample_id: Sequence[str], ranges: np.ndarray,
             raise DgexError(f"{label}: the profile {sample_id[first]} reaches {extreme[first]:g}, {problem}")
 
 
+def to_log2(values: np.ndarray, scale: str, dtype: DTypeLike = np.float32) -> np.ndarray:
+    """Converts values to log2(x + 1), as far as their scale needs it.
+
+    Args:
+      values: of any shape; linear ones below 0 are taken as 0.
+      scale: an ``Intensities``; values of any other scale are given back as they are.
+      dtype: the element type of converted values.
+    """
+    if scale == SMALL_OFFSET:
+        return log2_of_linear(np.exp2(values, dtype=np.float64) - OFFSET, dtype)
+    return log2_of_linear(values, dtype) if scale == "linear" else values
+
+
 def log2_of_linear(values: np.ndarray, dtype: DTypeLike = np.float32) -> np.ndarray:
     """Computes log2(max(x, 0) + 1) of linear intensities or counts, which background correction may leave negative.
 
@@ -169,6 +197,11 @@ def log2_of_linear(values: np.ndarray, dtype: DTypeLike = np.float32) -> np.ndar
     """
     # Adding 1 in float32 would merge small counts that differ, and RNA-seq has many of them.
     return (np.log1p(np.maximum(values, 0), dtype=np.float64) / np.log(2)).astype(dtype)
+
+
+def _at_floor(smallest: np.ndarray) -> bool:
+    """Tells from the profiles' smallest values whether they are log2(x + 0.001): see ``scale_of``."""
+    return bool(smallest.min() > FLOOR - NEAR_FLOOR and np.mean(smallest < FLOOR + NEAR_FLOOR) >= 0.5)
 
 
 def _mean_correlation(values: np.ndarray) -> float:

@@ -26,6 +26,7 @@ from dgex.formats.companions import (
     provenance_companions,
     write_with_companions,
 )
+from dgex.formats.content import first_bytes
 from dgex.formats.expression import Expression, ending, plain_ids
 from dgex.formats.text_reading import (
     DECIMAL_COMMA,
@@ -40,7 +41,9 @@ from dgex.formats.text_reading import (
 )
 from dgex.formats.text_writing import is_packed, metadata_texts, row_blocks, text_output, value_texts
 
+RECOUNT3, RECOUNT3_BEGINS = "recount3 gene sums", b"##annotation="  # of base coverage, and no counts of reads
 PEEKED = 20  # lines from which the kind of a column is determined; each may have a million fields
+NUMBERED = "", "Unnamed: 0"  # what pandas calls a column of line numbers
 MOST_FIELDS = 100  # columns at either end that are searched for metadata
 
 
@@ -84,13 +87,25 @@ def open_table(path: Path) -> Iterator[Expression]:
     row_id, *columns = zip(*rows, strict=True)
     metadata_names = layout.names[1:start] + layout.names[stop:]
     yield Expression(
-        plain_ids(row_id),
+        plain_ids(_ids(layout.names[0], row_id, columns)),
         layout.names[layout.values],
         value_blocks(path, layout.first, start, stop - start, len(rows), read, skipped),
         dict(zip(column_names(metadata_names, ()), map(metadata_column, columns), strict=True)),
         _column_metadata(read(path), skipped, layout.values),
-        "table",
+        RECOUNT3 if first_bytes(path).startswith(RECOUNT3_BEGINS) else "table",
     )
+
+
+def _ids(name: str, first: Sequence[str], columns: Sequence[Sequence[str]]) -> Sequence[str]:
+    """Returns the ids of the lines: the first column, unless pandas numbered the lines there and a text names them.
+
+    So do the tables of DepMap since 2024, whose profiles are then named by ``SequencingID``.
+    """
+    if name in NUMBERED and all(entry == str(line) for line, entry in enumerate(first)):
+        for column in columns:
+            if not any(map(is_number, column)) and "" not in column and len(set(column)) == len(column):
+                return column
+    return first
 
 
 def _column_metadata(lines: Lines, numbers: Collection[int], values: slice) -> dict[str, np.ndarray]:

@@ -13,7 +13,7 @@ import numpy as np
 
 from dgex.data.dataset import SPLITS, Dataset, Reference
 from dgex.data.gene_matching import GeneRows, Match, average, match_genes
-from dgex.data.intensity_scale import log2_of_linear
+from dgex.data.intensity_scale import to_log2
 from dgex.data.platforms import standardize_by_platform
 from dgex.errors import DgexError
 from dgex.formats.expression import Expression
@@ -22,7 +22,7 @@ from dgex.inference import PROFILES, Inference
 from dgex.metrics import GeneScores, finalize, statistics_of, summarize
 from dgex.model import Model
 from dgex.model.imputation import complete
-from dgex.model.input_scale import InputScale
+from dgex.model.input_scale import TableScale
 from dgex.model.prediction import Request, predict_table
 from dgex.model.reliability import agreement, coverage, is_well_inferred, mean_error, profile_error
 from dgex.model.self_check import SelfCheck, self_check
@@ -106,7 +106,7 @@ class Comparison:
 
     landmarks: Match
     targets: Match
-    scale: InputScale
+    scale: TableScale
     check: SelfCheck
     platforms: str
     inferred: np.ndarray
@@ -271,7 +271,7 @@ def _measured(
     table: Expression,
     landmarks: GeneRows,
     targets: GeneRows,
-    scale: InputScale,
+    scale: TableScale,
     platform: np.ndarray,
     folder: Path,
 ) -> np.ndarray:
@@ -285,7 +285,7 @@ def _measured(
     truth = np.empty((len(table.sample_id), len(targets.count)), np.float32)
     with profiles_of(table, members, PROFILES, folder) as profiles:
         for where, values in profiles():
-            whole = average(log2_of_linear(values) if scale == "linear" else values, genes)
+            whole = average(to_log2(values, scale), genes)
             if scale == "zscore":
                 truth[where] = whole[:, len(landmarks.count) :]
             else:

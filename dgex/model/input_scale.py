@@ -6,6 +6,7 @@ import numpy as np
 
 from dgex.data.intensity_scale import (
     LARGEST_LOG2,
+    Intensities,
     MixedScalesError,
     NoIntensitiesError,
     check_value_ranges,
@@ -16,12 +17,13 @@ from dgex.errors import DgexError
 from dgex.formats.expression import Expression
 from dgex.formats.profiles import Profiles
 
-InputScale = Literal["auto", "log2", "linear", "zscore"]
+InputScale = Literal["auto", "log2", "linear", "zscore"]  # what a user may say
+TableScale = Intensities | Literal["zscore"]  # what a table is on
 
 LEAST_NEGATIVE = 0.1  # share of z-scores that are negative; in training it is a half
 
 
-def scale_of(label: str, table: Expression, profiles: Profiles, requested: InputScale) -> InputScale:
+def scale_of(label: str, table: Expression, profiles: Profiles, requested: InputScale) -> TableScale:
     """Determines the scale of the table from its first profiles, or checks the requested scale against them."""
     where, values = next(profiles())
     ids = table.sample_id[where]
@@ -47,7 +49,7 @@ def scale_of(label: str, table: Expression, profiles: Profiles, requested: Input
 
 
 def check_profiles(
-    label: str, sample_id: tuple[str, ...], values: np.ndarray, scale: InputScale, requested: InputScale
+    label: str, sample_id: tuple[str, ...], values: np.ndarray, scale: TableScale, requested: InputScale
 ) -> None:
     """Refuses profiles that cannot be on this scale; ``check_missing`` refuses those without any value."""
     ranges = value_ranges(values)

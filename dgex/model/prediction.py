@@ -18,8 +18,9 @@ import jax
 import numpy as np
 
 from dgex.data.gene_matching import Match, average, match_genes
-from dgex.data.intensity_scale import log2_of_linear
+from dgex.data.intensity_scale import to_log2, value_ranges
 from dgex.data.normalization import Scaler, unstandardize
+from dgex.data.units import unit_of
 from dgex.errors import DgexError, visible
 from dgex.formats.expression import Block, Expression, ending
 from dgex.formats.missing_values import tally
@@ -27,7 +28,7 @@ from dgex.formats.profiles import profiles_of
 from dgex.inference import PROFILES, ROWS, Inference
 from dgex.model import Model
 from dgex.model.imputation import complete
-from dgex.model.input_scale import InputScale, check_missing, check_profiles, scale_of
+from dgex.model.input_scale import InputScale, TableScale, check_missing, check_profiles, scale_of
 from dgex.model.self_check import SelfCheck, self_check, summarize_check
 from dgex.model.training_map import positions
 from dgex.networks import take_targets
@@ -86,6 +87,7 @@ class Prediction:
         "platform", "out_of_range" and "landmarks_imputed". Its ``stand_ins`` are those of the table.
       match: how the landmarks were found.
       scale: the scale that the table was taken to be on.
+      unit: what its values are, as far as they and its name tell: see ``dgex.data.units``. "" where nothing does.
       check: the self-check of the table's first profiles, up to ``PROFILES`` of them.
       given_platform: whether the request names the platform.
       measured: landmark z-scores of the profiles that were checked, f4 ``[checked, landmarks]``, NaN where missing.
@@ -96,7 +98,8 @@ class Prediction:
 
     expression: Expression
     match: Match
-    scale: InputScale
+    scale: TableScale
+    unit: str
     check: SelfCheck
     given_platform: bool
     measured: np.ndarray
@@ -195,7 +198,7 @@ def predict_table(
         def landmarks(where: slice, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             """Computes the z-scores of the measured landmarks, NaN where missing, and the platform of each profile."""
             check_profiles(label, oriented.sample_id[where], values, scale, request.input_scale)
-            log2 = average(log2_of_linear(values) if scale == "linear" else values, genes)
+            log2 = average(to_log2(values, scale), genes)
             missing = np.isnan(log2).sum(axis=1)
             worst = int(missing.argmax())
             check_missing(label, oriented.sample_id[where][worst], missing[worst], log2.shape[1], request.max_missing)
@@ -236,7 +239,11 @@ def predict_table(
                         _add_offsets(values, platform, offsets)
                     yield where, rows, values
 
-        first = landmarks(*next(profiles()))[0]
+        where, values = next(profiles())
+        unit = ""
+        if match.naming != "probe set" and scale != "zscore":
+            unit = unit_of(f"{os.path.basename(label)} {table.kind}", scale, value_ranges(values))
+        first = landmarks(where, values)[0]
         hidden = self_check(first, model.factors)[0]
         check = summarize_check(first, hidden, expectation)
         if check.failed:
@@ -252,10 +259,10 @@ def predict_table(
             oriented.stand_ins,
             provenance_of(model, label, request, scale),
         )
-        yield Prediction(whole, match, scale, check, forced is not None, first, hidden, position)
+        yield Prediction(whole, match, scale, unit, check, forced is not None, first, hidden, position)
 
 
-def provenance_of(model: Model, label: str, request: Request, scale: InputScale) -> dict[str, Any]:
+def provenance_of(model: Model, label: str, request: Request, scale: TableScale) -> dict[str, Any]:
     """Describes how a prediction was made, for its output; neither the output's own name nor folders are included.
 
     Args:

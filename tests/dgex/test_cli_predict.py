@@ -335,6 +335,26 @@ def test_layers_are_for_h5ad(model_files, tmp_path, refused):
     assert "plate.gct: is a GCT 1.3 and has no layers, which h5ad has; leave out --layer" in line
 
 
+def test_tables_of_public_portals(model_files, small_data, tmp_path, published, capsys):
+    """One experiment in every layout gives one prediction, as ranks within a profile do not depend on the unit."""
+    random = np.random.default_rng(0)
+    genes = small_data.landmark_genes
+    level = random.permutation(len(genes))[:, None] / len(genes) * 12
+    tpm = np.exp2(level + random.normal(0, 0.5, (len(genes), 6)))
+    tpm[0] = 0
+    tpm *= 1e6 / tpm.sum(axis=0)
+    counts = np.rint(tpm * 1000).astype(int)  # so deep that they keep the order of TPM
+    first = None
+    for name, scale in published(tmp_path, list(genes.ensembl), list(genes.symbol), tpm, counts).items():
+        dgex("predict", tmp_path / name, "-m", model_files / "model", "-o", tmp_path / "out.csv", "--max-missing", 0)
+        printed = capsys.readouterr().out
+        assert f"taken as {scale.replace('counts', 'linear')}: " in printed, name
+        values = pd.read_csv(tmp_path / "out.csv", index_col=0)
+        first = values if first is None else first
+        np.testing.assert_allclose(values, first, atol=0.05, err_msg=name)
+    assert "sums of base coverage (recount3)" in printed
+
+
 def test_shallow_cells_are_counts(shared, tmp_path, capsys):
     """One cell stays below 32; sparse, in whole numbers."""
     dgex("predict", shared / "data" / "cases" / "umi.h5ad", "-o", tmp_path / "out.gctx")
