@@ -131,7 +131,7 @@ def inspect(path: Path, steps: Steps, layer: str | None = None) -> Inspection:
         facts |= _prepared_axes(expression, prepared, naming)
     else:
         facts |= _axes(expression, naming)
-        facts["scale"] = _scale(path, expression.sample_id, counts, values, scale)
+        facts["scale"] = _scale(path, expression.sample_id, counts, values, scale, naming)
     facts |= _values(counts)
     if expression.stand_ins:
         facts["taken as missing"] = f"{tally(expression.stand_ins)}, among these"
@@ -198,13 +198,14 @@ def _prepared_axes(expression: Expression, prepared: Prepared, naming: str) -> d
     }
 
 
-def _scale(path: Path, sample_id: Sequence[str], counts: Counts, values: np.ndarray, scale: Scale) -> str:
+def _scale(path: Path, sample_id: Sequence[str], counts: Counts, values: np.ndarray, scale: Scale, naming: str) -> str:
     """Describes the scale of a raw file, and how ``prepare`` treats it."""
     try:
         intensity_scale(str(path), sample_id, counts.reach, lambda positions: values)
     except DgexError as error:
         return f"{scale}, refused by prepare: {str(error).removeprefix(f'{path}: ')}"
-    return CONVERTED.get(scale, scale).replace("converted", "converted by prepare")
+    are_counts = scale == "linear" and naming != "probe sets" and counts.reach[:, 2].all()
+    return CONVERTED.get("counts" if are_counts else scale, scale).replace("converted", "converted by prepare")
 
 
 def _values(counts: Counts) -> dict[str, str]:

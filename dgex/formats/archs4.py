@@ -50,9 +50,11 @@ def archs4_table(path: Path, file: h5py.File, choose: Choose | None = None) -> E
         genes, samples = file.get(GENES), file.get(SAMPLES)
         groups = isinstance(genes, h5py.Group) and isinstance(samples, h5py.Group) and "geo_accession" in samples
         transcripts = "meta/transcripts" in file
-        version = str(np.ravel(file[VERSION].asstr()[()])[0]) if VERSION in file else "unknown"
-    if transcripts or not groups or (digit := re.search("[0-9]", version)) and digit[0] != "2":
-        what = "holds transcripts" if transcripts else f"is not of version 2 (its version is {version})"
+        version = str(np.ravel(file[VERSION][()])) if VERSION in file else ""
+    number = re.search(r"\d+(\.\d+)*", version)
+    if transcripts or not groups or (number and not number[0].startswith("2")):
+        said = f" but {number[0]}" if number else ""
+        what = "holds transcripts" if transcripts else f"is not of version 2{said}"
         raise DgexError(f"{path}: is an ARCHS4 file that {what}; {WANTED}")
     with reading(path):
         naming = [name for names in (ENSEMBL, SYMBOL) for name in names if name in genes]
@@ -60,24 +62,20 @@ def archs4_table(path: Path, file: h5py.File, choose: Choose | None = None) -> E
         dtype, shape = matrix.dtype, matrix.shape
     if not naming:
         raise DgexError(f"{path}: /{GENES} has none of {', '.join((*ENSEMBL, *SYMBOL))}; {WANTED}")
-    fields = SampleFields(path, samples)
-    row_id = _read(path, genes, naming[0])
+    if dtype.kind not in "iu" or not all(shape):
+        raise DgexError(f"{path}: /{MATRIX} is {shape} of {dtype}, not the counts of genes x samples; {WANTED}")
+    row_id, *others = (_read(path, genes, name, shape[0]) for name in naming)
+    fields = SampleFields(path, samples, shape[1])
     organism = fields.get("organism_ch1", row_id) if naming[0] in SYMBOL else row_id
-    if any(str(organism[0]).startswith(mouse) for mouse in ("ENSMUSG", "Mus ")):
+    if str(organism[0]).startswith(("ENSMUSG", "Mus ")):
         raise DgexError(f"{path}: is an ARCHS4 file of mouse; {WANTED}")
-    sample_id = fields["geo_accession"]
-    if dtype.kind not in "iu" or not all(shape) or shape != (len(row_id), len(sample_id)):
-        raise DgexError(
-            f"{path}: /{MATRIX} is {shape} of {dtype}, for {len(row_id)} genes and {len(sample_id)} samples, and not "
-            f"their counts; {WANTED}"
-        )
     is_filtered(path, matrix)
-    chosen = np.arange(len(sample_id)) if choose is None else choose(fields)
+    chosen = np.arange(shape[1]) if choose is None else choose(fields)
     return Expression(
-        plain_ids(row_id.tolist()),
-        plain_ids(sample_id[chosen].tolist()),
+        plain_ids(map(str, row_id.tolist())),
+        plain_ids(map(str, fields["geo_accession"][chosen].tolist())),
         lambda most: _blocks(path, matrix, chosen, most),
-        {name: _read(path, genes, name) for name in naming[1:]},
+        dict(zip(naming[1:], others, strict=True)),
         {name: fields[name][chosen] for name in TOLD if name in fields},
         KIND,
     )
@@ -86,12 +84,14 @@ def archs4_table(path: Path, file: h5py.File, choose: Choose | None = None) -> E
 class SampleFields(Mapping[str, np.ndarray]):
     """Gives the fields of an ARCHS4 file's samples, each read when it is asked for: together they take gigabytes."""
 
-    def __init__(self, path: Path, group: h5py.Group) -> None:
-        """Keeps the open group ``meta/samples`` of the file ``path``."""
-        self._path, self._group = path, group
+    def __init__(self, path: Path, group: h5py.Group, samples: int) -> None:
+        """Keeps the open group ``meta/samples`` of the file ``path``, and the number of samples."""
+        self._path, self._group, self._samples = path, group, samples
 
     def __getitem__(self, name: str) -> np.ndarray:
-        return self._studies if name == STUDY and "series_id" in self._group else _read(self._path, self._group, name)
+        if name == STUDY and "series_id" in self._group:
+            return self._studies
+        return _read(self._path, self._group, name, self._samples)
 
     def __iter__(self) -> Iterator[str]:
         return iter([STUDY] * ("series_id" in self._group) + list(self._group))
@@ -101,7 +101,7 @@ class SampleFields(Mapping[str, np.ndarray]):
 
     @cached_property
     def _studies(self) -> np.ndarray:
-        return text_column(joined_series(self["series_id"].tolist()))
+        return text_column(joined_series(list(map(str, self["series_id"].tolist()))))
 
 
 def joined_series(series: Sequence[str]) -> list[str]:
@@ -137,14 +137,17 @@ def _number(series: str) -> tuple[int, str]:
     return len(series), series
 
 
-def _read(path: Path, group: h5py.Group, name: str) -> np.ndarray:
-    """Reads a column of a group; raises KeyError if there is none."""
+def _read(path: Path, group: h5py.Group, name: str, length: int) -> np.ndarray:
+    """Reads a column of a group; raises KeyError if there is none, and DgexError if it has another length."""
     with reading(path):
         known = name in group
     if not known:
         raise KeyError(name)
     with reading(path):
-        return read_column(group, name)
+        column = read_column(group, name)
+    if len(column) != length:
+        raise DgexError(f"{path}: {group.name}/{name} has {len(column)} entries, and /{MATRIX} {length}; {WANTED}")
+    return column
 
 
 def _blocks(path: Path, matrix: h5py.Dataset, samples: np.ndarray, most: int) -> Iterator[Block]:

@@ -90,14 +90,16 @@ def test_earlier_names_and_symbols_alone(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"meta__info__version": "1.11"}, "is not of version 2 (its version is 1.11)"),
+        ({"meta__info__version": "1.11"}, "is not of version 2 but 1.11"),
         ({"meta__samples__geo_accession": None, "meta__Sample_geo_accession": ["GSM0"] * 17}, "is not of version 2"),
         ({"meta__transcripts__ensembl_id": ["ENST0"] * 23}, "holds transcripts"),
         ({"meta__genes__ensembl_gene": [f"ENSMUSG{i:011d}" for i in range(23)]}, "of mouse"),
         ({"meta__genes__ensembl_gene": None, "meta__samples__organism_ch1": ["Mus musculus"] * 17}, "of mouse"),
         ({"meta__genes__ensembl_gene": None, "meta__genes__symbol": None, "meta__genes__x": ["A"]}, "has none of"),
-        ({"meta__samples__geo_accession": ["GSM0"] * 16}, "is (23, 17) of uint32, for 23 genes and 16 samples"),
-        ({"counts": COUNTS / 7}, "of float64"),
+        ({"meta__samples__geo_accession": ["GSM0"] * 16}, "geo_accession has 16 entries, and /data/expression 17"),
+        ({"meta__samples__title": ["one"]}, "title has 1 entries, and /data/expression 17"),
+        ({"meta__genes__ensembl_gene": ["ENSG0"] * 17}, "ensembl_gene has 17 entries, and /data/expression 23"),
+        ({"counts": COUNTS / 7}, "is (23, 17) of float64, not the counts of genes x samples"),
         ({"counts": COUNTS[:, :0], "chunks": None, "meta__samples__series_id": []}, "is (23, 0)"),
     ],
 )

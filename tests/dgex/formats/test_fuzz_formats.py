@@ -72,6 +72,13 @@ def valid(small_data, tmp_path_factory) -> Path:
     with h5py.File(folder / "chunked.gctx", "w") as file:
         file.create_dataset("0/DATA/0/matrix", data=values, chunks=(2, 2), compression="gzip", fletcher32=True)
         file["0/META/COL/id"], file["0/META/ROW/id"] = np.array([b"p", b"q", b"r", b"s"]), np.arange(5)
+    with h5py.File(folder / "archs4.h5", "w") as file:
+        counts = np.arange(20, dtype="u4").reshape(5, 4)
+        file.create_dataset("data/expression", data=counts, chunks=(2, 1), compression="gzip")
+        file["meta/genes/ensembl_gene"], file["meta/genes/symbol"] = [f"ENSG{i}" for i in range(5)], list("ABCDE")
+        file["meta/samples/geo_accession"] = [f"GSM{i}" for i in range(4)]
+        file["meta/samples/series_id"] = ["GSE1", "GSE1,GSE2", "", "GSE3"]
+        file["meta/samples/singlecellprobability"], file["meta/info/version"] = np.arange(4) / 4, "2.5"
     for name, layout in (("rows.h5ad", sparse.csr_matrix), ("columns.h5ad", sparse.csc_matrix)):
         obs = pd.DataFrame({"batch": pd.Categorical(["x", "y", "x", "y"])}, [f"s{i}" for i in range(4)])
         anndata.AnnData(layout(np.where(values > 8, values, 0)), obs).write_h5ad(folder / name)
