@@ -95,14 +95,16 @@ class Choice:
         kept = np.flatnonzero(fulfilled(label, fields, conditions))
         if not len(kept):
             raise DgexError(f"{label}: no sample fulfils {_spelt(conditions)}; change --keep")
-        order = np.random.default_rng(self.seed).permutation(kept)
+        random = np.random.default_rng(self.seed)
+        order = random.permutation(kept)
         of_study: Counter[str] = Counter()
         capped = []
         for sample, study in zip(order.tolist(), fields["study_id"][order].tolist(), strict=True):
             of_study[study] += 1
             if of_study[study] <= self.per_study:
                 capped.append(sample)
-        chosen = np.sort(capped[: self.samples])
+        # In a new order: in the first, what the cap leaves of a large study comes early.
+        chosen = np.sort(random.permutation(capped)[: self.samples])
         drawn = f", of which {len(chosen):,} are drawn with seed {self.seed}" if len(chosen) < len(capped) else ""
         return chosen, (
             f"{len(chosen):,} of {len(fields['study_id']):,} samples chosen: {len(kept):,} fulfil "

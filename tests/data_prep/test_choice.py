@@ -83,6 +83,14 @@ def test_a_cap_spreads_the_choice_over_studies():
     assert found == {study: min(size, 25) for study, size in sizes.items()}
 
 
+def test_after_the_cap_every_sample_is_as_likely():
+    """Of 200 samples of one study and 20 of twenty others, the cap leaves 20 and 20."""
+    fields = {"study_id": text_column(["GSE1"] * 200 + [f"GSE{i}" for i in range(2, 22)])}
+    fields["geo_accession"] = text_column([f"GSM{i}" for i in range(220)])
+    drawn = [(Choice(samples=10, per_study=20, seed=i).choose("a.h5", fields)[0] < 200).sum() for i in range(200)]
+    assert abs(np.mean(drawn) - 5) < 4 * 1.387 / np.sqrt(200)  # hypergeometric: mean 5, SD 1.387
+
+
 def test_the_seed_decides_and_nothing_else():
     first = choose(samples=50, seed=3)
     assert first == choose(samples=50, seed=3) == sorted(set(first)) and len(first) == 50
