@@ -49,6 +49,16 @@ def rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+def test_data_left_in_their_file_give_the_same_tables(
+    done: Path, prepared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The file is a single chunk, so that its samples are visited in the same order."""
+    grid("--data", prepared, "-o", tmp_path / "grid", "--memory", 0, *ARGUMENTS)()
+    assert f"warning: {prepared}: takes 0.00 GiB in memory, where 0.00 GiB may be used" in capsys.readouterr().err
+    for table in ("dgex-grid", "dgex-grid-errors"):
+        assert rows(tmp_path / "grid" / "tables" / f"{table}.csv") == rows(done / "tables" / f"{table}.csv")
+
+
 def test_networks_are_the_presets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(full_size, "LAYERS", (1, 2, 3))
     monkeypatch.setattr(full_size, "UNITS", (3000, 6000, 9000))

@@ -96,7 +96,7 @@ def test_warns_of_too_little_room(
     class Small:
         """A GPU with room for the first two networks."""
 
-        platform, device_kind = "gpu", "small"
+        platform, device_kind, process_index = "gpu", "small", 0
         memory_stats = staticmethod(lambda: {"bytes_limit": 4 * 8 * (51 + 7) + 1000 + 400})
 
     monkeypatch.setattr(module, "machine_memory", lambda: 10)
