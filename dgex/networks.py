@@ -16,6 +16,7 @@ from jax.typing import ArrayLike
 
 from dgex.activations import BASES, base_function
 from dgex.arc_cosine import ArcCosine
+from dgex.dropout import dropout
 from dgex.errors import DgexError
 from dgex.rivals import RIVALS, Rival
 from dgex.taaf import PARAMETERS, TAAF, Share, spanning
@@ -186,6 +187,11 @@ class NetworkConfig:
         """Tells whether there is a linear path that keeps its initial parameters."""
         return self.linear and self.linear_rate == 0
 
+    @property
+    def mask_units(self) -> int:
+        """Returns how many units a profile's dropout masks have, all its masks together."""
+        return self.hidden[0] if self.dropout_mask == "network" else sum(self.hidden)
+
 
 class Perceptron(nn.Module):
     """Maps landmark z-scores ``[..., landmarks]`` to target z-scores ``[..., targets]``, float32."""
@@ -193,19 +199,21 @@ class Perceptron(nn.Module):
     config: NetworkConfig
 
     @nn.compact
-    def __call__(self, landmark: jax.Array, *, train: bool = False) -> jax.Array:
-        """Predicts targets; with ``train``, dropout is applied to hidden outputs, from the rng stream "dropout"."""
+    def __call__(self, landmark: jax.Array, dropout_bits: jax.Array | None = None) -> jax.Array:
+        """Predicts targets; with random bits ``[..., config.mask_units]``, dropout is applied to hidden outputs."""
         config = self.config
         adaptive = config.taaf != "none"
         # Linen shares parameters between the calls of one instance.
         shared = self._activation("hidden") if config.share == "network" else None
-        mask_key = self.make_rng("dropout") if train and config.dropout_mask == "network" else None
+        first = 0  # of the layer's random bits
         x = landmark
         for layer, units in enumerate(config.hidden):
             x = dealt(x, config.towers) if config.checkerboard and layer > 1 else x
             x = self._dense(x, units, f"H{layer}", adaptive, towers=config.towers if layer else 1)
             x = (shared or self._activation(f"H{layer}"))(x)
-            x = nn.Dropout(config.dropout, deterministic=not train)(x, rng=mask_key)
+            if dropout_bits is not None:
+                x = dropout(x, dropout_bits[..., first : first + units], config.dropout)
+                first += units if config.dropout_mask == "layer" else 0
         adaptive = config.taaf == "all"
         x = self._dense(x, config.targets, "outputs", adaptive).astype(jnp.float32)
         x = self._taaf("outputs")(x) if adaptive else x
@@ -285,7 +293,7 @@ def symmetric_uniform(bound: float) -> jax.nn.initializers.Initializer:
 
 
 def forward(
-    config: NetworkConfig, params: Params, landmark: jax.Array, dropout_key: jax.Array | None = None
+    config: NetworkConfig, params: Params, landmark: jax.Array, dropout_bits: jax.Array | None = None
 ) -> jax.Array:
     """Computes target z-scores from landmark z-scores: the forward pass of the network.
 
@@ -293,15 +301,13 @@ def forward(
       config: the network.
       params: its parameters.
       landmark: z-scores ``[..., landmarks]``.
-      dropout_key: the random key of the dropout masks, as in training; without it no dropout is applied.
+      dropout_bits: random bits of ``dgex.dropout``, ``u2 [..., config.mask_units]``, as in training; without them no
+        dropout is applied.
 
     Returns:
       float32 z-scores ``[..., targets]``.
     """
-    network = Perceptron(config)
-    if dropout_key is None:
-        return jnp.asarray(network.apply({"params": params}, landmark))
-    return jnp.asarray(network.apply({"params": params}, landmark, train=True, rngs={"dropout": dropout_key}))
+    return jnp.asarray(Perceptron(config).apply({"params": params}, landmark, dropout_bits))
 
 
 def init_params(config: NetworkConfig, key: jax.Array) -> Params:

@@ -23,6 +23,7 @@ from flax import struct
 
 from dgex import parallel
 from dgex.batches import Batches, Samples
+from dgex.dropout import random_bits
 from dgex.fixed_path import fit_beside
 from dgex.log import Epoch
 from dgex.metrics import GeneStatistics, empty_statistics, finalize, statistics
@@ -90,17 +91,14 @@ def make_train_step(
     def train_step(
         state: TrainState, landmark: jax.Array, target: jax.Array, row: jax.Array, weight: jax.Array
     ) -> tuple[TrainState, Metrics]:
-        key = jax.random.fold_in(jax.random.key(state.seed), state.step)
-
-        # One key a row, so that a sample's dropout mask does not depend on which device has its row.
-        keys = jax.vmap(jax.random.fold_in, (None, 0))(key, row)
+        bits = random_bits(state.seed, state.step, row, config.mask_units) if config.dropout else None
 
         def weighted_sum(profile_values: jax.Array) -> jax.Array:
             # Not ``weight @ profile_values``, a product that GPUs and TPUs would compute in less than float32.
             return jnp.sum(weight * profile_values)
 
         def summed_loss(params: Params) -> tuple[jax.Array, jax.Array]:
-            prediction = jax.vmap(lambda profile, key: forward(config, params, profile, key))(landmark, keys)
+            prediction = forward(config, params, landmark, bits)
             return weighted_sum(profile_loss(prediction, target)), weighted_sum(LOSSES["mae"](prediction, target))
 
         (total, absolute), gradients = jax.value_and_grad(summed_loss, has_aux=True)(state.params)

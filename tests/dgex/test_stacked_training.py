@@ -59,7 +59,7 @@ def test_parameters_and_logs(trained, assert_trees_close):
 def test_every_network_has_its_own_rates(trained):
     protocol, _, together, _ = trained
     rates = [tuple(row.learning_rate for row in result.log) for result in together]
-    assert len(set(rates)) == (1 if protocol is NADAM else len(SEEDS))
+    assert (len(set(rates)) > 1) == (protocol is not NADAM)
     for result in together if protocol.plateau else ():
         for (before, after), row in zip(itertools.pairwise(result.log), result.log[2:], strict=False):
             expected = after.learning_rate * (0.5 if after.monitor_mae > before.monitor_mae else 1)
