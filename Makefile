@@ -1,4 +1,4 @@
-# make reproduce | test | test-slow | docs | setup | clean; every target sets up what it needs.
+# make reproduce | test | test-slow | docs | bench | setup | clean; every target sets up what it needs.
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -16,7 +16,7 @@ override DATA := $(GEO)
 endif
 RUN ?= $(shell basename "$(DATA)" | sed 's/\.[^.]*$$//')
 
-.PHONY: setup reproduce test test-slow docs clean
+.PHONY: setup reproduce test test-slow docs bench clean
 .DELETE_ON_ERROR:
 
 setup: .venv/ready
@@ -63,6 +63,24 @@ test-slow: .venv/ready-dev
 # The documentation site; what is missing or does not resolve is an error.
 docs: .venv/ready-dev
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --site-dir build/site
+
+# Training and preparation beside other software, which gets an environment of its own: JSON, figure and tables in docs/.
+# The compendium of 704 arrays is prepared too where $DGEX_SHARED has it, beside simulated arrays.
+PEERS := build/peers
+DGEX_SHARED ?= ../shared
+ARRAYS := $(wildcard $(DGEX_SHARED)/data/geo/geo_compendium_n704x16687.gctx)
+
+$(PEERS)/ready: requirements.txt pyproject.toml benchmarks/requirements.txt
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[plots]' \
+	  --requirement benchmarks/requirements.txt
+	@touch $@
+
+bench: $(PEERS)/ready
+	$(PEERS)/bin/python -m benchmarks.train_step -o docs/benchmarks/train_step.json
+	$(PEERS)/bin/python -m benchmarks.prepare --folder build -o docs/benchmarks/prepare.json \
+	  $(if $(ARRAYS),--arrays $(ARRAYS) --genes $(DGEX_SHARED)/data/genes)
+	$(PEERS)/bin/python -m benchmarks.report docs/benchmarks
 
 clean:
 	rm -rf .venv .cache build *.egg-info data/simulated $(SIMULATED) $(dir $(GENES)) data/geo.gctx $(GEO)

@@ -1,23 +1,26 @@
-"""Builds the example networks in Keras and in PyTorch, as their users would write them, to compare dgex with.
+"""Lists what dgex's training is compared with, and runs each in a process of its own.
 
-Both take the weights of a dgex network, so that they can be checked to compute the same function. Both train by the
-protocol EXAMPLE: mean absolute error and Nadam with Keras's momentum schedule, the samples in a new order every epoch.
+A network in a process of its own has its framework's usual settings, whatever backend and threads the others use.
 """
 
+import multiprocessing
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from importlib.util import find_spec
+from multiprocessing.connection import Connection
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from dgex import networks, protocols
+from benchmarks.flax_network import FlaxNetwork
+from benchmarks.keras_network import KerasNetwork
+from benchmarks.torch_network import TorchNetwork
+from dgex.errors import DgexError
+from dgex.networks import Params
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-# PyTorch's threads wait for each other by spinning. On a machine that runs other programs as well, this makes a step
-# many times slower, to the peer's disadvantage. The variable is read when PyTorch is first imported.
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+CHECKED = 100  # samples whose predictions are compared
 
 
 class Network(Protocol):
@@ -33,149 +36,35 @@ class Network(Protocol):
         """Trains for one epoch, and returns when the computation is complete."""
 
 
-Make = Callable[[networks.NetworkConfig, protocols.Protocol, networks.Params, np.ndarray, np.ndarray], Network]
-
-
 class Peer(NamedTuple):
     """Holds a framework to compare with, and the way in which it is run."""
 
     name: str
     package: str
-    make: Make
-    goal: float  # how many times as fast dgex should be
+    make: Callable[..., Network]  # (config, protocol, weights, landmark, target)
+    goal: float | None = None  # how many times as fast dgex should be; None where the optimiser is another
+    environment: Mapping[str, str] = {}
 
 
-def weights_in_order(params: networks.Params) -> list[np.ndarray]:
-    """Lists the arrays of an example network in the order in which a forward pass uses them."""
-    ordered = []
-    for layer in sorted(name for name in params if "kernel" in params[name]):
-        ordered += [params[layer][name] for name in ("kernel", "bias") if name in params[layer]]
-        if taaf := params.get(f"{layer}_taaf"):
-            ordered += [taaf[name] for name in ("beta", "gamma", "alpha", "delta")]
-    return [np.array(weight) for weight in ordered]
-
-
-class KerasNetwork:
-    """Trains a ``keras.Sequential`` by ``fit``; a TAAF is two affine layers around an activation."""
-
-    def __init__(
-        self, config: networks.NetworkConfig, protocol: protocols.Protocol, params: networks.Params,
-        landmark: np.ndarray, target: np.ndarray, *, xla: bool, scanned: bool,
-    ) -> None:  # fmt: skip
-        import keras
-
-        class Affine(keras.layers.Layer):
-            """Computes ``scale * x + shift``, with a learnable scale and shift for each unit."""
-
-            def build(self, shape: tuple) -> None:
-                self.scale = self.add_weight(shape=shape[-1:], initializer="ones")
-                self.shift = self.add_weight(shape=shape[-1:], initializer="zeros")
-
-            def call(self, x: Any) -> Any:
-                return self.scale * x + self.shift
-
-        def layer(units: int, activation: str, adaptive: bool) -> list[keras.layers.Layer]:
-            if not adaptive:
-                return [keras.layers.Dense(units, activation)]
-            return [
-                keras.layers.Dense(units, use_bias=False),
-                Affine(),
-                keras.layers.Activation(activation),
-                Affine(),
-            ]
-
-        layers: list[keras.layers.Layer] = [keras.Input((config.landmarks,))]
-        for units in config.hidden:
-            layers += [*layer(units, config.activation, config.taaf != "none"), keras.layers.Dropout(config.dropout)]
-        adaptive = config.taaf == "all"
-        layers += layer(config.targets, config.activation if adaptive else "linear", adaptive)
-        self.model = keras.Sequential(layers)
-        self.model.set_weights(weights_in_order(params))
-        self.model.compile(
-            keras.optimizers.Nadam(protocol.learning_rate),
-            "mae",
-            jit_compile=xla,
-            steps_per_execution=len(landmark) // protocol.batch if scanned else 1,
-        )
-        self.fit = partial(self.model.fit, landmark, target, batch_size=protocol.batch, epochs=1, verbose=0)
-
-    def parameters(self) -> int:
-        return self.model.count_params()
-
-    def predict(self, landmark: np.ndarray) -> np.ndarray:
-        return np.asarray(self.model(landmark))
-
-    def train_epoch(self) -> None:
-        self.fit()
-
-
-class TorchNetwork:
-    """Trains an ``nn.Sequential`` eagerly; the samples are tensors already, so that no data loader takes time."""
-
-    def __init__(
-        self, config: networks.NetworkConfig, protocol: protocols.Protocol, params: networks.Params,
-        landmark: np.ndarray, target: np.ndarray,
-    ) -> None:  # fmt: skip
-        import torch
-        from torch import nn
-
-        class Affine(nn.Module):
-            """Computes ``scale * x + shift``, with a learnable scale and shift for each unit."""
-
-            def __init__(self, units: int) -> None:
-                super().__init__()
-                self.scale = nn.Parameter(torch.ones(units))
-                self.shift = nn.Parameter(torch.zeros(units))
-
-            def forward(self, x: torch.Tensor) -> torch.Tensor:
-                return self.scale * x + self.shift
-
-        def layer(inputs: int, units: int, activation: nn.Module, adaptive: bool) -> list[nn.Module]:
-            dense = nn.Linear(inputs, units, bias=not adaptive)
-            return [dense, Affine(units), activation, Affine(units)] if adaptive else [dense, activation]
-
-        activation = nn.Sigmoid()
-        layers: list[nn.Module] = []
-        inputs = config.landmarks
-        for units in config.hidden:
-            layers += [*layer(inputs, units, activation, config.taaf != "none"), nn.Dropout(config.dropout)]
-            inputs = units
-        adaptive = config.taaf == "all"
-        layers += layer(inputs, config.targets, activation if adaptive else nn.Identity(), adaptive)
-        self.model = nn.Sequential(*layers)
-        with torch.no_grad():
-            for parameter, weight in zip(self.model.parameters(), weights_in_order(params), strict=True):
-                parameter.copy_(torch.from_numpy(weight).T if weight.ndim == 2 else torch.from_numpy(weight))
-        # The epsilon is Keras's; NAdam's momentum schedule is the same as Keras's.
-        self.optimizer = torch.optim.NAdam(self.model.parameters(), protocol.learning_rate, eps=1e-7)
-        self.batch = protocol.batch
-        self.landmark, self.target = torch.from_numpy(landmark), torch.from_numpy(target)
-
-    def parameters(self) -> int:
-        return sum(parameter.numel() for parameter in self.model.parameters())
-
-    def predict(self, landmark: np.ndarray) -> np.ndarray:
-        import torch
-
-        with torch.no_grad():
-            return self.model.eval()(torch.from_numpy(landmark)).numpy()
-
-    def train_epoch(self) -> None:
-        import torch
-
-        self.model.train()
-        for batch in torch.randperm(len(self.landmark)).split(self.batch):
-            self.optimizer.zero_grad()
-            loss = torch.nn.functional.l1_loss(self.model(self.landmark[batch]), self.target[batch])
-            loss.backward()
-            self.optimizer.step()
-
+TENSORFLOW = {"KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "2"}
+# PyTorch's threads wait for each other by spinning. On a machine that runs other programs as well, this makes a step
+# many times slower; threads that sleep cost a step some time on any machine.
+SLEEPING = {"OMP_WAIT_POLICY": "passive"}
+forward_compiled = partial(TorchNetwork, compiled="forward")
+all_compiled = partial(TorchNetwork, compiled="all")
 
 PEERS = (
-    Peer("Keras, graph", "tensorflow", partial(KerasNetwork, xla=False, scanned=False), 3),
-    Peer("Keras, XLA", "tensorflow", partial(KerasNetwork, xla=True, scanned=False), 3),
-    Peer("Keras, XLA, an epoch an execution", "tensorflow", partial(KerasNetwork, xla=True, scanned=True), 3),
+    Peer("Keras, graph", "tensorflow", KerasNetwork, 3, TENSORFLOW),
+    Peer("Keras, XLA", "tensorflow", partial(KerasNetwork, xla=True), 2, TENSORFLOW),
+    Peer("Keras, XLA, epoch at once", "tensorflow", partial(KerasNetwork, xla=True, scanned=True), 2, TENSORFLOW),
+    Peer("Keras on JAX", "keras", partial(KerasNetwork, xla=True), 2, {"KERAS_BACKEND": "jax"}),
     Peer("PyTorch, eager", "torch", TorchNetwork, 2),
+    Peer("PyTorch, eager, threads sleep", "torch", TorchNetwork, 2, SLEEPING),
+    Peer("PyTorch, forward compiled", "torch", forward_compiled, 2),
+    Peer("PyTorch, all compiled", "torch", all_compiled, 2),
+    Peer("PyTorch, all compiled, threads sleep", "torch", all_compiled, 2, SLEEPING),
+    Peer("PyTorch, forward compiled, fused Adam", "torch", partial(forward_compiled, fused=True)),
+    Peer("Flax and Optax, a loop", "flax", FlaxNetwork),
 )
 
 
@@ -185,3 +74,76 @@ def installed_peers() -> list[Peer]:
         if not find_spec(peer.package):
             print(f"{peer.name}: skipped, {peer.package} is not installed (see benchmarks/requirements.txt)")
     return [peer for peer in PEERS if find_spec(peer.package)]
+
+
+def start(peer: Peer, *arguments: Any) -> Connection:
+    """Starts a peer in a process of its own, which ends when the connection is closed.
+
+    It answers first with its number of parameters and its predictions for the first ``CHECKED`` samples, and then to
+    every message with None, after an epoch of training.
+
+    Args:
+      peer: the peer.
+      arguments: those of ``peer.make``, with ``weights_in_order``.
+    """
+    context = multiprocessing.get_context("spawn")
+    connection, far = context.Pipe()
+    context.Process(target=_serve, args=(far, peer, *arguments), daemon=True).start()
+    far.close()
+    return connection
+
+
+def _serve(connection: Connection, peer: Peer, *arguments: Any) -> None:
+    os.environ.update(peer.environment)  # before the framework is imported
+    network = peer.make(*arguments)
+    landmark = arguments[3]
+    connection.send((network.parameters(), network.predict(landmark[:CHECKED])))
+    with suppress(EOFError):  # the connection was closed
+        while True:
+            connection.recv()
+            network.train_epoch()
+            connection.send(None)
+
+
+def check(peer: Peer, connection: Connection, parameters: int, prediction: np.ndarray) -> None:
+    """Checks that a peer computes the same function.
+
+    Args:
+      peer: the peer.
+      connection: what ``start`` returned for it.
+      parameters: dgex's number of parameters.
+      prediction: dgex's predictions for the first ``CHECKED`` samples.
+
+    Raises:
+      DgexError: it has another number of parameters, or predicts other values.
+    """
+    its_parameters, its_prediction = _answer(peer, connection)
+    difference = np.abs(its_prediction - prediction).max()
+    if its_parameters != parameters or difference > 1e-5:
+        raise DgexError(
+            f"{peer.name}: computes another function than dgex, with {its_parameters:,} parameters and a difference "
+            f"of {difference:.1e}; its network must be corrected before it is timed"
+        )
+
+
+def train_peer(peer: Peer, connection: Connection) -> None:
+    """Lets a peer train for one epoch."""
+    connection.send(None)
+    _answer(peer, connection)
+
+
+def _answer(peer: Peer, connection: Connection) -> tuple[int, np.ndarray]:
+    try:
+        return connection.recv()
+    except EOFError as error:
+        raise DgexError(f"{peer.name}: its process ended before it answered; what it wrote stands above") from error
+
+
+def weights_in_order(params: Params) -> list[np.ndarray]:
+    """Lists the arrays of a network in the order in which a forward pass uses them."""
+    ordered = []
+    for layer in sorted(name for name in params if "kernel" in params[name]):
+        ordered += [params[layer][name] for name in ("kernel", "bias") if name in params[layer]]
+        if taaf := params.get(f"{layer}_taaf"):
+            ordered += [taaf[name] for name in ("beta", "gamma", "alpha", "delta")]
+    return [np.array(weight) for weight in ordered]
