@@ -28,13 +28,18 @@ def heading(case: Results) -> str:
     return f"{case['preset']}, {case['protocol']['optimizer'].split('_')[-1]}"
 
 
+def number(value: float) -> str:
+    """Formats a time with three digits, or with all before the point."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
 def cell(row: Results | None) -> str:
     """Formats a row's milliseconds a step and, in parentheses, its multiple of dgex's time, with the goal if missed."""
     if row is None:
         return ""
     time, ratio, goal = row["ms_per_step"]["median"], row["times_dgex"]["median"], row["goal"]
     missed = f", goal {goal:.2f}" if goal is not None and ratio < goal else ""
-    return f"{time:#.3g} ({ratio:.2f}{missed})"
+    return f"{number(time)} ({ratio:.2f}{missed})"
 
 
 def conditions(results: Results) -> str:
@@ -70,7 +75,7 @@ def preparation_table(results: Results) -> str:
 
     def seconds(row: Results) -> str:
         peak = f", {row['peak_gib']:.1f} GiB" if row["peak_gib"] else ""
-        return f"{row['seconds']:#.3g} s{peak}"
+        return f"{number(row['seconds'])} s{peak}"
 
     rows = [[name, *(seconds(case["rows"][name]) for case in cases)] for name in cases[0]["rows"]]
     return f"{conditions(results)}\n\n{markdown(head, rows)}"
@@ -92,18 +97,18 @@ def replaced(page: str, name: str, table: str) -> str:
 
 @look()
 def figure(results: Results) -> Figure:
-    """Draws a panel for each case that peers train: bars of milliseconds a step, a line at the products alone."""
+    """Draws a panel for each case that peers train: bars of multiples of dgex's time, a line at the products alone."""
     cases = [case for case in results["cases"] if case["compared"]]
     names = list(dict.fromkeys(name for case in cases for name in case["rows"] if "alone" not in name))
     drawn = Figure(figsize=(2.6 * len(cases) + 2.4, 0.25 * len(names) + 0.8), layout="constrained")
     for axes, case in zip(drawn.subplots(1, len(cases), squeeze=False, sharey=True)[0], cases, strict=True):
-        times = {name: row["ms_per_step"] for name, row in case["rows"].items()}
+        times = {name: row["times_dgex"] for name, row in case["rows"].items()}
         for y, name in enumerate(names):
             if time := times.get(name):
                 axes.barh(y, time["median"], color="C0" if name.startswith(DGEX_ROW) else "0.75")
                 axes.plot([time["min"], time["max"]], [y, y], color="0.3", linewidth=1)
         axes.axvline(times[PRODUCTS_ROW]["median"], color="C3", linestyle="--", linewidth=1)
-        axes.set(title=heading(case), xlabel="ms a step", yticks=range(len(names)), yticklabels=names)
+        axes.set(title=heading(case), xlabel="times dgex's time", yticks=range(len(names)), yticklabels=names)
     axes.invert_yaxis()  # shared
     return drawn
 

@@ -99,7 +99,7 @@ def test_wrong_usage_is_one_line(app, refused, arguments, said):
 
 MODULES = [
     "dgex", "dgex.networks", "data_prep", "experiments.compare", "experiments.study", "experiments.full_size",
-    "benchmarks.stack", "benchmarks.predict",
+    "benchmarks.stack", "benchmarks.predict", "benchmarks.prepare", "benchmarks.report",
 ]  # fmt: skip
 
 
