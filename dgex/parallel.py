@@ -54,8 +54,11 @@ def local(over: Sequence[jax.Device]) -> tuple[jax.Device, ...]:
 
 
 def mean_over_devices(tree: Tree) -> Tree:
-    """Averages every array of a tree over the devices; only inside a lifted function."""
-    return jax.lax.pmean(tree, AXIS)
+    """Averages every array of a tree over the devices; only inside a lifted function.
+
+    One device has nothing to exchange. There XLA would still copy every gradient, and let the whole update wait for it.
+    """
+    return tree if jax.lax.axis_size(AXIS) == 1 else jax.lax.pmean(tree, AXIS)
 
 
 def sum_over_devices(tree: Tree) -> Tree:
