@@ -188,6 +188,10 @@ def _candidates(
         for naming in get_args(Naming):
             if naming == "Entrez id" and _is_numbering(column):
                 continue
+            # Most fields of samples name no gene. The first combination is the best of those that find none.
+            first = naming == get_args(Naming)[0] and field is None and not transposed
+            if hits.keys().isdisjoint(vocabulary[naming]) and not first:
+                continue
             resolved = [_resolve(tiers[naming], hits, naming, len(t)) for t, tiers in zip(tables, known, strict=True)]
             rows, claims = (list(chain.from_iterable(part)) for part in zip(*resolved, strict=True))
             members = np.array(list(chain.from_iterable(rows)), int)
