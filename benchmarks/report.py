@@ -47,7 +47,7 @@ def conditions(results: Results) -> str:
     environment = results["environment"]
     versions = ", ".join(f"{name} {version}" for name, version in environment["versions"].items() if version)
     return (
-        f"Medians of {results['rounds']} rounds on {environment['cpus']} cores of {environment['processor']}, "
+        f"Medians (rounds: {results['rounds']}) on {environment['cpus']} cores of {environment['processor']}, "
         f"load before {environment['load_average_before']:.1f}; {versions}."
     )
 
