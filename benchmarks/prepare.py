@@ -5,7 +5,6 @@
 See benchmarks/README.md for what is measured and how.
 """
 
-import json
 import os
 import statistics
 import sys
@@ -23,10 +22,10 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.predict import disk_rate
-from benchmarks.train_step import environment
+from benchmarks.train_step import environment, write
 from dgex import console
 from dgex.errors import DgexError
-from dgex.files.atomic import need_room, replacing
+from dgex.files.atomic import need_room
 from dgex.formats.gctx import write_gctx
 from dgex.formats.opening import open_expression
 
@@ -175,9 +174,7 @@ def main(
             show(case, out)
             results["cases"].append(case)
     if output:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(output) as file:
-            file.write_text(json.dumps(results, indent=1))
+        write(results, output)
 
 
 if __name__ == "__main__":

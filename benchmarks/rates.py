@@ -1,4 +1,4 @@
-"""Times the limits of the machine: the matrix products of a training step alone, its update alone, and a copy."""
+"""Times the limits of the machine: a training step's matrix products or update alone, square products, and copies."""
 
 from collections.abc import Callable
 from functools import partial
@@ -51,6 +51,32 @@ def products_alone(config: NetworkConfig, batch: int, steps: int) -> Callable[[]
         for _ in range(steps):
             results = products(results, values, kernels)
         jax.block_until_ready(results)
+
+    return run
+
+
+def bytes_of_update(optimizer: str, params: Params) -> int:
+    """Counts the bytes of a step's parameters, gradients and moments, each of them read once and written once."""
+    moments = jax.eval_shape(named_optimizer(optimizer).init, params)
+    return 2 * sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves((params, params, moments)))
+
+
+def square_products(config: NetworkConfig, size: int, times: int) -> Callable[[], object]:
+    """Makes a function that multiplies square matrices ``times`` times, in the network's dtype and precision."""
+    keys = jax.random.split(jax.random.key(0), 2)
+    a, b = (jax.random.normal(key, (size, size), jnp.dtype(config.compute_dtype)) for key in keys)
+
+    @partial(jax.jit, donate_argnums=0, keep_unused=True)  # as in ``products_alone``
+    def product(before: jax.Array, a: jax.Array, b: jax.Array) -> jax.Array:
+        return jnp.dot(a, b, precision=config.matmul_precision)
+
+    result = jnp.zeros_like(a)
+
+    def run() -> None:
+        nonlocal result
+        for _ in range(times):
+            result = product(result, a, b)
+        result.block_until_ready()
 
     return run
 

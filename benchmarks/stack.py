@@ -70,6 +70,14 @@ def measure(config: NetworkConfig, steps: int, rounds: int) -> dict[int, list[fl
     return {count: [1e3 * second / steps / count for second in seconds[str(count)]] for count in COUNTS}
 
 
+def times_as_fast(times: dict[int, list[float]], count: int) -> list[float]:
+    """Divides the times one after another by those of ``count`` at once, within each round.
+
+    So a slow phase of the machine affects both.
+    """
+    return [single / stacked for single, stacked in zip(times[1], times[count], strict=True)]
+
+
 app = console.command_line(__doc__.splitlines()[0])
 
 
@@ -89,8 +97,7 @@ def main(
         times = measure(config, steps if jax.default_backend() == "cpu" else 5 * steps, rounds)
         cells = [f"{statistics.median(times[1]):.3f}"]
         for count in COUNTS[1:]:
-            # Quotients are taken within a round, so that a slow phase of the machine affects both times.
-            ratios = [single / stacked for single, stacked in zip(times[1], times[count], strict=True)]
+            ratios = times_as_fast(times, count)
             cells.append(f"{statistics.median(times[count]):.3f}")
             cells.append(f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
         table.add_row(f"{name}: {'-'.join(map(str, (config.landmarks, *config.hidden, config.targets)))}", *cells)

@@ -13,6 +13,9 @@ Compiled = Literal["nothing", "forward", "all"]
 class TorchNetwork:
     """Trains an ``nn.Sequential``; the samples are tensors already, so that no data loader takes time.
 
+    It runs on the GPU where PyTorch finds one. As in dgex, products of float32 are TF32 there at the default precision,
+    and those of a bfloat16 network are bfloat16, with parameters and loss in float32 (autocast).
+
     ``compiled`` says what ``torch.compile`` gets: nothing, the forward pass and so its gradient, or the optimiser as
     well. With ``fused`` the optimiser is the fused Adam, as there is no fused NAdam.
     """
@@ -47,7 +50,8 @@ class TorchNetwork:
             inputs = units
         adaptive = config.taaf == "all"
         layers += layer(inputs, config.targets, activation if adaptive else nn.Identity(), adaptive)
-        self.model = nn.Sequential(*layers)
+        self.device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.model = nn.Sequential(*layers).to(self.device)
         with torch.no_grad():
             for parameter, weight in zip(self.model.parameters(), weights, strict=True):
                 parameter.copy_(torch.from_numpy(weight).T if weight.ndim == 2 else torch.from_numpy(weight))
@@ -61,7 +65,9 @@ class TorchNetwork:
         self.forward = self.model if compiled == "nothing" else torch.compile(self.model)
         self.update = torch.compile(self.optimizer.step) if compiled == "all" else self.optimizer.step
         self.batch = protocol.batch
-        self.landmark, self.target = torch.from_numpy(landmark), torch.from_numpy(target)
+        self.bfloat16 = config.compute_dtype == "bfloat16"
+        self.tf32 = self.device == "cuda" and config.matmul_precision == "default"
+        self.landmark, self.target = (torch.from_numpy(values).to(self.device) for values in (landmark, target))
 
     def parameters(self) -> int:
         return sum(parameter.numel() for parameter in self.model.parameters())
@@ -70,14 +76,18 @@ class TorchNetwork:
         import torch
 
         with torch.no_grad():
-            return self.model.eval()(torch.from_numpy(landmark)).numpy()
+            return self.model.eval()(torch.from_numpy(landmark).to(self.device)).cpu().numpy()
 
     def train_epoch(self) -> None:
         import torch
 
+        torch.set_float32_matmul_precision("high" if self.tf32 else "highest")
         self.model.train()
-        for batch in torch.randperm(len(self.landmark)).split(self.batch):
+        for batch in torch.randperm(len(self.landmark), device=self.device).split(self.batch):
             self.optimizer.zero_grad()
-            loss = torch.nn.functional.l1_loss(self.forward(self.landmark[batch]), self.target[batch])
+            with torch.autocast(self.device, torch.bfloat16, enabled=self.bfloat16):
+                loss = torch.nn.functional.l1_loss(self.forward(self.landmark[batch]), self.target[batch])
             loss.backward()
             self.update()
+        if self.device == "cuda":
+            torch.cuda.synchronize()

@@ -10,7 +10,7 @@ import math
 import os
 import platform
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
@@ -25,28 +25,23 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.peers import CHECKED, Peer, check, installed_peers, start, train_peer, weights_in_order
-from benchmarks.rates import copies, flop_of_products, products_alone, update_alone
+from benchmarks.peers import CHECKED, PEERS, Peer, check, installed, start, train_peer, weights_in_order
+from benchmarks.rates import bytes_of_update, copies, flop_of_products, products_alone, square_products, update_alone
 from dgex import console, parallel
 from dgex.batches import epoch_order, index_batches, place
 from dgex.errors import DgexError
 from dgex.files.atomic import replacing
-from dgex.networks import PRESETS, ComputeDtype, NetworkConfig, Params, Precision, forward, init_params
+from dgex.networks import PRESETS, NetworkConfig, Params, forward, init_params
 from dgex.protocols import DGEX, EXAMPLE, Protocol
 from dgex.training import init_state, train_epoch
 
 # A TAAF should take at most 5 % longer than its plain base function.
 TAAF_GOAL = 1 / 1.05
 
-# Dtype and precision of the matrix products, for D-GEX's networks. On CPUs only the first pair is used, because there
-# "highest" is the same and bfloat16 is not faster.
-PRECISIONS: tuple[tuple[ComputeDtype, Precision], ...] = (
-    ("float32", "default"),
-    ("float32", "highest"),
-    ("bfloat16", "default"),
-)
-
 DGEX_ROW, PLAIN_ROW, PRODUCTS_ROW = "dgex", "dgex, without TAAF", "matrix products alone"
+FLOOR_ROW, SQUARE_ROW, COPY_ROW = "floor", "its FLOPs as square products", "its update's bytes as copies"
+
+MEGABYTES, COPIES = 400, 10  # of the array that measures the copy rate, and how often it is copied
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "keras", "tensorflow-cpu", "torch")
 
@@ -59,21 +54,19 @@ class Case(NamedTuple):
       config: the network.
       protocol: how it is trained.
       steps: the number of steps in an epoch, enough to be timed.
-      share_goal: the share of the rate of the matrix products alone that a step should reach.
+      goals: the least times, as multiples of dgex's, that are wanted of rows; the floor is measured if it is here.
     """
 
     preset: str
     config: NetworkConfig
     protocol: Protocol
     steps: int
-    share_goal: float
+    goals: dict[str, float]
 
     @property
     def compared(self) -> bool:
-        """Tells whether the peers train the case too: their optimiser is Nadam, their precision the default."""
-        config = self.config
-        default = (config.compute_dtype, config.matmul_precision) == PRECISIONS[0]
-        return self.protocol.optimizer == EXAMPLE.optimizer and default
+        """Tells whether the peers train the case too: their optimiser is Nadam."""
+        return self.protocol.optimizer == EXAMPLE.optimizer
 
     @property
     def title(self) -> str:
@@ -86,22 +79,14 @@ class Case(NamedTuple):
 
 
 def cases_for(backend: str) -> list[Case]:
-    """Lists the cases to time; on a GPU these include larger D-GEX networks and more precisions than on CPUs."""
+    """Lists the cases to time, with more steps on a GPU than on CPUs; ``benchmarks.gpu`` has a GPU's own."""
     gpu = backend != "cpu"
     examples = [
-        Case(preset, PRESETS[preset], EXAMPLE, 500 if gpu else 100, 0.65)
+        Case(preset, PRESETS[preset], EXAMPLE, 500 if gpu else 100, {PRODUCTS_ROW: 0.65})
         for preset in ("example-taaf", "example-classical")
     ]
     large = [
-        Case(
-            preset,
-            replace(PRESETS[preset], compute_dtype=dtype, matmul_precision=precision),
-            protocol,
-            40 if gpu else 3,
-            0.82,
-        )
-        for preset in ("dgex-3x3000", "dgex-3x9000")[: 1 + gpu]
-        for dtype, precision in PRECISIONS[: None if gpu else 1]
+        Case("dgex-3x3000", PRESETS["dgex-3x3000"], protocol, 40 if gpu else 3, {PRODUCTS_ROW: 0.82})
         for protocol in (replace(EXAMPLE, batch=DGEX.batch), DGEX)
     ]
     return examples + large
@@ -128,7 +113,8 @@ class DgexNetwork:
         return sum(leaf.size for leaf in jax.tree.leaves(self.state.params))
 
     def predict(self, landmark: np.ndarray) -> np.ndarray:
-        return np.asarray(forward(self.config, self.state.params, jnp.asarray(landmark)))
+        exact = replace(self.config, compute_dtype="float32", matmul_precision="highest")
+        return np.asarray(forward(exact, self.state.params, jnp.asarray(landmark)))
 
     def order(self) -> np.ndarray:
         """Gives the order of the samples in the present epoch."""
@@ -177,12 +163,23 @@ def measure(case: Case, peers: list[Peer], rounds: int) -> dict[str, Any]:
     dgex = DgexNetwork(config, protocol, params, landmark, target)
     prediction = dgex.predict(landmark[:CHECKED])  # before it is trained
     rows: dict[str, dict[str, Any]] = {}
+    gflop = flop_of_products(config, protocol.batch) / 1e9
+    update_bytes = bytes_of_update(protocol.optimizer, params)
+    size, times = (1024, 4) if jax.default_backend() == "cpu" else (8192, 20)  # large enough for the full rate
+    # How many steps some work is worth; the other work is that of an epoch's steps.
+    steps_of = {
+        SQUARE_ROW: times * 2 * size**3 / (1e9 * gflop),
+        COPY_ROW: COPIES * 2 * MEGABYTES * 1e6 / update_bytes,
+    }
 
-    def add(work: dict[str, Callable[[], object]], goals: dict[str, float | None]) -> None:
+    def add(work: dict[str, Callable[[], object]], goals: Mapping[str, float | None]) -> None:
         milliseconds = {
-            name: [1e3 * second / steps for second in seconds]
+            name: [1e3 * second / steps_of.get(name, steps) for second in seconds]
             for name, seconds in interleaved({DGEX_ROW: dgex.train_epoch} | work, rounds).items()
         }
+        if SQUARE_ROW in work:
+            limits = zip(milliseconds[SQUARE_ROW], milliseconds[COPY_ROW], strict=True)
+            milliseconds[FLOOR_ROW] = [max(limit) for limit in limits]
         for name, times in milliseconds.items():
             row = {
                 "ms_per_step": summary(times),
@@ -200,14 +197,15 @@ def measure(case: Case, peers: list[Peer], rounds: int) -> dict[str, Any]:
     if config.taaf != "none":
         plain = replace(config, taaf="none")
         work[PLAIN_ROW] = DgexNetwork(plain, protocol, parameters(plain), landmark, target).train_epoch
-    add(work, {PRODUCTS_ROW: case.share_goal, PLAIN_ROW: TAAF_GOAL})
+    if FLOOR_ROW in case.goals:
+        work[SQUARE_ROW] = square_products(config, size, times)
+        work[COPY_ROW] = copies(MEGABYTES, COPIES)
+    add(work, {PLAIN_ROW: TAAF_GOAL} | case.goals)
     work.clear()  # frees their memory
     for peer in peers:
-        goal = peer.goal if case.protocol == EXAMPLE else None  # goals are those of the example networks
         with start(peer, config, protocol, weights_in_order(params), landmark, target) as connection:
             check(peer, connection, dgex.parameters(), prediction)
-            add({peer.name: partial(train_peer, peer, connection)}, {peer.name: goal})
-    gflop = flop_of_products(config, protocol.batch) / 1e9
+            add({peer.name: partial(train_peer, peer, connection)}, {peer.name: peer.goal})
     return {
         "title": case.title,
         "preset": case.preset,
@@ -217,6 +215,7 @@ def measure(case: Case, peers: list[Peer], rounds: int) -> dict[str, Any]:
         "parameters": dgex.parameters(),
         "steps_per_epoch": steps,
         "gflop_per_step": gflop,
+        "update_gb_per_step": update_bytes / 1e9,
         "gflop_per_second": 1e3 * gflop / rows[DGEX_ROW]["ms_per_step"]["median"],
         "rows": rows,
     }
@@ -244,6 +243,13 @@ def show(case: dict[str, Any], out: Console) -> None:
         )
     out.print(table)
     print(f"{case['gflop_per_second']:,.0f} GFLOP/s ({case['gflop_per_step']:.2f} GFLOP per step)\n")
+
+
+def write(results: dict[str, Any], output: Path) -> None:
+    """Writes all numbers to a JSON file."""
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(output) as file:
+        file.write_text(json.dumps(results, indent=1))
 
 
 def environment(packages: Sequence[str] = PACKAGES) -> dict[str, Any]:
@@ -286,20 +292,19 @@ def main(
     out = Console(width=130)
     results: dict[str, Any] = {"environment": environment(), "rounds": rounds, "cases": []}
     out.print(results["environment"])
-    gigabytes, times = 0.4, 10
-    seconds = interleaved({"copy": copies(int(1000 * gigabytes), times)}, rounds)["copy"]
-    results["copy_gb_per_second"] = 2 * gigabytes * times / statistics.median(seconds)
+    seconds = interleaved({"copy": copies(MEGABYTES, COPIES)}, rounds)["copy"]
+    results["copy_gb_per_second"] = 2 * MEGABYTES * COPIES / 1e3 / statistics.median(seconds)
     out.print(f"copy: {results['copy_gb_per_second']:,.1f} GB/s, read and written\n")
-    peers = installed_peers()
+    peers = installed(PEERS)
     for case in cases_for(jax.default_backend()):
         if only in case.title:
-            result = measure(case, peers if case.compared else [], rounds)
+            # Their goals are those of the example networks.
+            chosen = peers if case.protocol == EXAMPLE else [peer._replace(goal=None) for peer in peers]
+            result = measure(case, chosen if case.compared else [], rounds)
             show(result, out)
             results["cases"].append(result)
     if output:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(output) as file:
-            file.write_text(json.dumps(results, indent=1))
+        write(results, output)
 
 
 if __name__ == "__main__":
