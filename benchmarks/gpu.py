@@ -6,6 +6,8 @@ It should take about eight minutes. See benchmarks/README.md for what is measure
 """
 
 import statistics
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -137,9 +139,9 @@ def peers_on(backend: str) -> list[Peer]:
     """Lists PyTorch, if it is installed and can use the device; prints why not."""
     peers = installed([FUSED._replace(goal=PEER_GOAL)])
     if peers and backend != "cpu":
-        import torch
-
-        if not torch.cuda.is_available():
+        # In a process of its own, because the CUDA libraries of PyTorch may not be those that JAX has loaded.
+        finds_gpu = "import sys, torch; sys.exit(not torch.cuda.is_available())"
+        if subprocess.run([sys.executable, "-c", finds_gpu]).returncode:
             print(f"{FUSED.name}: skipped, this PyTorch finds no GPU")
             return []
     return peers
