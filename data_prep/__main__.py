@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from data_prep import archs4, folds, geo, inspection, simulate
+from data_prep import archs4, folds, gene_tables, geo, inspection, simulate
 from data_prep.blocks import Resources, Work
 from data_prep.choice import Choice
 from data_prep.duplicates import Rule
@@ -49,11 +49,46 @@ app = command_line("Turns public gene expression data into prepared HDF5 files, 
 @app.command("genes")
 def genes_command(
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for map_lm.txt and map_tg.txt.")],
+    source: Annotated[
+        Path | None,
+        typer.Option(
+            "--from",
+            metavar="SOURCE",
+            help="Expression table, in any format that prepare reads, whose genes are written.",
+            show_default="D-GEX's tables are downloaded",
+        ),
+    ] = None,
+    landmarks: Annotated[
+        str | None,
+        typer.Option(metavar="l1000|FILE", help="With --from, D-GEX's 943 or a gene table.", show_default="l1000"),
+    ] = None,
+    targets: Annotated[
+        str | None,
+        typer.Option(metavar="all|FILE", help="With --from, all other genes or a gene table.", show_default="all"),
+    ] = None,
+    share: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            help="With --from, in which share of a study's profiles a gene is measured, averaged over the studies.",
+            show_default=f"{gene_tables.SHARE:g}",
+        ),
+    ] = None,
+    keep: Keep = None,
+    layer: Layer = None,
     mirror: Mirror = None,
     min_rate: MinRate = LIMITS.rate,
     max_size: MaxSize = LIMITS.size,
 ) -> None:
-    """Download D-GEX's gene tables: 943 landmark and 9,520 target genes."""
+    """Download D-GEX's gene tables, 943 landmark and 9,520 target genes; or make tables of the genes of a source."""
+    options: dict[str, Any] = {"landmarks": landmarks, "targets": targets, "share": share, "keep": keep, "layer": layer}
+    given = {name: value for name, value in options.items() if value is not None}
+    if source is not None:
+        say(gene_tables.make_gene_tables(source, output, **given))
+        return
+    if given:
+        raise DgexError(f"--{next(iter(given))}: is for the genes of a source; give --from SOURCE")
     geo.gene_tables(output, mirror or geo.GENE_TABLES, Limits(min_rate, max_size))
     say(f"{output}: {' and '.join(path.name for path in gene_table_paths(output))}, as published")
 
@@ -247,6 +282,20 @@ def _choice(
     options: dict[str, Any] = {"keep": keep, "samples": samples, "per_study": per_study, "min_reads": min_reads}
     given = {name: value for name, value in options.items() if value is not None}
     return Choice(**given, seed=seed) if given else None
+
+
+@app.command("panel")
+def panel_command(
+    prepared: Annotated[Path, typer.Argument(help="Prepared file, among all of whose genes the panel is chosen.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The gene table to write, for genes --landmarks.")],
+    size: Annotated[int, typer.Option(min=1, help="How many genes the panel has.")],
+    seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Seed of the random panel beside it.")] = 0,
+) -> None:
+    """Choose a panel of landmark genes from a prepared file, and estimate its error beside that of its landmarks."""
+    from data_prep.panel import choose_panel  # imports JAX, which preparing does not need
+
+    steps = Steps()
+    say(f"{choose_panel(prepared, output, size, seed, steps).text}\n\n{steps}")
 
 
 @app.command("inspect")
