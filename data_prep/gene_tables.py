@@ -1,6 +1,6 @@
 """Makes gene tables from the data themselves: landmarks of a table, and all genes that enough studies measure."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -103,11 +103,12 @@ def make_gene_tables(
             lines.append(f"left out: {left_out.sum():,} {why}, such as {some}")
     if unused:
         lines.append(f"{unused:,} rows belong to none of the genes that were looked for")
-    for path, genes, chosen in zip(paths, (landmark, target), kept, strict=True):
+    for path, chosen in zip(paths, kept, strict=True):
         if not chosen.any():
             raise DgexError(f"{source}: no gene is left for {path.name}; lower --share, or give other tables")
+    for path, genes, chosen in zip(paths, (landmark, target), kept, strict=True):
         table = genes.take(np.flatnonzero(chosen))
-        write_gene_table(path, table if probes else Genes(table.ensembl, table.symbol, table.ensembl))
+        write_gene_table(path, table if probes else replace(table, probes=table.ensembl))
     return "\n".join([*lines, *remarks])
 
 
