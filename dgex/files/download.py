@@ -83,7 +83,8 @@ def download(
 
     The bytes received so far are kept in ``.NAME.part`` beside it, and the next run resumes from there. If the file has
     changed on the server meanwhile, the parts do not fit together. The checks notice this in gzip files (``.gz``) and
-    where ``checksum`` is given; so one of the two should hold.
+    where ``checksum`` is given. Of any other file, ``.NAME.part.version`` keeps the date that the server states (or the
+    ETag, or the size), and a part is not joined with a file of another one.
 
     Args:
       url: the http or https address of the file.
@@ -97,20 +98,22 @@ def download(
     Raises:
       NotThere: the server has no such file.
       DgexError: ``url`` is no web address; the server refuses, sends a web page or too large a file, keeps failing, or
-        sends a file that fails its checks twice, the second time downloaded from the start; another process is
+        sends a file that fails its checks twice, the second time downloaded from the start; it has another version
+        than the part is of, which is kept; another process is
         downloading it; the folder cannot be written to, or has too little room, which is noticed before the first
         byte where the server states the size.
     """
     if not re.match("https?://[^/]", url):
         raise DgexError(f"{url}: is no web address; use one such as https://host/folder")
     part = path.with_name(f".{path.name}.part")
+    version = None if checksum or ".gz" in path.suffixes else part.with_name(f"{part.name}.version")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with part.open("ab") as file:
             _lock(file, path)
             try:
                 for _ in range(2):
-                    _fetch(url, file, report, sleep, limits)
+                    _fetch(url, file, report, sleep, limits, version)
                     file.flush()
                     flaw = find_flaw(part, checksum)
                     if flaw is None:
@@ -121,6 +124,8 @@ def download(
             finally:
                 if part.exists() and not part.stat().st_size:
                     part.unlink()
+                if version and not part.exists():
+                    version.unlink(missing_ok=True)
     except OSError as error:
         raise DgexError(f"{path}: cannot be written ({error.strerror}); check the folder's rights and space") from error
     raise DgexError(f"{url}: the downloaded file {flaw}, twice; try again later, or another mirror")
@@ -201,11 +206,13 @@ def _lock(file: BinaryIO, path: Path) -> None:
         raise DgexError(f"{path}: another process is downloading it; wait for it, or stop it first") from error
 
 
-def _fetch(url: str, file: BinaryIO, report: Report, sleep: Callable[[float], None], limits: Limits) -> None:
+def _fetch(
+    url: str, file: BinaryIO, report: Report, sleep: Callable[[float], None], limits: Limits, version: Path | None
+) -> None:
     """Appends to ``file`` until the download is complete, in up to ``ATTEMPTS`` attempts."""
     for attempt in range(1, ATTEMPTS + 1):
         try:
-            return _attempt(url, file, report, limits)
+            return _attempt(url, file, report, limits, version)
         except _RetryableError as error:
             if attempt == ATTEMPTS:
                 raise DgexError(
@@ -218,8 +225,11 @@ def _fetch(url: str, file: BinaryIO, report: Report, sleep: Callable[[float], No
             sleep(wait)
 
 
-def _attempt(url: str, file: BinaryIO, report: Report, limits: Limits) -> None:
-    """Appends the bytes that are missing from ``file``, in one request; raises ``_RetryableError`` if that fails."""
+def _attempt(url: str, file: BinaryIO, report: Report, limits: Limits, version: Path | None) -> None:
+    """Appends the bytes that are missing from ``file``, in one request; raises ``_RetryableError`` if that fails.
+
+    ``version`` is the file that keeps the version of the part; None where the checks at the end notice another one.
+    """
     done = file.seek(0, os.SEEK_END)
     headers = {"User-Agent": f"dgex/{__version__}"} | ({"Range": f"bytes={done}-"} if done else {})
     try:
@@ -229,6 +239,8 @@ def _attempt(url: str, file: BinaryIO, report: Report, limits: Limits) -> None:
         if error.code == 416:
             if error.headers["Content-Range"] == f"bytes */{done}":
                 return  # nothing is missing
+            if version:
+                raise _other_version(url, file) from error
             file.truncate(0)  # the part is longer than the server's file, so it belongs to another version
         raise _refusal(url, error) from error
     except (InvalidURL, ValueError) as error:
@@ -245,7 +257,12 @@ def _attempt(url: str, file: BinaryIO, report: Report, limits: Limits) -> None:
                 file.truncate(0)
                 raise _RetryableError("the server sends another range than the one requested")
             total = None if match[2] == "*" else int(match[2])
-        else:  # the server does not support ranges, and sends the file from its start
+        if version:
+            stated = response.headers["Last-Modified"] or response.headers["ETag"] or f"{total} bytes"
+            if done and version.exists() and version.read_text(encoding="utf-8") != stated:
+                raise _other_version(url, file)
+            version.write_text(stated, encoding="utf-8")
+        if response.status != 206:  # the server does not support ranges, and sends the file from its start
             file.truncate(0)
             done = 0
         _need_small(url, file, total or 0, limits)
@@ -265,6 +282,14 @@ def _attempt(url: str, file: BinaryIO, report: Report, limits: Limits) -> None:
                 since, before = time.monotonic(), done
     if total is not None and done != total:
         raise _RetryableError(f"the connection ended after {done} of {total} bytes")
+
+
+def _other_version(url: str, file: BinaryIO) -> DgexError:
+    """Makes the error to raise where a part does not belong to the server's file."""
+    return DgexError(
+        f"{url}: is not the version that {file.name} is a part of; delete that file to start over, or use the mirror "
+        "that it is from"
+    )
 
 
 def _need_small(url: str, file: BinaryIO, size: int, limits: Limits) -> None:
