@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from data_prep import archs4, folds, gene_tables, geo, inspection, simulate
+from data_prep import archs4, fetching, folds, gene_tables, geo, inspection, simulate
 from data_prep.blocks import Resources, Work
 from data_prep.choice import Choice
 from data_prep.duplicates import Rule
@@ -31,6 +31,7 @@ from data_prep.options import (
 )
 from data_prep.pipeline import Settings
 from data_prep.simulate_archs4 import simulate_archs4
+from data_prep.simulate_dgex import simulate_dgex
 from data_prep.split import Fold, Fractions, Split
 from data_prep.steps import Steps
 from dgex import console
@@ -139,6 +140,20 @@ def archs4_command(
 ) -> None:
     """Download ARCHS4's human gene counts, 45 GiB; run again, it goes on where it stopped."""
     say(archs4.archs4(output, release, mirror or archs4.FILES, Limits(min_rate, max_size)))
+
+
+@app.command("fetch")
+def fetch_command(
+    files: Annotated[
+        Path, typer.Argument(metavar="LIST", help="List of files: data_prep/dgex.toml, data_prep/authors_example.toml.")
+    ],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the files.")],
+    mirror: Mirror = None,
+    min_rate: MinRate = LIMITS.rate,
+    max_size: MaxSize = fetching.LARGEST,
+) -> None:
+    """Download the files of a list, such as D-GEX's 12 GB; run again, it goes on where it stopped."""
+    say(fetching.fetch(files, output, mirror, Limits(min_rate, max_size)))
 
 
 @app.command("prepare")
@@ -383,6 +398,25 @@ def simulate_command(
         f"{' and '.join(map(str, others))}: profiles of RNA-seq studies, and of a new laboratory\n"
         f"{counted_source}: counts of {counts} samples\n\n{steps}"
     )
+
+
+@app.command("simulate-dgex")
+def simulate_dgex_command(
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the files.")],
+    scale: Annotated[
+        simulate.ScaleName, typer.Option(help="small, or full: as large as D-GEX's files, 12 GB.")
+    ] = "small",
+    profiles: Annotated[
+        int | None,
+        typer.Option(
+            min=simulate.SMALLEST_STUDY, help="How many arrays.", show_default="2,000 if small, 129,158 if full"
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Seed of all random numbers.")] = 0,
+) -> None:
+    """Write simulated files with the names and forms of D-GEX's, and their list, to try out fetching and more."""
+    written = simulate_dgex(output, scale, profiles or simulate.SCALES[scale].profiles, seed)
+    say("\n".join(map(str, written)))
 
 
 def main() -> None:

@@ -72,6 +72,7 @@ ORIGIN = (
 # The second word of a generator's seed: what it draws.
 COMMON, STUDY, PROFILE, RNA_SEQ, RNA_SEQ_STUDY, RNA_SEQ_PROFILE, LABORATORY, LABORATORY_PROFILE = range(8)
 ARCHS4, ARCHS4_STUDY, ARCHS4_PROFILE = range(8, 11)
+DGEX, DGEX_STUDY, DGEX_PROFILE = range(11, 14)
 
 
 @dataclass(frozen=True)

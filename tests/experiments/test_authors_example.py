@@ -11,12 +11,15 @@ import pandas as pd
 import pytest
 
 import dgex
+from data_prep.fetching import read_list
 from dgex import parallel
 from dgex.data.normalization import unstandardize
 from dgex.errors import DgexError
 from dgex.model.directory import load_model
 from dgex.networks import forward
 from experiments import authors_example, compare
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -77,9 +80,28 @@ def test_says_that_files_are_not_the_authors(done: Path, folder: Path) -> None:
     assert all(name in line for name in files) and "cannot be compared" in line
 
 
-def test_blob_is_what_git_calls_a_file(tmp_path: Path) -> None:
-    (tmp_path / "hello").write_bytes(b"hello\n")  # `echo hello | git hash-object --stdin`
-    assert authors_example.git_blob(tmp_path / "hello") == "ce013625030ba8dba906f756967f9e9ca394464a"
+def test_the_list_to_fetch_has_the_authors_files() -> None:
+    listed, _ = read_list(ROOT / "data_prep" / "authors_example.toml")
+    wanted = {
+        f"ddf_{kind}_dataset_small_example_{split}.h5": blob for (kind, split), blob in authors_example.BLOBS.items()
+    }
+    assert {each.name: each.git_blob for each in listed} == wanted
+
+
+def test_figure_of_the_original(done: Path) -> None:
+    """Test solid and training dashed, in one panel."""
+    ((figure,),) = [section["figures"] for section in json.loads((done / "results.json").read_text())["sections"]]
+    (panel,) = figure["data"]["panels"]
+    drawn = {(curve["label"], curve["dashed"]): curve for curve in panel["series"]}
+    assert len(drawn) == 4
+    for name, title in (("taaf_output", "TAAF"), ("sigmoid", "classical")):
+        with (done / "runs" / name / "seed-42/log.csv").open(newline="") as file:
+            log = list(csv.DictReader(file))
+        for column, dashed in (("train_mae", True), ("validation_mae", False)):
+            curve = drawn[title, dashed]
+            wanted = [float(log[epoch - 1][column]) for epoch in curve["x"]]
+            assert curve["y"] == pytest.approx(wanted, abs=1e-5)
+    assert 4 in drawn["TAAF", False]["x"]
 
 
 @pytest.mark.parametrize("name", ["taaf_output", "sigmoid"])
