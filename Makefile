@@ -6,17 +6,22 @@ BIN := .venv/bin
 # make reproduce DATA=path/to/prepared.h5 runs the comparison on your own data; RUN names its folder under results/.
 # make reproduce DATA=geo downloads the compendium from GEO first; MIRROR=URL takes it from a server that has
 # GSEnnn/GSE994/matrix/... and the gene tables there.
+# make reproduce DATA=dgex fetches D-GEX's own data, 12 GB, and sets the papers' tables beside ours; DATA=authors-example
+# fetches and reruns the TAAF repository's example. There MIRROR=URL is a folder with all files, LIST names other files,
+# and OPTIONS are further ones of the experiment, such as OPTIONS=--estimate.
 SIMULATED := data/simulated.h5
 GEO := data/geo.h5
 GENES := data/genes/map_tg.txt
 PREPARATION := $(wildcard data_prep/*.py dgex/*.py dgex/data/*.py dgex/files/*.py dgex/formats/*.py)
+LIST := data_prep/dgex.toml
+COHORTS := $(foreach cohort,GTEx 1000G,$(cohort) $(cohort)-as-published)
 DATA ?= $(SIMULATED)
 ifeq ($(DATA),geo)
 override DATA := $(GEO)
 endif
 RUN ?= $(shell basename "$(DATA)" | sed 's/\.[^.]*$$//')
 
-.PHONY: setup reproduce test test-slow docs bench clean
+.PHONY: setup reproduce reproduce-compare reproduce-dgex reproduce-authors-example test test-slow docs bench clean
 .DELETE_ON_ERROR:
 
 setup: .venv/ready
@@ -48,8 +53,35 @@ data/geo.gctx: data_prep/compendium.txt $(GENES) | .venv/ready
 $(GEO): data/geo.gctx $(PREPARATION) | .venv/ready
 	$(BIN)/python -m data_prep prepare $< --genes $(dir $(GENES)) --split study --seed 0 -o $@
 
-reproduce: .venv/ready $(filter $(SIMULATED) $(GEO),$(DATA))
+# D-GEX's data. Each cohort is mapped on twice: on the scale of the training profiles, and on its own, as published.
+data/dgex/fetched: $(LIST) | .venv/ready
+	$(BIN)/python -m data_prep fetch $< -o $(@D) $(if $(MIRROR),--mirror "$(MIRROR)")
+	@touch $@
+
+data/dgex/GEO.h5: data/dgex/fetched $(PREPARATION) | .venv/ready
+	$(BIN)/python -m data_prep prepare $(@D)/bgedv2_QNORM.gctx --genes $(@D) --split sample --seed 0 -o $@
+
+data/dgex/GTEx%h5: TABLE := GTEx_RNASeq_RPKM_n2921x55993.gctx
+data/dgex/1000G%h5: TABLE := GD462.GeneQuantRPKM.50FN.samplename.resk10.txt
+$(COHORTS:%=data/dgex/%.h5): data/dgex/GEO.h5
+	$(BIN)/python -m data_prep prepare $(@D)/$(TABLE) --onto $< $(if $(findstring published,$@),--legacy) -o $@
+
+data/authors-example/fetched: data_prep/authors_example.toml | .venv/ready
+	$(BIN)/python -m data_prep fetch $< -o $(@D) $(if $(MIRROR),--mirror "$(MIRROR)")
+	@touch $@
+
+reproduce: reproduce-$(or $(filter dgex authors-example,$(DATA)),compare)
+
+reproduce-compare: .venv/ready $(filter $(SIMULATED) $(GEO),$(DATA))
 	$(BIN)/python -m experiments.compare --data "$(DATA)" --protocol quick --seeds 3 --resume -o "results/$(RUN)"
+
+# A run that has begun goes on, without an estimate.
+reproduce-dgex: $(COHORTS:%=data/dgex/%.h5)
+	$(BIN)/python -m experiments.papers --data data/dgex/GEO.h5 $(COHORTS:%=--cohort data/dgex/%.h5) \
+	  $(if $(wildcard results/$(RUN)/experiment.json),--resume) -o "results/$(RUN)" $(OPTIONS)
+
+reproduce-authors-example: data/authors-example/fetched
+	$(BIN)/python -m experiments.compare --authors-example $(<D) --resume -o "results/$(RUN)" $(OPTIONS)
 
 test: .venv/ready-dev
 	$(BIN)/ruff check .
@@ -83,4 +115,4 @@ bench: $(PEERS)/ready
 	$(PEERS)/bin/python -m benchmarks.report docs/benchmarks
 
 clean:
-	rm -rf .venv .cache build *.egg-info data/simulated $(SIMULATED) $(dir $(GENES)) data/geo.gctx $(GEO)
+	rm -rf .venv .cache build *.egg-info data/simulated $(SIMULATED) $(dir $(GENES)) data/geo.gctx $(GEO) $(wildcard data/dgex/*.h5)

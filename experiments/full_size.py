@@ -250,21 +250,22 @@ def activation_networks(units: int, landmarks: int, targets: int) -> list[ModelS
 
 def grid_networks() -> list[ModelSpec]:
     """Lists the networks of the grid, those with the published dropout rate first, and small ones before large ones."""
-    return [
-        ModelSpec(
-            f"dgex-{layers}x{units}{suffix}",
-            f"{layers} × {units:,}, dropout {_percent(dropout)}",
-            {
-                "hidden": (units,) * layers,
-                "activation": "tanh",
-                "dropout": dropout,
-                "init": named_protocol("dgex", layers)[1],
-            },
-        )
-        for suffix, dropout in DROPOUTS.items()
-        for layers in LAYERS
-        for units in UNITS
-    ]
+    return [grid_network(layers, units, suffix) for suffix in DROPOUTS for layers in LAYERS for units in UNITS]
+
+
+def grid_network(layers: int, units: int, suffix: str = "") -> ModelSpec:
+    """Specifies a network of the grid; ``suffix`` is one of ``DROPOUTS``."""
+    dropout = DROPOUTS[suffix]
+    return ModelSpec(
+        f"dgex-{layers}x{units}{suffix}",
+        f"{layers} × {units:,}, dropout {_percent(dropout)}",
+        {
+            "hidden": (units,) * layers,
+            "activation": "tanh",
+            "dropout": dropout,
+            "init": named_protocol("dgex", layers)[1],
+        },
+    )
 
 
 def grid_section(by_model: dict[str, Run]) -> Section:

@@ -1,6 +1,6 @@
 """The prepared files that experiments train on: a single one, or a study's folder of leave-studies-out folds."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -39,15 +39,23 @@ class Source:
         return {"sha256": self.sha256, "cohorts": self.cohort_sha256}
 
 
-def single_source(path: Path) -> Source:
-    """Checks a prepared file that is used alone, without cohorts.
+def single_source(path: Path, cohorts: Sequence[Path] = ()) -> Source:
+    """Checks a prepared file that is used alone, and cohorts that were mapped onto it, named after their files.
 
     Raises:
-      DgexError: it was mapped onto another file, so there is nothing to train on; or as ``read_provenance``.
+      DgexError: it was mapped onto another file, so there is nothing to train on; a cohort was not mapped onto it, or
+        has the name of another, or of the test split; or as ``read_provenance``.
     """
     if "onto" in read_provenance(path)["preparation"]:
         raise DgexError(f"{path}: has no train samples, it was mapped onto another data set; train on that one")
-    return Source(path, sha256_of(path), {}, {})
+    sha256 = sha256_of(path)
+    by_name: dict[str, Path] = {}
+    for cohort in cohorts:
+        if read_provenance(cohort)["preparation"].get("onto") != sha256:
+            raise DgexError(f"{cohort}: was not mapped onto {path}; use python -m data_prep prepare --onto {path}")
+        if is_test(cohort.stem) or by_name.setdefault(cohort.stem, cohort) != cohort:
+            raise DgexError(f"{cohort}: is the second held-out set called {cohort.stem}; rename the file")
+    return Source(path, sha256, by_name, {name: sha256_of(cohort) for name, cohort in by_name.items()})
 
 
 def origin_of(path: Path) -> list[str]:
