@@ -73,7 +73,7 @@ data/authors-example/fetched: data_prep/authors_example.toml | .venv/ready
 reproduce: reproduce-$(or $(filter dgex authors-example,$(DATA)),compare)
 
 reproduce-compare: .venv/ready $(filter $(SIMULATED) $(GEO),$(DATA))
-	$(BIN)/python -m experiments.compare --data "$(DATA)" --protocol quick --seeds 3 --resume -o "results/$(RUN)"
+	$(BIN)/python -m experiments.compare --data "$(DATA)" --protocol quick --seeds 3 --resume -o "results/$(RUN)" $(OPTIONS)
 
 # A run that has begun goes on, without an estimate.
 reproduce-dgex: $(COHORTS:%=data/dgex/%.h5)

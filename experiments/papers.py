@@ -249,7 +249,7 @@ def improvement_table(by_model: Mapping[str, Run], grid: Sequence[str], held_out
 
 
 def over_samples(a: Errors, b: Errors) -> tuple[float, float]:
-    """Computes the 95 % interval of the mean difference over samples, by Student's t; their errors are means of seeds."""
+    """Computes the 95 % interval, by Student's t, of the mean difference over samples, each averaged over seeds."""
     difference = a.sample.mean(0) - b.sample.mean(0)
     half = stats.t.ppf(0.975, len(difference) - 1) * difference.std(ddof=1) / np.sqrt(len(difference))
     return float(difference.mean() - half), float(difference.mean() + half)
@@ -266,14 +266,14 @@ def _chosen(by_model: Mapping[str, Run], grid: Sequence[str], held_out: str) -> 
 
 def _sentence(row: Mapping[str, Any]) -> str:
     """Says a row of the table of improvements."""
-    published = f"; published {row['published, %']:.2f} % and {row['published genes, %']:.2f} %"
-    percent = row["first lower by, %"] or 0.0
-    lower = "lower" if percent > 0 else "higher"
+    percent, genes = row["published, %"], row["published genes, %"]
+    published = f"; published {percent:.2f} % and {genes:.2f} %" if percent else ""
+    lower = row["first lower by, %"] or 0.0
+    interval = ends((row["low over samples"], row["high over samples"]))
     return (
-        f"On {row['samples']} the error of {row['first']} is {abs(percent):.2f} % {lower} than that of {row['second']}, "
-        f"and lower in {row['genes lower in first, %']:.2f} % of the genes{published if row['published, %'] else ''}; "
-        f"the difference is {signed(row['first − second'])}, over samples "
-        f"{ends((row['low over samples'], row['high over samples']))}."
+        f"On {row['samples']} the error of {row['first']} is {abs(lower):.2f} % {'lower' if lower > 0 else 'higher'} "
+        f"than that of {row['second']}, and lower in {row['genes lower in first, %']:.2f} % of the genes{published}; "
+        f"the difference is {signed(row['first − second'])}, over samples {interval}."
     )
 
 
