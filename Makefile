@@ -13,12 +13,12 @@ SIMULATED := data/simulated.h5
 GEO := data/geo.h5
 GENES := data/genes/map_tg.txt
 PREPARATION := $(wildcard data_prep/*.py dgex/*.py dgex/data/*.py dgex/files/*.py dgex/formats/*.py)
-LIST := data_prep/dgex.toml
 COHORTS := $(foreach cohort,GTEx 1000G,$(cohort) $(cohort)-as-published)
 DATA ?= $(SIMULATED)
 ifeq ($(DATA),geo)
 override DATA := $(GEO)
 endif
+LIST := $(if $(filter dgex authors-example,$(DATA)),data_prep/$(subst -,_,$(DATA)).toml)
 RUN ?= $(shell basename "$(DATA)" | sed 's/\.[^.]*$$//')
 
 .PHONY: setup reproduce reproduce-compare reproduce-dgex reproduce-authors-example test test-slow docs bench clean
@@ -53,11 +53,11 @@ data/geo.gctx: data_prep/compendium.txt $(GENES) | .venv/ready
 $(GEO): data/geo.gctx $(PREPARATION) | .venv/ready
 	$(BIN)/python -m data_prep prepare $< --genes $(dir $(GENES)) --split study --seed 0 -o $@
 
-# D-GEX's data. Each cohort is mapped on twice: on the scale of the training profiles, and on its own, as published.
-data/dgex/fetched: $(LIST) | .venv/ready
+data/dgex/fetched data/authors-example/fetched: $(LIST) | .venv/ready
 	$(BIN)/python -m data_prep fetch $< -o $(@D) $(if $(MIRROR),--mirror "$(MIRROR)")
 	@touch $@
 
+# D-GEX's data. Each cohort is mapped on twice: on the scale of the training profiles, and on its own, as published.
 data/dgex/GEO.h5: data/dgex/fetched $(PREPARATION) | .venv/ready
 	$(BIN)/python -m data_prep prepare $(@D)/bgedv2_QNORM.gctx --genes $(@D) --split sample --seed 0 -o $@
 
@@ -65,10 +65,6 @@ data/dgex/GTEx%h5: TABLE := GTEx_RNASeq_RPKM_n2921x55993.gctx
 data/dgex/1000G%h5: TABLE := GD462.GeneQuantRPKM.50FN.samplename.resk10.txt
 $(COHORTS:%=data/dgex/%.h5): data/dgex/GEO.h5
 	$(BIN)/python -m data_prep prepare $(@D)/$(TABLE) --onto $< $(if $(findstring published,$@),--legacy) -o $@
-
-data/authors-example/fetched: data_prep/authors_example.toml | .venv/ready
-	$(BIN)/python -m data_prep fetch $< -o $(@D) $(if $(MIRROR),--mirror "$(MIRROR)")
-	@touch $@
 
 reproduce: reproduce-$(or $(filter dgex authors-example,$(DATA)),compare)
 

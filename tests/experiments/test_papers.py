@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 
 from data_prep.__main__ import app as data_prep
+from data_prep.fetching import Listed, write_list
 from data_prep.simulate import SCALES, Scale
 from data_prep.simulate_dgex import GTEX, SIZES, THOUSAND_GENOMES
 from dgex.data.dataset import read_dataset
@@ -180,34 +182,43 @@ def test_bad_input_is_one_line(
     assert not (tmp_path / "new").exists()
 
 
+class Tree:
+    """A copy of the project, in which ``make`` fetches from a server on this machine."""
+
+    def __init__(self, folder: Path, published: Path, serve: Callable[[Any], str]) -> None:
+        self.folder, self.asked = folder, (asked := [])
+
+        class Handler(SimpleHTTPRequestHandler):
+            def __init__(self, *args: Any) -> None:
+                super().__init__(*args, directory=str(published))
+
+            def log_message(self, *_: object) -> None:
+                asked.append(self.path)
+
+        for name in ("dgex", "data_prep", "experiments"):
+            shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        for name in ("Makefile", "requirements.txt", "pyproject.toml"):
+            shutil.copy(ROOT / name, folder / name)
+        (folder / ".venv").mkdir()
+        (folder / ".venv" / "ready").touch()
+        self.command = ["make", "reproduce", f"MIRROR={serve(Handler)}", f"LIST={published / 'files.toml'}"]
+        self.command.append(f"BIN={Path(sys.executable).parent}")
+
+    def reproduce(self, data: str, options: str) -> str:
+        """What ``make reproduce`` prints."""
+        environment = {**os.environ, "PYTHONPATH": str(self.folder), "COLUMNS": "200"}
+        command = [*self.command, f"DATA={data}", f"OPTIONS={options} --devices 1"]
+        done = subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+
 @pytest.mark.slow
-def test_make_reproduce_from_a_server(tmp_path: Path, serve: Callable[[Any], str]) -> None:
+def test_make_reproduce_the_papers(tmp_path: Path, serve: Callable[[Any], str]) -> None:
     """From nothing to the tables; then again, which fetches, prepares and trains nothing."""
-    published, tree = tmp_path / "published", tmp_path / "tree"
-    data_prep(["simulate-dgex", "-o", str(published), "--profiles", "200"])
-    asked = []
-
-    class Handler(SimpleHTTPRequestHandler):
-        def __init__(self, *args: Any) -> None:
-            super().__init__(*args, directory=str(published))
-
-        def log_message(self, *_: object) -> None:
-            asked.append(self.path)
-
-    for name in ("dgex", "data_prep", "experiments"):
-        shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("Makefile", "requirements.txt", "pyproject.toml"):
-        shutil.copy(ROOT / name, tree / name)
-    (tree / ".venv").mkdir()
-    (tree / ".venv" / "ready").touch()
-    make = ["make", "reproduce", "DATA=dgex", f"MIRROR={serve(Handler)}", f"LIST={published / 'files.toml'}"]
-    make += [f"BIN={Path(sys.executable).parent}", "OPTIONS=--units 4 --epochs 1 --seeds 3 --devices 1"]
-    environment = {**os.environ, "PYTHONPATH": str(tree), "COLUMNS": "200"}
-
-    def run() -> str:
-        return subprocess.run(make, cwd=tree, env=environment, check=True, capture_output=True, text=True).stdout
-
-    first = run()
+    data_prep(["simulate-dgex", "-o", str(tmp_path / "published"), "--profiles", "200"])
+    tree = Tree(tmp_path / "tree", tmp_path / "published", serve)
+    first = tree.reproduce("dgex", "--units 4 --epochs 1")
     said = [
         "5 of 5 files to download",
         "hours in one process",
@@ -218,9 +229,30 @@ def test_make_reproduce_from_a_server(tmp_path: Path, serve: Callable[[Any], str
     places = [first.index(text) for text in said]
     assert places == sorted(places)
     assert re.search(r"\| GTEx-as-published \| .* \| linear regression \| .* \| 6\.57", first)
-    assert len(asked) == 5
-    trained = {path: path.stat().st_mtime_ns for path in (tree / "results").rglob("outcome.npz")}
+    assert len(tree.asked) == 5
+    trained = {path: path.stat().st_mtime_ns for path in (tree.folder / "results").rglob("outcome.npz")}
     assert len(trained) == 4 + 9 + 4 * 3
-    second = run()
-    assert len(asked) == 5 and "hours in one process" not in second
+    second = tree.reproduce("dgex", "--units 4 --epochs 1")
+    assert len(tree.asked) == 5 and "hours in one process" not in second
     assert {path: path.stat().st_mtime_ns for path in trained} == trained
+
+
+@pytest.mark.slow
+def test_make_reproduce_the_authors_example(tmp_path: Path, serve: Callable[[Any], str]) -> None:
+    published, random = tmp_path / "published", np.random.default_rng(0)
+    published.mkdir()
+    names = []
+    for split, samples in (("train", 90), ("test", 30)):
+        landmark = random.normal(9, 1, (samples, 12))
+        for kind, values in (("lm", landmark), ("tg", np.tanh(landmark[:, :7] - 9) + 8)):
+            names.append(f"ddf_{kind}_dataset_small_example_{split}.h5")
+            frame = pd.DataFrame(values, columns=[f"{kind}{gene}" for gene in range(values.shape[1])])
+            frame.rename(index=str).to_hdf(published / names[-1], key="table")
+    listed = [Listed(name, (f"http://127.0.0.1/{name}",), 0.001) for name in names]
+    write_list(published / "files.toml", listed)
+    tree = Tree(tmp_path / "tree", published, serve)
+    for _ in range(2):
+        printed = tree.reproduce("authors-example", "--epochs 3")
+        assert "| 0.17866 |" in printed and "| 0.20115 |" in printed and "not the authors' files" in printed
+    assert len(tree.asked) == 4
+    assert (tree.folder / "results" / "authors-example" / "figures" / "learning-curves.svg").exists()
