@@ -1,6 +1,6 @@
 """Makes gene tables from the data themselves: landmarks of a table, and all genes that enough studies measure."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +8,7 @@ import numpy as np
 from data_prep.blocks import Work, blocks_of
 from data_prep.choice import Choice
 from data_prep.staging import Staged, stage
-from dgex.data.gene_matching import match_genes
+from dgex.data.gene_matching import GeneRows, match_genes
 from dgex.data.gene_names import names_of, read_names
 from dgex.data.genes import Genes, gene_table_paths, read_gene_table, write_gene_table
 from dgex.errors import DgexError
@@ -17,17 +17,10 @@ from dgex.formats.archs4 import KIND as ARCHS4
 from dgex.formats.opening import open_expression
 
 L1000, ALL = "l1000", "all"
+SHOWN = 5  # genes of a list
 SHARE = 0.5  # as of the training profiles in ``prepare``
 # Of an ARCHS4 file: a few samples each of thousands of studies tell which genes are measured as well as a million do.
 SURVEYED = {"samples": 4000, "per_study": 10}
-
-
-@dataclass(frozen=True)
-class Candidates:
-    """Holds the genes that a source may have, and which gene of NCBI's each is: a gene may have several Ensembl ids."""
-
-    genes: Genes
-    entrez: tuple[str, ...]  # the Ensembl id where NCBI knows no gene
 
 
 def make_gene_tables(
@@ -67,49 +60,71 @@ def make_gene_tables(
     """
     paths = gene_table_paths(output)
     tables = [Path(name) for name, word in ((landmarks, L1000), (targets, ALL)) if name != word]
-    folder = [check_writable(path, source, *tables) for path in paths][0]
+    for path in paths:
+        folder = check_writable(path, source, *tables)
     landmark = published()[0] if landmarks == L1000 else read_gene_table(Path(landmarks))
     if targets == ALL:
-        candidates = candidates_of(source, landmark, layer)
+        target, entrez = candidates_of(source, landmark, layer)
     else:
-        table = read_gene_table(Path(targets))
-        candidates = Candidates(table, table.ensembl)
-    target = candidates.genes
-    choice = Choice(keep=keep, **SURVEYED)
-    with stage(source, landmark, target, folder, work or Work(), layer, choice) as staged:
+        target = read_gene_table(Path(targets))
+        entrez = target.ensembl
+    with stage(source, landmark, target, folder, work or Work(), layer, Choice(keep=keep, **SURVEYED)) as staged:
         if keep and staged.kind != ARCHS4:
             raise DgexError(f"{source}: --keep chooses samples of an ARCHS4 file, and this is none; leave it out")
-        shares = shares_of(staged)
-        rows = np.split(staged.match.rows.members, np.cumsum(staged.match.rows.count)[:-1])
-        remarks, unused, probes = staged.remarks, staged.match.unused, staged.match.naming == "probe set"
-    of_landmark, of_target = np.split(shares, [len(landmark)])
-    inputs = {tuple(members) for members in rows[: len(landmark)]}
-    is_input = np.array([len(members) > 0 and tuple(members) in inputs for members in rows[len(landmark) :]])
-    best: dict[str, int] = {}  # of several ids of one gene, that which is measured most often
-    for number in np.argsort(-of_target, kind="stable"):
-        best.setdefault(candidates.entrez[number], int(number))
-    other_id = ~np.isin(np.arange(len(target)), list(best.values()))
-    kept = [of_landmark >= share, (of_target >= share) & ~is_input & ~other_id]
-    lines = [f"{output}: {kept[0].sum():,} landmark and {kept[1].sum():,} target genes of {source.name}"]
-    reasons = [
-        (of_landmark < share, landmark, f"landmarks are measured in less than {share:.0%} of a study"),
-        (of_target < share, target, f"other genes are measured in less than {share:.0%} of a study"),
-        (is_input & (of_target >= share), target, "targets have the same rows as a landmark"),
-        (other_id & (of_target >= share), target, "rows are further Ensembl ids of these genes"),
+        shares, match, remarks = shares_of(staged), staged.match, staged.remarks
+    usual_landmark, usual = np.split((shares >= share) & (shares > 0), [len(landmark)])
+    is_input = inputs_among(match.rows, len(landmark))
+    further = further_ids(entrez, shares[len(landmark) :])
+    rarely = f"are measured in less than {share:.0%} of a study"
+    lines = [
+        f"left out: {mask.sum():,} {why}, such as {', '.join(genes.symbol[i] for i in np.flatnonzero(mask)[:SHOWN])}"
+        for genes, mask, why in (
+            (landmark, ~usual_landmark, f"landmarks {rarely}"),
+            (target, ~usual, f"other genes {rarely}"),
+            (target, usual & is_input, "targets have the same rows as a landmark"),
+            (target, usual & further, "rows are further Ensembl ids of these genes"),
+        )
+        if mask.any()
     ]
-    for left_out, genes, why in reasons:
-        if left_out.any():
-            some = ", ".join(genes.symbol[number] for number in np.flatnonzero(left_out)[:5])
-            lines.append(f"left out: {left_out.sum():,} {why}, such as {some}")
-    if unused:
-        lines.append(f"{unused:,} rows belong to none of the genes that were looked for")
-    for path, chosen in zip(paths, kept, strict=True):
-        if not chosen.any():
+    if match.unused:
+        lines.append(f"{match.unused:,} rows belong to none of the genes that were looked for")
+    chosen = usual_landmark, usual & ~is_input & ~further
+    for path, kept in zip(paths, chosen, strict=True):
+        if not kept.any():
             raise DgexError(f"{source}: no gene is left for {path.name}; lower --share, or give other tables")
-    for path, genes, chosen in zip(paths, (landmark, target), kept, strict=True):
-        table = genes.take(np.flatnonzero(chosen))
-        write_gene_table(path, table if probes else replace(table, probes=table.ensembl))
-    return "\n".join([*lines, *remarks])
+    for path, genes, kept in zip(paths, (landmark, target), chosen, strict=True):
+        table = genes.take(np.flatnonzero(kept))
+        # Where rows are no probe sets, those of a table are not its rows.
+        write_gene_table(path, table if match.naming == "probe set" else replace(table, probes=table.ensembl))
+    numbers = [f"{kept.sum():,}" for kept in chosen]
+    return "\n".join(
+        [f"{output}: {numbers[0]} landmark and {numbers[1]} target genes of {source.name}", *lines, *remarks]
+    )
+
+
+def inputs_among(rows: GeneRows, landmarks: int) -> np.ndarray:
+    """Tells which targets are made of the same rows as a landmark: bool [targets].
+
+    Args:
+      rows: the rows of the landmarks, and then of the targets.
+      landmarks: how many genes are landmarks.
+    """
+    members = [tuple(part) for part in np.split(rows.members, np.cumsum(rows.count)[:-1])]
+    inputs = set(members[:landmarks])
+    return np.array([len(part) > 0 and part in inputs for part in members[landmarks:]])
+
+
+def further_ids(entrez: tuple[str, ...], shares: np.ndarray) -> np.ndarray:
+    """Tells which ids are of a gene that another id stands for, the one that is measured most: bool [ids].
+
+    Args:
+      entrez: the gene of each id.
+      shares: how often each is measured, [ids].
+    """
+    best: dict[str, int] = {}
+    for number in np.argsort(-shares, kind="stable").tolist():
+        best.setdefault(entrez[number], number)
+    return ~np.isin(np.arange(len(entrez)), list(best.values()))
 
 
 def published() -> tuple[Genes, Genes]:
@@ -120,11 +135,15 @@ def published() -> tuple[Genes, Genes]:
     return reference.landmark_genes, reference.target_genes
 
 
-def candidates_of(source: Path, landmark: Genes, layer: str | None) -> Candidates:
+def candidates_of(source: Path, landmark: Genes, layer: str | None) -> tuple[Genes, tuple[str, ...]]:
     """Finds the genes of a source that are none of ``landmark``, by the kind of name that finds most.
 
     Rows may be named by any Ensembl id of a gene. Other names stand for the gene, whose id is then that of D-GEX's
     tables or its first.
+
+    Returns:
+      The genes, and the Entrez id of each, since a gene may have several Ensembl ids; the Ensembl id where NCBI knows
+      none.
 
     Raises:
       DgexError: as ``open_expression`` and ``match_genes``.
@@ -159,7 +178,7 @@ def candidates_of(source: Path, landmark: Genes, layer: str | None) -> Candidate
     ]
     if not found:
         raise DgexError(f"{source}: has no gene but the landmarks; give --targets FILE, a gene table")
-    return Candidates(genes.take(np.array(found)), tuple(identity[position] for position in found))
+    return genes.take(np.array(found)), tuple(identity[position] for position in found)
 
 
 def shares_of(staged: Staged) -> np.ndarray:
@@ -175,4 +194,4 @@ def shares_of(staged: Staged) -> np.ndarray:
     shares = np.zeros(len(staged.match.rows.count))
     for positions in blocks_of(np.arange(len(profiles))):
         shares += weight[positions] @ (staged.genes(profiles[positions]) > least)
-    return shares
+    return shares.round(9)  # so that a gene that all measure has 1, whatever the order of the sum

@@ -78,6 +78,16 @@ def test_all_genes_are_found_by_any_of_their_names(tmp_path, naming):
     assert "5 landmark and 35 target genes of rna.gctx" in said and "left out" not in said
 
 
+def test_genes_may_be_in_columns(tmp_path):
+    """As in DepMap's tables."""
+    header = ["", *(f"{gene.symbols[0]} ({gene.entrez})" for gene in NAMES)]
+    lines = [[f"ACH-{i:06d}", *map(str, row)] for i, row in enumerate(values().tolist())]
+    source = tmp_path / "OmicsExpression.csv"
+    source.write_text("".join(",".join(line) + "\n" for line in [header, *lines]))
+    make_gene_tables(source, tmp_path / "genes")
+    assert symbols(tmp_path / "genes") == (SYMBOLS[:5], SYMBOLS[5:])
+
+
 def test_studies_count_alike(tmp_path):
     """Gene 6 has values in study A alone, gene 8 in C alone, gene 9 in A and B, gene 10 nowhere, landmark 1 in B."""
     table, study = values(), np.array(STUDIES)
@@ -93,6 +103,8 @@ def test_studies_count_alike(tmp_path):
     assert left_out(0.67) == ({"MADEUP1"}, {"MADEUP6", "MADEUP8", "MADEUP9", "MADEUP10"})
     assert left_out(0.66) == ({"MADEUP1"}, {"MADEUP6", "MADEUP8", "MADEUP10"})
     assert left_out(0.33) == (set(), {"MADEUP10"})
+    assert left_out(0) == left_out(0.33)
+    assert left_out(1) == left_out(0.67)
     # Of 16 profiles without studies A has 2, B 4 and C 10.
     unnamed = write(tmp_path / "unnamed.gctx", table, IDS, studies=None)
     assert left_out(0.5, unnamed) == ({"MADEUP1"}, {"MADEUP6", "MADEUP9", "MADEUP10"})
