@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
@@ -109,6 +110,27 @@ def test_studies_count_alike(tmp_path):
     unnamed = write(tmp_path / "unnamed.gctx", table, IDS, studies=None)
     assert left_out(0.5, unnamed) == ({"MADEUP1"}, {"MADEUP6", "MADEUP9", "MADEUP10"})
     assert left_out(0.37, unnamed) == ({"MADEUP1"}, {"MADEUP6", "MADEUP10"})
+
+
+def test_few_samples_of_each_study_of_an_archs4_file_decide(tmp_path):
+    """Of study GSE1, which has 30 samples of 32, ten count at most; GSE2 alone has reads of gene 6; one is a cell."""
+    counts = np.random.default_rng(0).integers(10_000, 90_000, (COUNT, 33)).astype(np.uint32)
+    counts[6, :30] = 0
+    counts[8, 30:32] = 0
+    path = tmp_path / "human_gene.h5"
+    with h5py.File(path, "w") as file:
+        file["data/expression"] = counts
+        file["meta/genes/ensembl_gene"] = np.array(IDS, "S")
+        file["meta/samples/geo_accession"] = np.array([f"GSM{i}" for i in range(33)], "S")
+        file["meta/samples/series_id"] = np.array(["GSE1"] * 30 + ["GSE2"] * 2 + ["GSE3"], "S")
+        file["meta/samples/singlecellprobability"] = np.array([0.1] * 32 + [0.9])
+    said = make_gene_tables(path, tmp_path / "genes", share=0.5)
+    assert sorted(symbols(tmp_path / "genes")[1]) == sorted(SYMBOLS[5:])
+    assert "12 of 33 samples chosen: 32 fulfil singlecellprobability < 0.5" in said
+    make_gene_tables(path, tmp_path / "genes", share=0.51)
+    assert set(symbols(tmp_path / "genes")[1]) == {SYMBOLS[i] for i in range(5, COUNT) if i not in (6, 8)}
+    make_gene_tables(path, tmp_path / "genes", share=0.51, keep='geo_accession != "GSM31" and geo_accession != "GSM30"')
+    assert set(symbols(tmp_path / "genes")[1]) == {SYMBOLS[i] for i in range(5, COUNT) if i != 6}
 
 
 def test_what_is_left_out_is_said(tmp_path):

@@ -137,10 +137,10 @@ def test_test_profiles_do_not_choose(folder, tmp_path):
             values = file[side][:]
             values[rows] = values[rows][:, ::-1]
             file[side][...] = values
-    panels = [choose_panel(path, tmp_path / "panel.txt", 5, 1, Steps()) for path in (folder / "prepared.h5", changed)]
+    panels = [choose_panel(path, tmp_path / "panel.txt", 4, 0, Steps()) for path in (folder / "prepared.h5", changed)]
     assert panels[0].genes == panels[1].genes
-    assert panels[0].errors["5 genes chosen"][0] == panels[1].errors["5 genes chosen"][0]
-    assert panels[0].errors["5 genes chosen"][1] != panels[1].errors["5 genes chosen"][1]
+    assert panels[0].errors["4 genes chosen"][0] == panels[1].errors["4 genes chosen"][0]
+    assert panels[0].errors["4 genes chosen"][1] != panels[1].errors["4 genes chosen"][1]
 
 
 @pytest.mark.parametrize("size", [GENES + 1, GENES, GENES - LANDMARKS])
