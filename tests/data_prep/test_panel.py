@@ -8,7 +8,7 @@ import pytest
 
 from data_prep.__main__ import app
 from data_prep.panel import choose_panel, select
-from data_prep.pipeline import Settings, prepare
+from data_prep.pipeline import Settings, prepare, prepare_onto
 from data_prep.steps import Steps
 from dgex.baselines.linear import PENALTIES
 from dgex.data.dataset import read_dataset
@@ -154,6 +154,25 @@ def test_a_source_and_the_prepared_file_itself_are_refused(folder, tmp_path, ref
     prepared, source = str(folder / "prepared.h5"), str(folder / "arrays.gctx")
     assert "replace it" in refused(lambda: app(["panel", prepared, "--size", "3", "-o", prepared]))
     assert source in refused(lambda: app(["panel", source, "--size", "3", "-o", str(tmp_path / "panel.txt")]))
+
+
+def test_a_cohort_is_refused(folder, tmp_path, refused):
+    """It has test profiles alone."""
+    cohort, panel = tmp_path / "cohort.h5", tmp_path / "panel.txt"
+    landmark, target = (read_gene_table(path) for path in gene_table_paths(folder))
+    rows = [*landmark.ensembl, *(name for name in target.ensembl if name not in landmark.ensembl)]
+    values = np.random.default_rng(3).uniform(2, 12, (4, 1)) * np.ones(len(rows)) + np.arange(len(rows))
+    source = tmp_path / "cohort.gctx"
+    write_gctx(source, in_memory(values.astype(np.float32) / 4, rows, ["R1", "R2", "R3", "R4"]))
+    prepare_onto(folder / "prepared.h5", source, cohort, False, command="prepare")
+    line = refused(lambda: app(["panel", str(cohort), "--size", "3", "-o", str(panel)]))
+    assert "has no train profiles; give a file that was prepared without --onto" in line
+
+
+def test_too_little_memory_is_noticed_before(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr("data_prep.panel.machine_memory", lambda: 8 * GENES * (GENES - 1))
+    with pytest.raises(DgexError, match="40 genes need 0.0 GiB of memory, and this machine has 0.0; prepare it with"):
+        choose_panel(folder / "prepared.h5", tmp_path / "panel.txt", 4, 0, Steps())
 
 
 def test_a_panel_goes_all_the_way(folder, tmp_path, capsys):
