@@ -9,6 +9,7 @@ import numpy as np
 
 from dgex.errors import DgexError
 from dgex.metrics import GeneScores
+from experiments.analysis.parts import joined
 from experiments.analysis.statistics import Errors, PairedComparison, compare, correct
 from experiments.trials.heldout import MEASURES, HeldOutErrors, gene_scores, is_test
 from experiments.trials.models import ModelSpec
@@ -83,16 +84,22 @@ def runs(evidence: Evidence, trials: Iterable[Trial]) -> dict[str, Run]:
 
     Args:
       evidence: reads outcomes.
-      trials: the trials; every model must have the same sources and seeds.
+      trials: the trials; every model must have the same sources and seeds. Those that differ in their targets alone
+        are joined.
     """
-    grouped: dict[str, dict[str, list[Outcome]]] = {}
+    grouped: dict[str, dict[str, dict[int, list[tuple[int | None, Outcome]]]]] = {}
     models = {}
     for trial in trials:
         model = trial.variant
         models[model.name] = model
-        grouped.setdefault(model.name, {}).setdefault(trial.source, []).append(evidence(trial))
+        by_seed = grouped.setdefault(model.name, {}).setdefault(trial.source, {})
+        by_seed.setdefault(trial.seed, []).append((trial.targets, evidence(trial)))
     return {
-        name: Run(models[name], tuple(by_source), tuple(map(tuple, by_source.values())))
+        name: Run(
+            models[name],
+            tuple(by_source),
+            tuple(tuple(joined(parts) for parts in by_seed.values()) for by_seed in by_source.values()),
+        )
         for name, by_source in grouped.items()
     }
 

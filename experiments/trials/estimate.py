@@ -84,10 +84,12 @@ def estimate(
     needed = []
     # Of data in a file two windows are on the devices.
     most = 2 * WINDOW if held_bytes(shape) > most_memory(memory) else sum(shape.samples.values())
-    for model, protocol in {trial.model.name: (trial.model, trial.protocol) for trial in trials}.values():
+    for model, protocol, targets in {
+        trial.model.name: (trial.model, trial.protocol, trial.targets) for trial in trials
+    }.values():
         if model.network is None or protocol is None:
             continue
-        config = NetworkConfig(shape.landmarks, shape.targets, **model.network)
+        config = NetworkConfig(shape.landmarks, abs(targets or shape.targets), **model.network)
         without_dropout = replace(config, dropout=0.0)
         if without_dropout not in timed:
             timed[without_dropout] = measure(config, protocol, devices)

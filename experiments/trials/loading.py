@@ -26,9 +26,13 @@ SEED = 0
 def random_subset(total: int, number: int | None) -> np.ndarray:
     """Draws ``number`` of the positions 0 to ``total`` - 1 at random, in ascending order; None takes all of them.
 
-    Subsets are nested: a smaller one is part of every larger one.
+    Subsets are nested: a smaller one is part of every larger one. A negative number draws from the other end of the
+    same random order, so that n and n - ``total`` are two parts of the whole.
     """
-    return np.arange(total) if number is None else np.sort(np.random.default_rng(SEED).permutation(total)[:number])
+    if number is None:
+        return np.arange(total)
+    order = np.random.default_rng(SEED).permutation(total)
+    return np.sort(order[number:] if number < 0 else order[:number])
 
 
 def part_of(

@@ -19,7 +19,8 @@ class Trial:
       model: the model to train.
       protocol: how a network is trained; None for a baseline.
       seed: seed of the parameters, the data order and dropout; 0 for a baseline.
-      targets: number of targets, drawn at random once for all trials; None for all.
+      targets: number of targets, drawn at random once for all trials; None for all, negative for so many others, as in
+        ``random_subset``.
       profiles: number of training profiles, drawn in the same way (``random_subset``); None for all. With fewer
         profiles, studies or platforms a network trains for as many steps as with all of them, not for as many epochs.
       studies: number of training studies, drawn in the same way; None for all.
@@ -52,5 +53,6 @@ class Trial:
     @property
     def folder(self) -> Path:
         """Names the trial's run directory, relative to the study's folder."""
-        size = f"{self.targets or 'all'}-targets-{self.profiles or 'all'}-profiles-{self.studies or 'all'}-studies"
+        targets = "all" if self.targets is None else f"{'other-' if self.targets < 0 else ''}{abs(self.targets)}"
+        size = f"{targets}-targets-{self.profiles or 'all'}-profiles-{self.studies or 'all'}-studies"
         return Path("trials", self.source, size, self.variant.name, f"seed-{self.seed}")

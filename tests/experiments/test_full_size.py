@@ -97,6 +97,28 @@ def test_report_has_the_grid(done: Path, prepared: Path) -> None:
     assert best in (done / "report.html").read_text()
 
 
+def test_each_half_of_the_targets_has_a_network(
+    done: Path, prepared: Path, tmp_path: Path, refused: Callable, capsys: pytest.CaptureFixture[str]
+) -> None:
+    grid("--data", prepared, "-o", tmp_path, *ARGUMENTS, "--halves")()
+    assert {path.parts[-4].split("-targets")[0] for path in tmp_path.rglob("dgex-*/**/outcome.npz")} == {
+        "20",
+        "other-20",
+    }
+    by_model, whole = (
+        {row["model"]: row for row in rows(folder / "tables" / "dgex-grid-errors.csv")} for folder in (tmp_path, done)
+    )
+    assert by_model["2 × 4, dropout 10 %"]["parameters"] == str(2 * (16 * 4 + 5 * 4 + 5 * 20))
+    assert by_model["ridge regression"] == whole["ridge regression"]
+    assert 0 < float(by_model["2 × 4, dropout 10 %"]["z-score MAE"]) < 2
+    caveats = [
+        json.loads((folder / "results.json").read_text())["sections"][0]["caveats"] for folder in (tmp_path, done)
+    ]
+    assert [any("D-GEX trained two networks" in line for line in each) for each in caveats] == [False, True]
+    capsys.readouterr()
+    assert "differs in: halves" in refused(grid("--data", prepared, "-o", tmp_path, *ARGUMENTS, "--resume"))
+
+
 def test_published_numbers_stand_beside(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(full_size, "DROPOUTS", DROPOUTS)
     monkeypatch.setattr(full_size, "UNITS", (4, 6))

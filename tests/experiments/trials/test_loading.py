@@ -26,6 +26,7 @@ def test_a_part_is_drawn_once_and_nested() -> None:
     assert (np.diff(more) > 0).all()
     np.testing.assert_array_equal(few, random_subset(100, 10))
     assert random_subset(100, 1000).tolist() == list(range(100))
+    assert sorted([*few.tolist(), *random_subset(100, -90).tolist()]) == list(range(100))
 
 
 # Studies of 3, 1, 4, 2 and 2 profiles; "e" is on both platforms.
