@@ -52,7 +52,8 @@ def test_folder_holds_every_output(compared: Path) -> None:
     figures = {f"{name}.{suffix}" for name in names for suffix in ("png", "svg")}
     assert {path.name for path in (compared / "figures").iterdir()} == figures
     assert {path.name for path in compared.iterdir()} == {
-        "experiment.json", "figures", "genes.csv", "report.html", "results.json", "results.md", "tables", "trials",
+        "experiment.json", "figures", "genes.csv", "lock", "report.html", "results.json", "results.md", "tables",
+        "trials",
     }  # fmt: skip
 
 

@@ -29,6 +29,10 @@ def small(few_draws, monkeypatch: pytest.MonkeyPatch, tiny) -> None:
     for question in (activations, platforms):
         monkeypatch.setattr(question, "NETWORKS", (*plain, *linear, kernel))
         monkeypatch.setattr(question, "BASELINE_MODELS", few)
+    in_towers = {"taaf_towers", "taaf_checkerboard", "taaf_checkerboard_linear"}
+    for name in ("PAIRS", "SHOWN"):
+        pairs = [pair for pair in getattr(activations, name) if in_towers.isdisjoint(pair)]
+        monkeypatch.setattr(activations, name, tuple(pairs))
     monkeypatch.setattr(activations, "REFITTED", (*few[1:], plain[-1], linear[-1], kernel))
     monkeypatch.setattr(study, "FULL", replace(tiny, targets=10))
     monkeypatch.setattr(study, "QUICK_STUDY", replace(tiny, protocol=replace(tiny.protocol, epochs=1)))

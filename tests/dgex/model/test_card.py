@@ -25,7 +25,7 @@ def row_of(card: str, *cells: str) -> list[str]:
 
 def test_sizes_and_network(small_model):
     card = model_card(small_model)
-    assert card.startswith("# dgex model: 24 landmark genes to 60 target genes\n")
+    assert card.partition("\n---\n")[2].strip().startswith("# dgex model: 24 landmark genes to 60 target genes\n")
     assert "24 landmark genes (8 genes are both)" in card
     # 24 x 16 and four TAAF parameters a unit; 16 x 60 and a bias each.
     assert f"24 → 16 → 60, TAAF of sigmoid (hidden layers), dropout 0.1, {24 * 16 + 4 * 16 + 16 * 60 + 60:,}" in card
