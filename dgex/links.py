@@ -12,7 +12,7 @@ from dgex.errors import DgexError
 
 RESOLVE_SECONDS = 20.0  # that a host's name may take to become known, as in a job that is starting
 RETRY_SECONDS = 0.2
-ANSWER_SECONDS = 30.0  # that the other side may take for its first message
+ANSWER_SECONDS = 30.0  # that a message may take on its way
 KEEPALIVE = (
     10,
     5,
@@ -30,8 +30,8 @@ class LinkError(Exception):
 class Link:
     """Is one end of a connection that carries messages, byte strings, in order."""
 
-    def __init__(self, connection: socket.socket) -> None:
-        """Takes over a connected socket."""
+    def __init__(self, connection: socket.socket, patience: float = ANSWER_SECONDS) -> None:
+        """Takes over a connected socket, whose first messages may take so many seconds."""
         self._socket = connection
         self._sending = threading.Lock()
         self._messages: queue.SimpleQueue[bytes] | None = None
@@ -40,7 +40,7 @@ class Link:
         for name, value in zip(("TCP_KEEPIDLE", "TCP_KEEPINTVL", "TCP_KEEPCNT"), KEEPALIVE, strict=True):
             if hasattr(socket, name):  # macOS lacks the first
                 connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
-        connection.settimeout(ANSWER_SECONDS)
+        connection.settimeout(patience)
 
     def send(self, message: bytes) -> None:
         """Sends a message; a LinkError if the other side is gone."""
@@ -159,7 +159,9 @@ def connect(host: str, port: int, deadline: float) -> Link:
     started = time.monotonic()
     while True:
         try:
-            return Link(socket.create_connection((host, port), timeout=max(deadline - time.monotonic(), 0.001)))
+            left = max(deadline - time.monotonic(), 0.001)
+            # The other side answers when all have come, at the deadline at the latest.
+            return Link(socket.create_connection((host, port), timeout=left), left + ANSWER_SECONDS)
         except socket.gaierror as error:
             if time.monotonic() - started > RESOLVE_SECONDS:
                 raise DgexError(f"{host}: is no known host ({error.strerror}); check --coordinator") from error

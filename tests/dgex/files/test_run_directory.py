@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from dgex.errors import DgexError
-from dgex.files.run_directory import InUseError, claim, sole_use
+from dgex.files.run_directory import InUseError, claim, shared_use, sole_use
 
 RUN = {"network": {"hidden": [3, 3]}, "seed": 0}
 
@@ -67,3 +67,14 @@ def test_a_folder_in_use_is_told_from_other_failures(tmp_path: Path) -> None:
     assert issubclass(InUseError, DgexError)
     with sole_use(tmp_path):
         pass
+
+
+def test_several_may_share_a_folder_but_not_with_one_that_must_be_alone(tmp_path: Path) -> None:
+    """A second open file is refused a lock as a second process is."""
+    with shared_use(tmp_path, alone=False), shared_use(tmp_path, alone=False):
+        with pytest.raises(InUseError, match="others are at work there"), shared_use(tmp_path, alone=True):
+            pass
+    with shared_use(tmp_path, alone=True):
+        for alone in (False, True):
+            with pytest.raises(InUseError), shared_use(tmp_path, alone=alone):
+                pass
