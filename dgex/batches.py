@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from flax import struct
 
-from dgex import parallel
+from dgex import parallel, processes
 from dgex.data.stored import Matrix, Stored
 from dgex.errors import DgexError
 
@@ -192,7 +192,8 @@ def place(landmark: Matrix, target: Matrix, devices: tuple[jax.Device, ...]) -> 
       target: f4 ``[samples, targets]``, NaN for missing values.
       devices: the devices that get the samples.
     """
-    limit = (parallel.local(devices)[0].memory_stats() or {}).get("bytes_limit")
+    # Of several processes the first one's, for all must have the same blocks.
+    limit = processes.from_first((parallel.local(devices)[0].memory_stats() or {}).get("bytes_limit"))
     bytes_per_sample = 4 * (landmark.shape[1] + target.shape[1])
     block = int(SHARE_OF_MEMORY * limit) // bytes_per_sample if limit else len(landmark)
     if isinstance(target, Stored):

@@ -86,10 +86,12 @@ def run(app: Callable[[], object]) -> NoReturn:
             stream.reconfigure(errors="replace")  # so that a terminal without Greek letters is no error
     try:
         status = app()
+        processes.leave()
     except OSError as error:
         if error.filename is not None:
             _fail(f"{error.filename}: cannot be used ({error.strerror}); check the name and its rights")
         if error.errno not in (errno.ENOSPC, errno.EPIPE):
+            _stop_with_others()
             raise
         sys.stdout = None  # or flushing it at exit would fail again
         _fail(f"standard output: cannot be written ({error.strerror})")
@@ -100,15 +102,19 @@ def run(app: Callable[[], object]) -> NoReturn:
         _fail(f"{error.format_message().rstrip('.')} (see `{command}--help`)")
     except Exception as error:
         # The type of JAX's exception is not tested, because not every command imports JAX.
-        processes.await_verdict()
         if not (isinstance(error, MemoryError) or re.search("RESOURCE_EXHAUSTED|Out of memory", str(error))):
-            if processes.is_alone():
-                raise
-            traceback.print_exc()
-            processes.stop(1)
+            _stop_with_others()
+            raise
         _fail(f"there is too little memory ({error}); use less data, fewer units (--hidden) or a larger machine")
-    processes.leave()
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _stop_with_others() -> None:
+    """Ends a process that trains with others for an error that is no user's, or lets the one that stopped say why."""
+    if not processes.is_alone():
+        processes.await_verdict()
+        traceback.print_exc()
+        processes.stop(1)
 
 
 def _fail(text: str) -> NoReturn:
@@ -126,8 +132,9 @@ def say(text: object) -> None:
 
 
 def warn(text: str) -> None:
-    """Prints a warning, one line on stderr."""
-    print(f"warning: {visible(text)}", file=sys.stderr)
+    """Prints a warning, one line on stderr; of several processes the first one does."""
+    if processes.is_first():
+        print(f"warning: {visible(text)}", file=sys.stderr)
 
 
 @contextmanager

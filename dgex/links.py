@@ -1,6 +1,5 @@
 """Links between processes: messages over TCP, with notice of the other side's end."""
 
-import contextlib
 import queue
 import socket
 import struct
@@ -13,11 +12,9 @@ from dgex.errors import DgexError
 RESOLVE_SECONDS = 20.0  # that a host's name may take to become known, as in a job that is starting
 RETRY_SECONDS = 0.2
 ANSWER_SECONDS = 30.0  # that a message may take on its way
-KEEPALIVE = (
-    10,
-    5,
-    4,
-)  # seconds of silence before the first probe, seconds between probes, probes: a host is lost in 30 s
+FIRST_SECONDS = 5.0  # that whoever connects may take to say who it is
+# Seconds of silence before the first probe, seconds between probes, and probes: a lost host is noticed in 30 s.
+KEEPALIVE = (10, 5, 4)
 LONGEST_MESSAGE = 2**36
 _HEADER = struct.Struct("!cQ")
 _MESSAGE, _WARNING = b"m", b"w"
@@ -69,14 +66,17 @@ class Link:
 
         def read() -> None:
             reason = None
-            with contextlib.suppress(LinkError):
+            try:
                 while reason is None:
                     kind, message = self._read()
                     if kind == _WARNING:
                         reason = message.decode(errors="replace")
                     else:
                         messages.put(message)
-            on_end(reason)
+            except LinkError:
+                pass
+            finally:  # whatever has happened, nothing will come any more
+                on_end(reason)
 
         threading.Thread(target=read, daemon=True).start()
 
@@ -130,7 +130,7 @@ class Server:
         """Waits for a link, and returns None if none came before the deadline, in seconds of ``time.monotonic``."""
         self._socket.settimeout(max(deadline - time.monotonic(), 0.001))
         try:
-            return Link(self._socket.accept()[0])
+            return Link(self._socket.accept()[0], FIRST_SECONDS)
         except TimeoutError:
             return None
 
@@ -141,17 +141,20 @@ def listen(host: str, port: int) -> Server:
     Raises:
       DgexError: the port is in use, or may not be used.
     """
-    address = host if host == "localhost" or host.startswith("127.") else ""
     try:
-        return Server(socket.create_server((address, port), backlog=1024))
+        if host == "localhost" or host.startswith("127."):
+            return Server(socket.create_server((host, port), backlog=1024))
+        both = socket.has_dualstack_ipv6()
+        family = socket.AF_INET6 if both else socket.AF_INET
+        return Server(socket.create_server(("", port), family=family, dualstack_ipv6=both, backlog=1024))
     except OSError as error:
         raise DgexError(
             f"port {port}: cannot be used ({error.strerror}); name another in --coordinator, and start process 0 once"
         ) from error
 
 
-def connect(host: str, port: int, deadline: float) -> Link:
-    """Connects with the process that listens on a port, and tries again until it does.
+def connect(host: str, port: int, deadline: float, patience: float) -> Link:
+    """Connects with the process that listens on a port, and tries again until it does; ``patience`` is the link's.
 
     Raises:
       DgexError: the host's name is unknown, or nothing answers before the deadline, in seconds of ``time.monotonic``.
@@ -160,8 +163,7 @@ def connect(host: str, port: int, deadline: float) -> Link:
     while True:
         try:
             left = max(deadline - time.monotonic(), 0.001)
-            # The other side answers when all have come, at the deadline at the latest.
-            return Link(socket.create_connection((host, port), timeout=left), left + ANSWER_SECONDS)
+            return Link(socket.create_connection((host, port), timeout=left), patience)
         except socket.gaierror as error:
             if time.monotonic() - started > RESOLVE_SECONDS:
                 raise DgexError(f"{host}: is no known host ({error.strerror}); check --coordinator") from error

@@ -31,7 +31,7 @@ from typing import Any, NoReturn
 from dgex.errors import DgexError, visible
 from dgex.files import tree_copy
 from dgex.files.atomic import private_folder
-from dgex.links import Link, LinkError, connect, listen
+from dgex.links import ANSWER_SECONDS, Link, LinkError, connect, listen
 from dgex.signals import end
 from dgex.version import __version__
 
@@ -188,7 +188,8 @@ def _call_roll(host: str, port: int, count: int, index: int) -> None:
     }  # fmt: skip
     deadline = time.monotonic() + JOIN_SECONDS
     if index:
-        link = connect(host, port, deadline)
+        # Process 0 answers when all have come, and may have begun to wait only now.
+        link = connect(host, port, deadline, JOIN_SECONDS + ANSWER_SECONDS)
         with _naming(f"{host}:{port}: does not answer as process 0 of this program; check --coordinator"):
             link.send(json.dumps(card).encode())
             answer = json.loads(link.receive())
@@ -266,12 +267,22 @@ def _join_found() -> None:
     if jax.process_count() == 1:
         return
     # Process 0 tells the others where to call. A port that another program takes in between shows as an error.
-    mine = _free_address(socket.gethostname()).encode()
+    mine = _free_address(_own_address()).encode()
     with _stdout_to_stderr():
         letters = multihost_utils.broadcast_one_to_all(_letters(mine))
     host, _, port = bytes(letters).rstrip(b"\0").decode().rpartition(":")
     _call_roll(host, int(port), jax.process_count(), jax.process_index())
     _connect_devices()
+
+
+def _own_address() -> str:
+    """Finds the address by which other hosts reach this one; a name may be known here alone, as that of a pod is."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))  # an address for documentation: nothing is sent, but a way out is chosen
+            return str(probe.getsockname()[0])
+        except OSError:
+            return socket.gethostname()
 
 
 def _letters(text: bytes) -> Any:

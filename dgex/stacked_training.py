@@ -141,6 +141,8 @@ def fit_many(
             on_epoch=lambda row, seconds: on_epoch([row], seconds), checkpoint_seconds=checkpoint_seconds,
         )  # fmt: skip
         return [result]
+    if start:  # hosts of other kinds compute other last bits
+        start = parallel.from_first_process(start, train.devices)
     if config.fixed_path:
 
         def fit_rest(rest: NetworkConfig, train: Samples, validation: Samples | None, start: Params) -> list[Fit]:

@@ -290,6 +290,8 @@ def fit(
       >>> result.log[-1].validation_mae < result.log[0].validation_mae
       True
     """
+    if start:  # hosts of other kinds compute other last bits
+        start = parallel.from_first_process(start, train.devices)
     if config.fixed_path:
 
         def fit_rest(rest: NetworkConfig, train: Samples, validation: Samples | None, start: Params) -> list[Fit]:

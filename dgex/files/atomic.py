@@ -133,6 +133,16 @@ def remove_partials() -> None:
             _remove(partial)
 
 
+@contextmanager
+def removed_at_end(path: Path) -> Iterator[None]:
+    """Has a file removed if the process is ended within the ``with`` block, as ``remove_partials`` does."""
+    _under_way.add(path)
+    try:
+        yield
+    finally:
+        _under_way.discard(path)
+
+
 def private_folder(name: str) -> Path:
     """Makes a temporary folder of this process, which is removed when it ends.
 

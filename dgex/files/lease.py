@@ -7,13 +7,15 @@ ages are taken from the file system's own time stamps, so the hosts' clocks need
 
 import os
 import socket
+import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from dgex.errors import DgexError
-from dgex.files.atomic import is_alive
+from dgex.errors import DgexError, visible
+from dgex.files.atomic import is_alive, removed_at_end
+from dgex.signals import end
 
 NAME = "lease"
 SECONDS = 120.0  # without a sign from its holder, after which another host may take a lease over
@@ -25,33 +27,48 @@ class LeaseError(DgexError):
 
 
 @contextmanager
-def lease(folder: Path) -> Iterator[None]:
+def lease(folder: Path, on_loss: Callable[[str], object] | None = None) -> Iterator[None]:
     """Holds a folder's lease for the ``with`` block.
 
     What a process of this host left behind when it was killed is taken over at once.
+
+    Args:
+      folder: the folder.
+      on_loss: called with what has happened if another host takes the lease over; the default ends the process.
 
     Raises:
       LeaseError: another process holds it, or one of another host did until ``SECONDS`` ago.
     """
     path, mine = folder / NAME, f"{socket.gethostname()} {os.getpid()}"
+    on_loss = on_loss or _stop
     _take(path, mine)
     ended = threading.Event()
 
     def keep_fresh() -> None:
         while not ended.wait(BEAT):
             with suppress(OSError):
+                if path.read_text() != mine:
+                    on_loss(f"{folder}: another host has taken over, as this process gave no sign for {SECONDS:.0f} s")
+                    return
                 os.utime(path)
 
     thread = threading.Thread(target=keep_fresh, daemon=True)
     thread.start()
     try:
-        yield
+        with removed_at_end(path):
+            yield
     finally:
         ended.set()
         thread.join()
         with suppress(OSError):
             if path.read_text() == mine:
                 path.unlink()
+
+
+def _stop(problem: str) -> None:
+    """Ends the process, which would write beside another one."""
+    print(f"error: {visible(problem)}", file=sys.stderr, flush=True)
+    end(2)
 
 
 def _take(path: Path, mine: str) -> None:
@@ -80,8 +97,8 @@ def _take(path: Path, mine: str) -> None:
         with suppress(FileNotFoundError):
             path.rename(old)
             if old.read_text() != holder:  # somebody was faster, and this is theirs
-                with suppress(FileExistsError):
-                    os.link(old, path)
+                with suppress(FileExistsError), path.open("x") as file:
+                    file.write(old.read_text())
             old.unlink()
 
 

@@ -102,7 +102,8 @@ def shared_use(folder: Path, *, alone: bool) -> Iterator[None]:
 @contextmanager
 def _locked(folder: Path, kind: int, problem: str) -> Iterator[None]:
     """Holds a lock of the operating system on a folder, where its file system has such locks."""
-    with (folder / "lock").open("w") as file:
+    # For reading and writing: network file systems want one for a shared lock, the other for an exclusive one.
+    with (folder / "lock").open("a+") as file:
         try:
             fcntl.flock(file, kind | fcntl.LOCK_NB)
         except BlockingIOError as error:

@@ -18,9 +18,10 @@ def pack(path: Path) -> bytes:
 
     def kept(entry: tarfile.TarInfo) -> tarfile.TarInfo | None:
         name = Path(entry.name).name
-        return None if name in LEFT_OUT or name.endswith(".partial") else entry
+        left_out = entry.name != path.name and (name in LEFT_OUT or name.endswith(".partial"))
+        return None if left_out else entry
 
-    with tarfile.open(fileobj=archive, mode="w") as tar:
+    with tarfile.open(fileobj=archive, mode="w", dereference=True) as tar:  # the folder may be a link
         if path.exists():
             tar.add(path, arcname=path.name, filter=kept)
     return archive.getvalue()

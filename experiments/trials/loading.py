@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import jax
 import numpy as np
 
-from dgex import console
+from dgex import console, processes
 from dgex.batches import Samples, place
 from dgex.data.dataset import SPLITS, Dataset, Shape, open_dataset, read_dataset, read_shape
 from dgex.data.stored import Matrix
@@ -82,12 +82,13 @@ def held_bytes(shape: Shape) -> int:
 def _read(path: Path, memory: float | None) -> Dataset:
     """Reads a prepared file, or opens one that is too large to be held in memory; prints its warnings."""
     needed, most = held_bytes(read_shape(path)), most_memory(memory)
-    if needed > most:
+    streamed = processes.from_first(needed > most)  # hosts may differ in memory, and the two ways in their orders
+    if streamed:
         console.warn(
             f"{path}: takes {needed / 2**30:.2f} GiB in memory, where {most / 2**30:.2f} GiB may be used; so it is "
             "read from the file again and again, in an order that suits the file"
         )
-    dataset = open_dataset(path) if needed > most else read_dataset(path)
+    dataset = open_dataset(path) if streamed else read_dataset(path)
     for warning in dataset.warnings():
         console.warn(f"{path}: {warning}")
     return dataset

@@ -93,6 +93,8 @@ def _run_all(
                             else:
                                 run(todo[0], loaded, folder, on_epoch, events=events)
                         except InUseError:
+                            if not processes.is_alone():
+                                raise  # the others, which see no lock, train this trial
                             continue
                     left = [trial for trial in left if trial not in group]
                     bar.update(task, advance=len(group))

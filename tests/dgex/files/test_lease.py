@@ -1,6 +1,7 @@
 """A lease keeps out processes of other hosts, and falls to them when its holder gives no sign any more."""
 
 import os
+import queue
 import socket
 import subprocess
 import sys
@@ -67,10 +68,13 @@ def test_is_kept_fresh(tmp_path, monkeypatch):
             time.sleep(0.01)
 
 
-def test_lost_to_another_host_is_not_removed(tmp_path):
+def test_lost_to_another_host_is_noticed_and_not_removed(tmp_path, monkeypatch):
     """It stood still for so long that another host took over."""
-    with lease(tmp_path):
+    monkeypatch.setattr(module, "BEAT", 0.02)
+    lost = queue.SimpleQueue()
+    with lease(tmp_path, lost.put):
         (tmp_path / NAME).write_text("node7 1")
+        assert "another host has taken over" in lost.get(timeout=10)
     assert (tmp_path / NAME).read_text() == "node7 1"
 
 

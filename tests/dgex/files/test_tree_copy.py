@@ -25,6 +25,16 @@ def test_logs_and_outcomes_travel_and_checkpoints_do_not(tmp_path):
     assert contents(tmp_path / "copy/run") == {name: name for name in wanted}
 
 
+@pytest.mark.parametrize("name", ["events", "lock", "a.partial"])
+def test_a_folder_of_any_name_also_behind_a_link(tmp_path, name):
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there/log.csv").write_text("1")
+    (tmp_path / name).symlink_to(tmp_path / "there")
+    (tmp_path / "copy").mkdir()
+    unpack(pack(tmp_path / name), tmp_path / "copy")
+    assert contents(tmp_path / "copy") == {f"{name}/log.csv": "1"}
+
+
 def test_a_folder_that_is_not_there_yet(tmp_path):
     unpack(pack(tmp_path / "run"), tmp_path)
     assert not list(tmp_path.iterdir())
