@@ -215,13 +215,13 @@ def activations(
     estimate_and_train(experiment, source, output, parallel.devices(devices), memory, resume, estimate_only)
 
 
-def prepared_source(data: Path, output: Path | None, estimate_only: bool) -> Source:
-    """Checks the options and packages, and then the prepared file."""
+def prepared_source(data: Path, output: Path | None, estimate_only: bool, cohorts: Sequence[Path] = ()) -> Source:
+    """Checks the options and packages, and then the prepared file and the cohorts that were mapped onto it."""
     if output is None and not estimate_only:
         raise DgexError("give -o, a folder for the results, or --estimate")
     if not estimate_only:
         need("matplotlib", "jinja2", extra="plots", what="the report")
-    return single_source(data)
+    return single_source(data, cohorts)
 
 
 def estimate_and_train(

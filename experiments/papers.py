@@ -31,8 +31,6 @@ from scipy import stats
 from dgex import console, parallel
 from dgex.cli.options import Coordinator, Process, Processes
 from dgex.data.dataset import read_shape
-from dgex.errors import DgexError
-from dgex.files.optional import need
 from dgex.processes import join
 from experiments.analysis.evidence import Run, errors
 from experiments.analysis.statistics import Errors, compare
@@ -52,6 +50,7 @@ from experiments.full_size import (
     estimate_and_train,
     grid_network,
     grid_trials,
+    prepared_source,
 )
 from experiments.questions.activations import BASELINE_MODELS
 from experiments.report.figures import gene_errors
@@ -60,7 +59,6 @@ from experiments.report.sentences import data_line, ends, signed
 from experiments.report.tables import error_table
 from experiments.trials.heldout import TEST
 from experiments.trials.models import ModelSpec
-from experiments.trials.sources import single_source
 from experiments.trials.trial import Trial
 
 BASELINES = tuple(
@@ -119,12 +117,8 @@ def main(
     process: Process = None,
 ) -> None:
     """Trains the papers' models, scores them on every cohort, and writes the papers' tables beside."""
-    if output is None and not estimate_only:
-        raise DgexError("give -o, a folder for the results, or --estimate")
-    if not estimate_only:
-        need("matplotlib", "jinja2", extra="plots", what="the report")
     join(coordinator, processes, process)
-    source = single_source(data, cohorts or ())
+    source = prepared_source(data, output, estimate_only, cohorts or ())
     output = output and workplace(output, source)
     shape = read_shape(source.path)
     protocol = replace(PROTOCOL, epochs=epochs or PROTOCOL.epochs)

@@ -6,7 +6,7 @@ import os
 import shutil
 import socket
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -134,11 +134,11 @@ def remove_partials() -> None:
 
 
 @contextmanager
-def removed_at_end(path: Path) -> Iterator[None]:
-    """Has a file removed if the process is ended within the ``with`` block, as ``remove_partials`` does."""
+def removed_at_end(path: Path) -> Iterator[Callable[[], None]]:
+    """Has a file removed if the process ends within the ``with`` block, unless the yielded function was called."""
     _under_way.add(path)
     try:
-        yield
+        yield lambda: _under_way.discard(path)
     finally:
         _under_way.discard(path)
 

@@ -44,25 +44,26 @@ def lease(folder: Path, on_loss: Callable[[str], object] | None = None) -> Itera
     _take(path, mine)
     ended = threading.Event()
 
-    def keep_fresh() -> None:
+    def keep_fresh(forget: Callable[[], None]) -> None:
         while not ended.wait(BEAT):
             with suppress(OSError):
                 if path.read_text() != mine:
+                    forget()  # it is another host's now, and stays
                     on_loss(f"{folder}: another host has taken over, as this process gave no sign for {SECONDS:.0f} s")
                     return
                 os.utime(path)
 
-    thread = threading.Thread(target=keep_fresh, daemon=True)
-    thread.start()
-    try:
-        with removed_at_end(path):
+    with removed_at_end(path) as forget:
+        thread = threading.Thread(target=keep_fresh, args=(forget,), daemon=True)
+        thread.start()
+        try:
             yield
-    finally:
-        ended.set()
-        thread.join()
-        with suppress(OSError):
-            if path.read_text() == mine:
-                path.unlink()
+        finally:
+            ended.set()
+            thread.join()
+            with suppress(OSError):
+                if path.read_text() == mine:
+                    path.unlink()
 
 
 def _stop(problem: str) -> None:

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from dgex.files import lease as module
+from dgex.files.atomic import remove_partials
 from dgex.files.lease import NAME, SECONDS, LeaseError, lease
 
 
@@ -75,6 +76,7 @@ def test_lost_to_another_host_is_noticed_and_not_removed(tmp_path, monkeypatch):
     with lease(tmp_path, lost.put):
         (tmp_path / NAME).write_text("node7 1")
         assert "another host has taken over" in lost.get(timeout=10)
+        remove_partials()  # as when the process ends now
     assert (tmp_path / NAME).read_text() == "node7 1"
 
 
@@ -104,3 +106,10 @@ except LeaseError:
         list(pool.map(lambda racer: racer.communicate("x"), racers))
     assert [racer.returncode for racer in racers] == [0] * len(racers)
     assert len(list(tmp_path.glob("held-*"))) == 1
+
+
+def test_goes_with_a_process_that_is_ended_in_order(tmp_path):
+    """By a signal, which ends it where it is: the next host need not wait."""
+    with lease(tmp_path):
+        remove_partials()
+        assert not (tmp_path / NAME).exists()
