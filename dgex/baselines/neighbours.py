@@ -198,6 +198,7 @@ def nearest_samples_path(
     """
     possible = available_neighbours(neighbours, len(train), "training samples")
     indices = nearest_profiles(train.landmark[:], validation.landmark[:], max(possible))
+    measured = int(np.count_nonzero(~np.isnan(validation.target[:])))
     errors = {}
     for k in possible:
         absolute = 0.0
@@ -205,6 +206,6 @@ def nearest_samples_path(
             rows = slice(first, first + BATCH)
             predicted = mean_of_samples(train.target, indices[rows, :k])
             absolute += float(np.nansum(np.abs(predicted - validation.target[rows]), dtype=np.float64))
-        errors[float(k)] = absolute / int(np.count_nonzero(~np.isnan(validation.target[:])))
+        errors[float(k)] = absolute / measured
         check_error(k, errors[float(k)])
     return NearestSamples(train, int(min(errors, key=lambda k: errors[k]))), errors

@@ -2,7 +2,8 @@
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -74,34 +75,40 @@ def _run_all(
                 for group in at_once([trial for trial in left if trial.source == source.name], devices):
                     # Other processes may have finished some of them.
                     todo = [trial for trial in group if not is_done(trial, folder)]
-                    if todo:
-                        if loaded is None or loaded.source != source:
-                            loaded = None  # frees the memory first, since two data sets may not fit
-                            jax.clear_caches()  # no later trial has the shapes of the previous source
-                            loaded = Loaded(source, devices, memory)
-                        seeds = ", ".join(str(trial.seed) for trial in todo)
-                        bar.update(task, description=f"{source.name}, {todo[0].variant.label}, seed {seeds}", status="")
-
-                        def on_epoch(row: Epoch, seconds: float) -> None:
-                            mae = row.validation_mae
-                            validated = "" if math.isnan(mae) else f"  validation {mae:.4f}"  # a refit has none
-                            bar.update(task, status=f"epoch {row.epoch}{validated}")
-
-                        try:
-                            if len(todo) > 1:
-                                run_at_once(todo, loaded, folder, on_epoch, events=events)
-                            else:
-                                run(todo[0], loaded, folder, on_epoch, events=events)
-                        except InUseError:
-                            if not processes.is_alone():
-                                raise  # the others, which see no lock, train this trial
-                            continue
+                    if todo and (loaded is None or loaded.source != source):
+                        loaded = None  # frees the memory first, since two data sets may not fit
+                        jax.clear_caches()  # no later trial has the shapes of the previous source
+                        loaded = Loaded(source, devices, memory)
+                    if todo and loaded and not _run_group(todo, loaded, folder, partial(bar.update, task), events):
+                        continue
                     left = [trial for trial in left if trial not in group]
                     bar.update(task, advance=len(group))
             if len(left) == before:
                 bar.update(task, description="waiting for other processes", status="")
                 time.sleep(PATIENCE)
         bar.update(task, description="trials done", status="")
+
+
+def _run_group(trials: Sequence[Trial], data: Loaded, folder: Path, show: Callable[..., object], events: bool) -> bool:
+    """Runs one trial, or several at once; returns False if another process is running one of them."""
+    seeds = ", ".join(str(trial.seed) for trial in trials)
+    show(description=f"{data.source.name}, {trials[0].variant.label}, seed {seeds}", status="")
+
+    def on_epoch(row: Epoch, seconds: float) -> None:
+        mae = row.validation_mae
+        validated = "" if math.isnan(mae) else f"  validation {mae:.4f}"  # a refit has none
+        show(status=f"epoch {row.epoch}{validated}")
+
+    try:
+        if len(trials) > 1:
+            run_at_once(trials, data, folder, on_epoch, events=events)
+        else:
+            run(trials[0], data, folder, on_epoch, events=events)
+    except InUseError:
+        if not processes.is_alone():
+            raise  # the others, which see no lock, train this trial
+        return False
+    return True
 
 
 def at_once(trials: Sequence[Trial], devices: tuple[jax.Device, ...]) -> list[list[Trial]]:
